@@ -1,0 +1,33 @@
+/* How page images cross between the machine and the store. `pagesrc` fills a run of pages of one image (the store's
+ * side). `pagetrack` is the way back (the machine's side): which pages changed since an epoch, and their bytes. */
+#ifndef VT_BASE_PAGESRC_H
+#define VT_BASE_PAGESRC_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "src/base/err.h"
+
+struct pagesrc;
+struct pagesrc {
+    uint64_t pages; /* of 4 KiB */
+    /* Fills n pages from page on into dst (n * 4096 bytes), verified. Any thread; may block. */
+    int (*fill)(struct pagesrc *s, uint64_t page, uint32_t n, void *dst, struct err *e);
+    /* Is this page known to be all zero, without reading it? */
+    bool (*is_zero)(struct pagesrc *s, uint64_t page);
+};
+
+struct pagetrack;
+struct pagetrack {
+    uint64_t pages;
+    /* Ends the epoch: returns the number e of the state that is captured now; only with the vCPUs stopped. */
+    uint64_t (*capture)(struct pagetrack *t);
+    /* The first page >= *page whose content in capture e differs in origin from that in capture `since` (0: from all
+     * zero); false when there is none. Any thread. */
+    bool (*next_changed)(struct pagetrack *t, uint64_t since, uint64_t e, uint64_t *page);
+    /* Copies the page as it was at capture e into dst (4096 bytes). Any thread. */
+    int (*copy)(struct pagetrack *t, uint64_t e, uint64_t page, void *dst, struct err *err);
+    /* The capture's pages are durable (or given up): kept versions may go. */
+    void (*done)(struct pagetrack *t, uint64_t e);
+};
+
+#endif

@@ -1,0 +1,101 @@
+/* The machine: a PC with one virtual CPU, its memory, board and devices. Knows no snapshots and no files.
+ *
+ * Threads: vm_run() is called by one thread, the vCPU thread, with every signal blocked but SIGSEGV, SIGBUS, SIGFPE,
+ * SIGILL and SIGTRAP (vm_thread_init sets that up). All else here is for the host's other threads where marked
+ * [any thread], and otherwise only while the vCPU thread is outside of vm_run(). */
+#ifndef VT_VMCORE_H
+#define VT_VMCORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "src/base/err.h"
+#include "src/base/pagesrc.h"
+#include "vmcore/port.h"
+
+#define VM_MAX_DISKS 8
+#define VM_MAX_NICS  4
+
+enum vm_board {
+    VM_BOARD_PC,   /* everything of the PC */
+    VM_BOARD_BARE, /* CPU and RAM only (tests) */
+};
+
+struct vm_disk_config {
+    struct blkport port; /* copied; port.submit is called on the vCPU thread */
+};
+struct vm_nic_config {
+    uint8_t mac[6];
+    struct netport *port; /* host side's; outlives the machine */
+};
+
+struct vm_config {
+    enum vm_board board;
+    uint64_t ram_bytes;    /* a multiple of 1 MiB, 1 MiB to 3 GiB */
+    const char *cpu_model; /* NULL: the default */
+    unsigned ndisks, nnics;
+    struct vm_disk_config disk[VM_MAX_DISKS];
+    struct vm_nic_config nic[VM_MAX_NICS];
+    struct chrport *serial[2];    /* NULL: none */
+    struct chrport *console[8];   /* virtio-console ports after port 0; name is the port's name */
+    unsigned nconsole;
+    bool no_reboot;               /* a reset ends the machine (VM_STOP_RESET) instead of rebooting */
+    uint64_t wall_start;          /* seconds since 1970 that the clock shows at vclock 0 */
+};
+
+struct vm;
+
+int vm_new(const struct vm_config *c, struct vm **ret_vm, struct err *e);
+void vm_free(struct vm *vm);
+
+/* Direct boot of a Linux bzImage; initrd may be NULL. Copies what it needs. VT_CORRUPT: not a kernel. */
+int vm_load_linux(struct vm *vm, const void *kernel, size_t kernel_len, const void *initrd, size_t initrd_len,
+                  const char *cmdline, struct err *e);
+
+/* Once, on the thread that will call vm_run. */
+int vm_thread_init(struct vm *vm, struct err *e);
+
+enum vm_stop {
+    VM_STOP_KICK,     /* vm_kick was called */
+    VM_STOP_POWEROFF, /* the guest turned the power off */
+    VM_STOP_RESET,    /* the guest reset itself and no_reboot is set */
+    VM_STOP_EXIT,     /* isa-debug-exit: vm_exit_code() */
+    VM_STOP_TRIPLE,   /* triple fault */
+    VM_STOP_FAIL,     /* we failed: the message is in *e */
+};
+/* Runs the guest until something stops it. The state is complete at return and may be saved. */
+enum vm_stop vm_run(struct vm *vm, struct err *e);
+void vm_kick(struct vm *vm); /* [any thread] ask vm_run to return; sticky until it does */
+int vm_exit_code(const struct vm *vm); /* after VM_STOP_EXIT: the value v that the guest wrote; the status is 2v+1 */
+void vm_reset(struct vm *vm);
+
+/* The virtual clock runs only inside vm_run, and advances over a halt. */
+uint64_t vm_clock_ns(struct vm *vm);
+void vm_set_wall(struct vm *vm, int64_t seconds_since_1970);
+
+/* CPU and device state as bytes: named, versioned tables. The load validates everything and leaves the machine
+ * unusable on error. *ret_data is malloc'ed. */
+int vm_state_save(struct vm *vm, uint8_t **ret_data, size_t *ret_len, struct err *e);
+int vm_state_load(struct vm *vm, const uint8_t *data, size_t len, struct err *e);
+/* A text form, a field a line, for info and for comparing. malloc'ed. */
+char *vm_state_dump(struct vm *vm);
+
+/* Images: 0 is RAM. Their change tracking, and their contents after a restore (lazily: pages come at first touch). */
+unsigned vm_images(struct vm *vm);
+const char *vm_image_name(struct vm *vm, unsigned image); /* "ram", "vram" */
+struct pagetrack *vm_image_track(struct vm *vm, unsigned image);
+/* All pages are src's from now on; what was there is dropped; translations of unchanged code may stay. src lives until
+ * the next restore or vm_free. */
+int vm_image_restore(struct vm *vm, unsigned image, struct pagesrc *src, struct err *e);
+/* The pages in list[] become src's again (a revert that knows what differs). */
+int vm_image_revert(struct vm *vm, unsigned image, struct pagesrc *src, const uint64_t *list, size_t n, struct err *e);
+/* Reads guest-physical memory; false: outside of RAM. Only while stopped. */
+bool vm_phys_read(struct vm *vm, uint64_t pa, void *dst, size_t len);
+bool vm_phys_write(struct vm *vm, uint64_t pa, const void *src, size_t len);
+
+/* Counters, as "name value" lines. malloc'ed. [any thread]: approximate while running */
+char *vm_stats(struct vm *vm);
+/* NULL, or the next line that the vCPU thread logged (malloc'ed). [any thread] */
+char *vm_log_line(struct vm *vm);
+
+#endif
