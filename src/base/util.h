@@ -6,16 +6,22 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <unistd.h>
+#include "src/base/banned.h"
 
-#define cleanup(fn) __attribute__((cleanup(fn)))
-#define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
-#define MIN(a, b) ((a) < (b) ? (a) : (b))
-#define MAX(a, b) ((a) > (b) ? (a) : (b))
-#define ALIGN_UP(x, a) (((x) + (a) - 1) & ~((__typeof__(x))(a) - 1))
+#define cleanup(fn)                   __attribute__((cleanup(fn)))
+#define ARRAY_LEN(a)                  (sizeof(a) / sizeof((a)[0]))
+#define MIN(a, b)                     ((a) < (b) ? (a) : (b))
+#define MAX(a, b)                     ((a) > (b) ? (a) : (b))
+#define ALIGN_UP(x, a)                (((x) + (a)-1) & ~((__typeof__(x))(a)-1))
 #define container_of(p, type, member) ((type *)((char *)(p)-offsetof(type, member)))
 
 /* Takes a pointer out of a cleanup variable: return steal(&p); */
-#define steal(pp) ({ __typeof__(*(pp)) steal_v = *(pp); *(pp) = NULL; steal_v; })
+#define steal(pp)                          \
+    ({                                     \
+        __typeof__(*(pp)) steal_v = *(pp); \
+        *(pp) = NULL;                      \
+        steal_v;                           \
+    })
 static inline int steal_fd(int *fd)
 {
     int v = *fd;
@@ -34,6 +40,6 @@ static inline void cleanup_close(int *fd)
 }
 
 #define VT_PAGE_SHIFT 12
-#define VT_PAGE_SIZE 4096u
+#define VT_PAGE_SIZE  4096u
 
 #endif
