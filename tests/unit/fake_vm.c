@@ -1,0 +1,531 @@
+#include "tests/unit/fake_vm.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+#include "vmcore/vmcore.h"
+
+#define MAX_EPOCH 64
+
+struct fake_track {
+    struct pagetrack track;
+    struct vm *vm;
+};
+
+struct vm {
+    struct vm_config config;
+    char *text;
+    size_t at;
+    uint64_t clock;
+    int exit_code;
+    atomic_int kicked;
+    int wake_fd;
+    _Atomic(struct vm_event *) events;
+    uint8_t *ram;
+    uint64_t pages, epoch;
+    uint64_t *born;               /* epoch in which the page's content began; 0: all zero */
+    uint8_t *versions[MAX_EPOCH]; /* a whole copy of RAM for each capture: simple beats clever in a test */
+    uint64_t *born_at[MAX_EPOCH];
+    struct fake_track track;
+    struct blk_req req;
+    atomic_int req_done;
+    uint8_t sector[512];
+};
+
+/* ---- events and ports */
+
+void host_kick(const struct host_kick *k)
+{
+    uint64_t one = 1;
+
+    if (k->fd >= 0 && write(k->fd, &one, sizeof one) < 0)
+        return;
+}
+
+static void wake(struct vm *vm)
+{
+    host_kick(&(struct host_kick){.fd = vm->wake_fd});
+}
+
+void vm_post(struct vm *vm, struct vm_event *ev)
+{
+    struct vm_event *head = atomic_load(&vm->events);
+
+    if (__atomic_exchange_n(&ev->pending, 1, __ATOMIC_ACQ_REL))
+        return;
+    do
+        ev->next = head;
+    while (!atomic_compare_exchange_weak(&vm->events, &head, ev));
+    wake(vm);
+}
+
+static void run_events(struct vm *vm)
+{
+    struct vm_event *ev = atomic_exchange(&vm->events, NULL);
+
+    while (ev) {
+        struct vm_event *next = ev->next;
+        __atomic_store_n(&ev->pending, 0, __ATOMIC_RELEASE);
+        if (ev->fn)
+            ev->fn(ev);
+        ev = next;
+    }
+}
+
+uint32_t byteq_used(const struct byteq *q)
+{
+    return __atomic_load_n(&q->head, __ATOMIC_ACQUIRE) - __atomic_load_n(&q->tail, __ATOMIC_ACQUIRE);
+}
+
+uint32_t byteq_space(const struct byteq *q)
+{
+    return q->size - byteq_used(q);
+}
+
+uint32_t byteq_put(struct byteq *q, const void *src, uint32_t len)
+{
+    uint32_t n = byteq_space(q) < len ? byteq_space(q) : len;
+
+    for (uint32_t i = 0; i < n; i++)
+        q->buf[(q->head + i) & (q->size - 1)] = ((const uint8_t *)src)[i];
+    __atomic_store_n(&q->head, q->head + n, __ATOMIC_RELEASE);
+    return n;
+}
+
+uint32_t byteq_peek(const struct byteq *q, void *dst, uint32_t len)
+{
+    uint32_t n = byteq_used(q) < len ? byteq_used(q) : len;
+
+    for (uint32_t i = 0; i < n; i++)
+        ((uint8_t *)dst)[i] = q->buf[(q->tail + i) & (q->size - 1)];
+    return n;
+}
+
+void byteq_drop(struct byteq *q, uint32_t len)
+{
+    __atomic_store_n(&q->tail, q->tail + len, __ATOMIC_RELEASE);
+}
+
+int chrport_init(struct chrport *p, const char *name, uint32_t to_host_size, uint32_t to_guest_size)
+{
+    memset(p, 0, sizeof *p);
+    p->name = name;
+    p->kick.fd = -1;
+    p->to_host = (struct byteq){.buf = malloc(to_host_size), .size = to_host_size};
+    p->to_guest = (struct byteq){.buf = malloc(to_guest_size), .size = to_guest_size};
+    return p->to_host.buf && p->to_guest.buf ? 0 : -1;
+}
+
+void chrport_release(struct chrport *p)
+{
+    free(p->to_host.buf);
+    free(p->to_guest.buf);
+    p->to_host.buf = p->to_guest.buf = NULL;
+}
+
+/* ---- memory */
+
+static uint64_t track_capture(struct pagetrack *t)
+{
+    struct vm *vm = ((struct fake_track *)t)->vm;
+    uint64_t e = vm->epoch;
+
+    if (e >= MAX_EPOCH)
+        abort();
+    vm->versions[e] = malloc(vm->pages * 4096);
+    vm->born_at[e] = malloc(vm->pages * sizeof(uint64_t));
+    memcpy(vm->versions[e], vm->ram, vm->pages * 4096);
+    memcpy(vm->born_at[e], vm->born, vm->pages * sizeof(uint64_t));
+    vm->epoch++;
+    return e;
+}
+
+static bool track_next(struct pagetrack *t, uint64_t since, uint64_t e, uint64_t *page)
+{
+    struct vm *vm = ((struct fake_track *)t)->vm;
+
+    for (; *page < vm->pages; (*page)++)
+        if (vm->born_at[e][*page] > since)
+            return true;
+    return false;
+}
+
+static int track_copy(struct pagetrack *t, uint64_t e, uint64_t page, void *dst, struct err *err)
+{
+    struct vm *vm = ((struct fake_track *)t)->vm;
+
+    (void)err;
+    memcpy(dst, vm->versions[e] + page * 4096, 4096);
+    return 0;
+}
+
+static void track_done(struct pagetrack *t, uint64_t e)
+{
+    struct vm *vm = ((struct fake_track *)t)->vm;
+
+    free(vm->versions[e]);
+    free(vm->born_at[e]);
+    vm->versions[e] = NULL;
+    vm->born_at[e] = NULL;
+}
+
+unsigned vm_images(struct vm *vm)
+{
+    (void)vm;
+    return 1;
+}
+
+const char *vm_image_name(struct vm *vm, unsigned image)
+{
+    (void)vm;
+    (void)image;
+    return "ram";
+}
+
+struct pagetrack *vm_image_track(struct vm *vm, unsigned image)
+{
+    (void)image;
+    return &vm->track.track;
+}
+
+int vm_image_restore(struct vm *vm, unsigned image, struct pagesrc *src, struct err *e)
+{
+    (void)image;
+    for (uint64_t p = 0; p < vm->pages; p++)
+        vm->born[p] = 0;
+    return src->fill(src, 0, (uint32_t)vm->pages, vm->ram, e);
+}
+
+int vm_image_revert(struct vm *vm, unsigned image, struct pagesrc *src, const uint64_t *list, size_t n, struct err *e)
+{
+    int rc = 0;
+
+    (void)image;
+    for (size_t i = 0; i < n && rc == 0; i++) {
+        rc = src->fill(src, list[i], 1, vm->ram + list[i] * 4096, e);
+        vm->born[list[i]] = vm->epoch;
+    }
+    return rc;
+}
+
+bool vm_phys_read(struct vm *vm, uint64_t pa, void *dst, size_t len)
+{
+    if (pa + len > vm->pages * 4096)
+        return false;
+    memcpy(dst, vm->ram + pa, len);
+    return true;
+}
+
+bool vm_phys_write(struct vm *vm, uint64_t pa, const void *src, size_t len)
+{
+    if (pa + len > vm->pages * 4096)
+        return false;
+    memcpy(vm->ram + pa, src, len);
+    for (uint64_t p = pa / 4096; p <= (pa + len - 1) / 4096; p++)
+        vm->born[p] = vm->epoch;
+    return true;
+}
+
+/* ---- life */
+
+int vm_new(const struct vm_config *c, struct vm **ret_vm, struct err *e)
+{
+    struct vm *vm;
+
+    if (c->ram_bytes / 4096 > FAKE_RAM_PAGES_MAX)
+        return err_set(e, VT_USAGE, "a fake machine has at most %d pages", FAKE_RAM_PAGES_MAX);
+    vm = calloc(1, sizeof *vm);
+    vm->config = *c;
+    vm->pages = c->ram_bytes / 4096;
+    vm->ram = calloc(vm->pages, 4096);
+    vm->born = calloc(vm->pages, sizeof *vm->born);
+    vm->epoch = 1;
+    vm->track.vm = vm;
+    vm->track.track = (struct pagetrack){vm->pages, track_capture, track_next, track_copy, track_done};
+    vm->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    *ret_vm = vm;
+    return 0;
+}
+
+void vm_free(struct vm *vm)
+{
+    if (!vm)
+        return;
+    for (int i = 0; i < MAX_EPOCH; i++) {
+        free(vm->versions[i]);
+        free(vm->born_at[i]);
+    }
+    close(vm->wake_fd);
+    free(vm->text);
+    free(vm->ram);
+    free(vm->born);
+    free(vm);
+}
+
+int vm_load_linux(struct vm *vm, const void *kernel, size_t kernel_len, const void *initrd, size_t initrd_len,
+                  const char *cmdline, struct err *e)
+{
+    (void)initrd;
+    (void)initrd_len;
+    (void)cmdline;
+    if (kernel_len < 7 || memcmp(kernel, "fakevm\n", 7) != 0)
+        return err_set(e, VT_CORRUPT, "not a fake kernel");
+    free(vm->text);
+    vm->text = strndup(kernel, kernel_len);
+    vm->at = 7;
+    return 0;
+}
+
+int vm_thread_init(struct vm *vm, struct err *e)
+{
+    (void)vm;
+    (void)e;
+    return 0;
+}
+
+/* Waits for events; false when kicked. */
+static bool stand(struct vm *vm)
+{
+    struct pollfd p = {.fd = vm->wake_fd, .events = POLLIN};
+    uint64_t v;
+
+    run_events(vm);
+    if (atomic_load(&vm->kicked))
+        return false;
+    poll(&p, 1, -1);
+    if (read(vm->wake_fd, &v, sizeof v) < 0 && errno != EAGAIN)
+        abort();
+    run_events(vm);
+    return !atomic_load(&vm->kicked);
+}
+
+static bool say(struct vm *vm, const char *text)
+{
+    struct chrport *p = vm->config.serial[0];
+    char line[300];
+    int n = snprintf(line, sizeof line, "%s\n", text);
+
+    if (!p)
+        return true;
+    while (byteq_space(&p->to_host) < (uint32_t)n)
+        if (!stand(vm))
+            return false;
+    byteq_put(&p->to_host, line, (uint32_t)n);
+    host_kick(&p->kick);
+    return true;
+}
+
+static bool echo(struct vm *vm)
+{
+    struct chrport *p = vm->config.serial[0];
+    char line[256];
+
+    for (;;) {
+        uint32_t n = byteq_peek(&p->to_guest, line, sizeof line - 1);
+        char *nl;
+
+        line[n] = 0;
+        nl = strchr(line, '\n');
+        if (nl) {
+            *nl = 0;
+            if (!say(vm, line))
+                return false;
+            byteq_drop(&p->to_guest, (uint32_t)(nl - line) + 1);
+            host_kick(&p->kick);
+            return true;
+        }
+        if (!stand(vm))
+            return false;
+    }
+}
+
+static void disk_done(struct vm_event *ev)
+{
+    struct vm *vm = ev->opaque;
+
+    atomic_store(&vm->req_done, 1);
+}
+
+/* A disk request, waited for as a device would; false when kicked (the step runs again). */
+static bool disk(struct vm *vm, enum blk_op op, uint64_t off, int byte)
+{
+    struct blkport *port = &vm->config.disk[0].port;
+    char line[40];
+
+    memset(vm->sector, byte, sizeof vm->sector);
+    atomic_store(&vm->req_done, 0);
+    vm->req = (struct blk_req){.op = (uint8_t)op, .off = off, .len = op == BLK_FLUSH ? 0 : 512, .buf = vm->sector};
+    vm->req.done = (struct vm_event){.fn = disk_done, .opaque = vm};
+    port->submit(port->opaque, &vm->req);
+    while (!atomic_load(&vm->req_done)) {
+        struct pollfd p = {.fd = vm->wake_fd, .events = POLLIN};
+        uint64_t v;
+        run_events(vm);
+        if (atomic_load(&vm->req_done))
+            break;
+        poll(&p, 1, -1);
+        if (read(vm->wake_fd, &v, sizeof v) < 0 && errno != EAGAIN)
+            abort();
+    }
+    if (vm->req.result < 0)
+        return say(vm, "io error");
+    if (op != BLK_READ)
+        return true;
+    snprintf(line, sizeof line, "disk %u", vm->sector[0]);
+    return say(vm, line);
+}
+
+/* One step; *ret_stop is VM_STOP_KICK where the guest goes on. False: kicked before it was done. */
+static bool step(struct vm *vm, const char *line, enum vm_stop *ret_stop, struct err *e)
+{
+    unsigned long long page;
+    unsigned byte;
+    uint8_t data[4096];
+    char text[40];
+
+    *ret_stop = VM_STOP_KICK;
+    if (strncmp(line, "say ", 4) == 0)
+        return say(vm, line + 4);
+    if (strcmp(line, "echo") == 0)
+        return echo(vm);
+    if (strcmp(line, "spin") == 0) {
+        while (stand(vm))
+            ;
+        return false;
+    }
+    if (sscanf(line, "poke %llu %u", &page, &byte) == 2) {
+        memset(data, (int)byte, sizeof data);
+        vm_phys_write(vm, page * 4096, data, sizeof data);
+    } else if (sscanf(line, "peek %llu", &page) == 1) {
+        vm_phys_read(vm, page * 4096, data, 1);
+        snprintf(text, sizeof text, "page %llu is %u", page, data[0]);
+        return say(vm, text);
+    } else if (sscanf(line, "write %llu %u", &page, &byte) == 2) {
+        return disk(vm, BLK_WRITE, page, (int)byte);
+    } else if (sscanf(line, "read %llu", &page) == 1) {
+        return disk(vm, BLK_READ, page, 0);
+    } else if (strcmp(line, "flush") == 0) {
+        return disk(vm, BLK_FLUSH, 0, 0);
+    } else if (strcmp(line, "poweroff") == 0) {
+        *ret_stop = VM_STOP_POWEROFF;
+    } else if (strcmp(line, "reset") == 0) {
+        if (vm->config.no_reboot)
+            *ret_stop = VM_STOP_RESET;
+        else
+            vm->at = 0; /* the caller moves past the first line */
+    } else if (sscanf(line, "exit %u", &byte) == 1) {
+        vm->exit_code = (int)byte;
+        *ret_stop = VM_STOP_EXIT;
+    } else if (strcmp(line, "triple") == 0) {
+        *ret_stop = VM_STOP_TRIPLE;
+    } else if (strncmp(line, "fail ", 5) == 0) {
+        err_set(e, VT_FAIL, "%s", line + 5);
+        *ret_stop = VM_STOP_FAIL;
+    }
+    return true;
+}
+
+enum vm_stop vm_run(struct vm *vm, struct err *e)
+{
+    while (!atomic_exchange(&vm->kicked, 0)) {
+        char line[256];
+        const char *from = vm->text + vm->at, *end = strchr(from, '\n');
+        size_t was = vm->at;
+        enum vm_stop stop;
+
+        run_events(vm);
+        if (!end) {
+            return VM_STOP_POWEROFF; /* the text has ended */
+        }
+        snprintf(line, sizeof line, "%.*s", (int)(end - from), from);
+        vm->clock += 1000;
+        if (!step(vm, line, &stop, e))
+            continue;
+        vm->at = vm->at == was ? was + (size_t)(end - from) + 1 : 7;
+        if (stop != VM_STOP_KICK)
+            return stop;
+    }
+    return VM_STOP_KICK;
+}
+
+void vm_kick(struct vm *vm)
+{
+    atomic_store(&vm->kicked, 1);
+    wake(vm);
+}
+
+int vm_exit_code(const struct vm *vm)
+{
+    return vm->exit_code;
+}
+
+void vm_reset(struct vm *vm)
+{
+    vm->at = 7;
+}
+
+uint64_t vm_clock_ns(struct vm *vm)
+{
+    return vm->clock;
+}
+
+void vm_set_wall(struct vm *vm, int64_t seconds_since_1970)
+{
+    (void)vm;
+    (void)seconds_since_1970;
+}
+
+int vm_state_save(struct vm *vm, uint8_t **ret_data, size_t *ret_len, struct err *e)
+{
+    char *text = NULL;
+    int n = asprintf(&text, "fakestate %zu %llu\n%s", vm->at, (unsigned long long)vm->clock, vm->text);
+
+    if (n < 0)
+        return err_set(e, VT_FAIL, "out of memory");
+    *ret_data = (uint8_t *)text;
+    *ret_len = (size_t)n;
+    return 0;
+}
+
+int vm_state_load(struct vm *vm, const uint8_t *data, size_t len, struct err *e)
+{
+    char *text = strndup((const char *)data, len), *nl = strchr(text, '\n');
+    unsigned long long clock;
+    size_t at;
+
+    if (!nl || sscanf(text, "fakestate %zu %llu", &at, &clock) != 2 || at > strlen(nl + 1)) {
+        free(text);
+        return err_set(e, VT_CORRUPT, "not a fake machine's state");
+    }
+    free(vm->text);
+    vm->text = strdup(nl + 1);
+    vm->at = at;
+    vm->clock = clock;
+    free(text);
+    return 0;
+}
+
+char *vm_state_dump(struct vm *vm)
+{
+    char *text = NULL;
+
+    return asprintf(&text, "fake.at %zu\n", vm->at) < 0 ? NULL : text;
+}
+
+char *vm_stats(struct vm *vm)
+{
+    char *text = NULL;
+
+    return asprintf(&text, "steps %llu\n", (unsigned long long)vm->clock / 1000) < 0 ? NULL : text;
+}
+
+char *vm_log_line(struct vm *vm)
+{
+    (void)vm;
+    return NULL;
+}
