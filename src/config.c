@@ -1,0 +1,291 @@
+#include "src/config.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include "src/base/buf.h"
+#include "src/base/json.h"
+#include "src/base/units.h"
+#include "src/base/util.h"
+
+#define FORMAT 1
+static const char where[] = "machine configuration";
+
+void config_init(struct machine_config *c)
+{
+    *c = (struct machine_config){.mem = CONFIG_MEM_DEFAULT, .nnics = 1};
+    /* Locally administered, in the range that QEMU made customary: guests' rules for virtual cards match it. */
+    memcpy(c->nic[0].mac, "\x52\x54\x00", 3);
+    if (getrandom(c->nic[0].mac + 3, 3, GRND_NONBLOCK) != 3)
+        memcpy(c->nic[0].mac + 3, "\x12\x34\x56", 3);
+}
+
+void config_release(struct machine_config *c)
+{
+    free(c->cpu);
+    free(c->kernel);
+    free(c->initrd);
+    free(c->append);
+    *c = (struct machine_config){0};
+}
+
+int config_mem_check(uint64_t mem, struct err *e)
+{
+    if (mem < CONFIG_MEM_MIN || mem > CONFIG_MEM_MAX || mem % CONFIG_MEM_MIN)
+        return err_set(e, VT_USAGE, "memory of %llu bytes: whole MiB from 1M to 3G will do", (unsigned long long)mem);
+    return 0;
+}
+
+int config_forward_parse(const char *text, struct config_forward *ret, struct err *e)
+{
+    cleanup(cleanup_free) char *copy = strdup(text);
+    struct config_forward f = {.host = "127.0.0.1"};
+    char *word[4], *rest = copy, *p;
+    unsigned n = 0, i = 0;
+    uint64_t host_port, guest_port;
+    struct in_addr addr;
+
+    if (!copy)
+        return err_set(e, VT_FAIL, "out of memory");
+    while (n < ARRAY_LEN(word) && (p = strsep(&rest, ":")))
+        word[n++] = p;
+    if (n && (!strcmp(word[0], "tcp") || !strcmp(word[0], "udp")))
+        f.udp = word[i++][0] == 'u';
+    if (rest || n - i < 2 || n - i > 3)
+        return err_set(e, VT_USAGE, "\"%s\": a forward is [tcp:|udp:][ADDRESS:]HOST_PORT:GUEST_PORT", text);
+    if (n - i == 3) {
+        if (inet_pton(AF_INET, word[i], &addr) != 1 || strlen(word[i]) >= sizeof f.host)
+            return err_set(e, VT_USAGE, "\"%s\": \"%s\" is not an IPv4 address", text, word[i]);
+        memcpy(f.host, word[i], strlen(word[i]) + 1);
+        i++;
+    }
+    if (number_parse(word[i], 1, 65535, &host_port, NULL) || number_parse(word[i + 1], 1, 65535, &guest_port, NULL))
+        return err_set(e, VT_USAGE, "\"%s\": a port is a number from 1 to 65535", text);
+    f.host_port = (uint16_t)host_port;
+    f.guest_port = (uint16_t)guest_port;
+    *ret = f;
+    return 0;
+}
+
+/* ---- writing */
+
+static json_t *hardware_json(const struct machine_config *c)
+{
+    json_t *hw = json_pack("{s:I, s:s*}", "mem", (json_int_t)c->mem, "cpu", c->cpu);
+    json_t *disks = json_array(), *nics = json_array();
+
+    if (c->kernel)
+        json_object_set_new(
+            hw, "boot", json_pack("{s:s, s:s*, s:s*}", "kernel", c->kernel, "initrd", c->initrd, "append", c->append));
+    for (unsigned i = 0; i < c->ndisks; i++) {
+        json_t *d = json_pack("{s:s}", "slot", c->disk[i].slot);
+
+        if (c->disk[i].read_only)
+            json_object_set_new(d, "read_only", json_true());
+        json_array_append_new(disks, d);
+    }
+    for (unsigned i = 0; i < c->nnics; i++) {
+        const uint8_t *m = c->nic[i].mac;
+        char mac[18];
+
+        snprintf(mac, sizeof mac, "%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4], m[5]);
+        json_array_append_new(nics, json_pack("{s:s}", "mac", mac));
+    }
+    if (json_object_set_new(hw, "disks", disks) | json_object_set_new(hw, "nics", nics)) {
+        json_decref(hw);
+        return NULL;
+    }
+    return hw;
+}
+
+char *config_hardware(const struct machine_config *c)
+{
+    cleanup(cleanup_json) json_t *hw = hardware_json(c);
+
+    return hw ? json_text(hw) : NULL;
+}
+
+char *config_text(const struct machine_config *c)
+{
+    cleanup(cleanup_json) json_t *j = json_pack("{s:i, s:o}", "format", FORMAT, "hardware", hardware_json(c));
+    json_t *forwards = json_array();
+
+    for (unsigned i = 0; i < c->nforwards; i++) {
+        const struct config_forward *f = &c->forward[i];
+
+        json_array_append_new(forwards, json_pack("{s:s, s:s, s:i, s:i}", "proto", f->udp ? "udp" : "tcp", "host",
+                                                  f->host, "host_port", f->host_port, "guest_port", f->guest_port));
+    }
+    if (json_object_set_new(j, "forwards", forwards))
+        return NULL;
+    return json_text(j);
+}
+
+/* ---- reading */
+
+static int copy_str(const json_t *j, const char *key, enum json_need need, char **ret, struct err *e)
+{
+    const char *s = NULL;
+    int r = json_get_str(j, key, need, &s, where, e);
+
+    if (r || !s)
+        return r;
+    *ret = strdup(s);
+    return *ret ? 0 : err_set(e, VT_FAIL, "out of memory");
+}
+
+static int read_disks(struct machine_config *c, json_t *disks, struct err *e)
+{
+    json_t *d;
+    size_t i;
+    int r;
+
+    if (json_array_size(disks) > CONFIG_MAX_DISKS)
+        return err_set(e, VT_CORRUPT, "%s: more than %d disks", where, CONFIG_MAX_DISKS);
+    json_array_foreach(disks, i, d)
+    {
+        const char *slot = NULL;
+
+        r = json_get_str(d, "slot", JSON_REQUIRED, &slot, where, e);
+        if (!r)
+            r = json_get_bool(d, "read_only", JSON_OPTIONAL, &c->disk[i].read_only, where, e);
+        if (r)
+            return r;
+        if (strncmp(slot, "disk", 4) || strlen(slot) >= sizeof c->disk[i].slot)
+            return err_set(e, VT_CORRUPT, "%s: \"%.20s\" is not a disk's slot", where, slot);
+        memcpy(c->disk[i].slot, slot, strlen(slot) + 1);
+        c->ndisks = (unsigned)i + 1;
+    }
+    return 0;
+}
+
+static int read_nics(struct machine_config *c, json_t *nics, struct err *e)
+{
+    json_t *n;
+    size_t i;
+
+    if (json_array_size(nics) > CONFIG_MAX_NICS)
+        return err_set(e, VT_CORRUPT, "%s: more than %d network cards", where, CONFIG_MAX_NICS);
+    json_array_foreach(nics, i, n)
+    {
+        uint8_t *m = c->nic[i].mac;
+        const char *mac = NULL;
+        char end;
+        int r = json_get_str(n, "mac", JSON_REQUIRED, &mac, where, e);
+
+        if (r)
+            return r;
+        if (strlen(mac) != 17 ||
+            sscanf(mac, "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx%c", &m[0], &m[1], &m[2], &m[3], &m[4], &m[5], &end) != 6)
+            return err_set(e, VT_CORRUPT, "%s: \"%.20s\" is not a hardware address", where, mac);
+        c->nnics = (unsigned)i + 1;
+    }
+    return 0;
+}
+
+static int read_hardware(struct machine_config *c, const json_t *hw, struct err *e)
+{
+    json_t *disks = NULL, *nics = NULL, *boot = NULL;
+    int r;
+
+    r = json_get_u64(hw, "mem", JSON_REQUIRED, &c->mem, where, e);
+    if (!r && config_mem_check(c->mem, NULL))
+        r = err_set(e, VT_CORRUPT, "%s: memory of %llu bytes is out of range", where, (unsigned long long)c->mem);
+    if (!r)
+        r = copy_str(hw, "cpu", JSON_OPTIONAL, &c->cpu, e);
+    if (!r)
+        r = json_get_object(hw, "boot", JSON_OPTIONAL, &boot, where, e);
+    if (!r && boot) {
+        r = copy_str(boot, "kernel", JSON_REQUIRED, &c->kernel, e);
+        if (!r)
+            r = copy_str(boot, "initrd", JSON_OPTIONAL, &c->initrd, e);
+        if (!r)
+            r = copy_str(boot, "append", JSON_OPTIONAL, &c->append, e);
+    }
+    if (!r)
+        r = json_get_array(hw, "disks", JSON_REQUIRED, &disks, where, e);
+    if (!r)
+        r = read_disks(c, disks, e);
+    if (!r)
+        r = json_get_array(hw, "nics", JSON_REQUIRED, &nics, where, e);
+    return r ? r : read_nics(c, nics, e);
+}
+
+static int read_forwards(struct machine_config *c, json_t *list, struct err *e)
+{
+    json_t *j;
+    size_t i;
+
+    if (json_array_size(list) > CONFIG_MAX_FORWARDS)
+        return err_set(e, VT_CORRUPT, "%s: more than %d forwards", where, CONFIG_MAX_FORWARDS);
+    json_array_foreach(list, i, j)
+    {
+        cleanup(cleanup_free) char *text = NULL;
+        const char *proto = NULL, *host = NULL;
+        uint64_t host_port = 0, guest_port = 0;
+        int r;
+
+        if ((r = json_get_str(j, "proto", JSON_REQUIRED, &proto, where, e)) ||
+            (r = json_get_str(j, "host", JSON_REQUIRED, &host, where, e)) ||
+            (r = json_get_u64(j, "host_port", JSON_REQUIRED, &host_port, where, e)) ||
+            (r = json_get_u64(j, "guest_port", JSON_REQUIRED, &guest_port, where, e)))
+            return r;
+        text =
+            str_printf("%s:%s:%llu:%llu", proto, host, (unsigned long long)host_port, (unsigned long long)guest_port);
+        if (!text)
+            return err_set(e, VT_FAIL, "out of memory");
+        if (config_forward_parse(text, &c->forward[i], NULL))
+            return err_set(e, VT_CORRUPT, "%s: \"%.80s\" is not a forward", where, text);
+        c->nforwards = (unsigned)i + 1;
+    }
+    return 0;
+}
+
+int config_parse(const char *text, struct machine_config *ret, struct err *e)
+{
+    cleanup(cleanup_json) json_t *j = NULL;
+    cleanup(config_release) struct machine_config c = {0};
+    json_t *hw = NULL, *forwards = NULL;
+    uint64_t format = 0;
+    int r;
+
+    r = json_parse(text, strlen(text), where, &j, e);
+    if (!r)
+        r = json_get_u64(j, "format", JSON_REQUIRED, &format, where, e);
+    if (!r && format != FORMAT)
+        r = err_set(e, VT_VERSION, "%s: of a newer version of vmtest (format %llu)", where, (unsigned long long)format);
+    if (!r)
+        r = json_get_object(j, "hardware", JSON_REQUIRED, &hw, where, e);
+    if (!r)
+        r = read_hardware(&c, hw, e);
+    if (!r)
+        r = json_get_array(j, "forwards", JSON_REQUIRED, &forwards, where, e);
+    if (!r)
+        r = read_forwards(&c, forwards, e);
+    if (r)
+        return r;
+    *ret = c;
+    c = (struct machine_config){0};
+    return 0;
+}
+
+int config_set_hardware(struct machine_config *c, const char *hardware, struct err *e)
+{
+    cleanup(cleanup_json) json_t *hw = NULL;
+    cleanup(config_release) struct machine_config n = {0};
+    struct machine_config old = *c;
+    int r;
+
+    r = json_parse(hardware, strlen(hardware), "snapshot's hardware", &hw, e);
+    if (!r)
+        r = read_hardware(&n, hw, e);
+    if (r)
+        return r;
+    n.nforwards = c->nforwards;
+    memcpy(n.forward, c->forward, sizeof n.forward);
+    *c = n;
+    n = old; /* released on the way out */
+    return 0;
+}

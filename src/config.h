@@ -1,0 +1,64 @@
+/* A machine's configuration, and the JSON text that the store keeps of it:
+ *
+ *   {"format": 1,
+ *    "hardware": {"mem": BYTES, "cpu": MODEL?, "boot": {"kernel": PATH, "initrd": PATH?, "append": TEXT?}?,
+ *                 "disks": [{"slot": "disk0", "read_only": BOOL?}…], "nics": [{"mac": "52:54:00:…"}…]},
+ *    "forwards": [{"proto": "tcp"|"udp", "host": ADDRESS, "host_port": N, "guest_port": N}…]}
+ *
+ * The "hardware" object is also what a snapshot holds: a revert brings it back, and leaves the rest as it is. Files are
+ * named by absolute paths. Text from a store is checked as any input is. */
+#ifndef VT_CONFIG_H
+#define VT_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "src/base/err.h"
+
+#define CONFIG_MAX_DISKS    8
+#define CONFIG_MAX_NICS     4
+#define CONFIG_MAX_FORWARDS 64
+#define CONFIG_MEM_DEFAULT  (UINT64_C(512) << 20)
+#define CONFIG_MEM_MIN      (UINT64_C(1) << 20)
+#define CONFIG_MEM_MAX      (UINT64_C(3) << 30)
+
+struct config_disk {
+    char slot[8]; /* "disk0" … */
+    bool read_only;
+};
+struct config_nic {
+    uint8_t mac[6];
+};
+struct config_forward {
+    bool udp;
+    char host[46]; /* IPv4 address that the host listens on */
+    uint16_t host_port, guest_port;
+};
+struct machine_config {
+    uint64_t mem;                   /* bytes, whole MiB */
+    char *cpu;                      /* NULL: the default */
+    char *kernel, *initrd, *append; /* kernel NULL: no direct boot */
+    unsigned ndisks, nnics, nforwards;
+    struct config_disk disk[CONFIG_MAX_DISKS];
+    struct config_nic nic[CONFIG_MAX_NICS];
+    struct config_forward forward[CONFIG_MAX_FORWARDS];
+};
+
+/* 512 MiB, one network card with a random address of ours, nothing else. */
+void config_init(struct machine_config *c);
+void config_release(struct machine_config *c);
+
+/* VT_CORRUPT: not what config_text writes. *ret must be released. */
+int config_parse(const char *text, struct machine_config *ret, struct err *e);
+/* malloc'ed; NULL: out of memory. */
+char *config_text(const struct machine_config *c);
+/* The "hardware" object alone, for a snapshot; malloc'ed, NULL: out of memory. */
+char *config_hardware(const struct machine_config *c);
+/* Takes a snapshot's hardware over; c's forwards stay. On error c is as it was. */
+int config_set_hardware(struct machine_config *c, const char *hardware, struct err *e);
+
+/* "[tcp:|udp:][ADDRESS:]HOST_PORT:GUEST_PORT"; the address is 127.0.0.1 unless given. VT_USAGE. */
+int config_forward_parse(const char *text, struct config_forward *ret, struct err *e);
+int config_mem_check(uint64_t mem, struct err *e); /* VT_USAGE */
+
+#endif

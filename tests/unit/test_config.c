@@ -1,0 +1,121 @@
+/* Machine configurations: text and back, a snapshot's hardware, forwards, and what a damaged store may hold. */
+#include "tests/unit/unit.h"
+#include "src/config.h"
+
+static void goes_round(void **state)
+{
+    cleanup(config_release) struct machine_config a = {0}, b = {0};
+    cleanup(cleanup_free) char *text = NULL, *again = NULL;
+    struct err e = {0};
+
+    config_init(&a);
+    a.mem = 256u << 20;
+    a.kernel = strdup("/boot/vmlinuz");
+    a.append = strdup("console=ttyS0 \"quoted\"");
+    a.ndisks = 2;
+    memcpy(a.disk[0].slot, "disk0", 6);
+    memcpy(a.disk[1].slot, "disk1", 6);
+    a.disk[1].read_only = true;
+    a.nforwards = 1;
+    assert_int_equal(config_forward_parse("2222:22", &a.forward[0], &e), 0);
+    text = config_text(&a);
+    assert_int_equal(config_parse(text, &b, &e), 0);
+    again = config_text(&b);
+    assert_string_equal(text, again);
+    assert_int_equal(b.mem, 256u << 20);
+    assert_string_equal(b.append, "console=ttyS0 \"quoted\"");
+    assert_null(b.initrd);
+    assert_true(b.disk[1].read_only && !b.disk[0].read_only);
+    assert_memory_equal(a.nic[0].mac, b.nic[0].mac, 6);
+}
+
+static void hardware_comes_back_and_forwards_stay(void **state)
+{
+    cleanup(config_release) struct machine_config a = {0}, b = {0};
+    cleanup(cleanup_free) char *hw = NULL;
+    struct err e = {0};
+
+    config_init(&a);
+    a.mem = 128u << 20;
+    hw = config_hardware(&a);
+    config_init(&b);
+    b.cpu = strdup("other");
+    b.nforwards = 1;
+    assert_int_equal(config_forward_parse("udp:0.0.0.0:53:5353", &b.forward[0], &e), 0);
+    assert_int_equal(config_set_hardware(&b, hw, &e), 0);
+    assert_int_equal(b.mem, 128u << 20);
+    assert_null(b.cpu);
+    assert_int_equal(b.nforwards, 1);
+    assert_memory_equal(a.nic[0].mac, b.nic[0].mac, 6);
+    assert_int_equal(config_set_hardware(&b, "{\"mem\":1}", &e), VT_CORRUPT);
+    assert_int_equal(b.mem, 128u << 20);
+}
+
+static void forwards(void **state)
+{
+    static const char *const bad[] = {"",        "22",           "1:2:3",    "tcp:1:2:3:4", "127.0.0.1:0:22",
+                                      "1:65536", "x:22",         "sctp:1:2", "1:2:",        "tcp:300.1.1.1:1:2",
+                                      ":1:2",    "localhost:1:2"};
+    struct config_forward f;
+
+    assert_int_equal(config_forward_parse("tcp:10.0.0.1:8080:80", &f, NULL), 0);
+    assert_string_equal(f.host, "10.0.0.1");
+    assert_true(f.host_port == 8080 && f.guest_port == 80 && !f.udp);
+    assert_int_equal(config_forward_parse("udp:53:5353", &f, NULL), 0);
+    assert_string_equal(f.host, "127.0.0.1");
+    assert_true(f.host_port == 53 && f.guest_port == 5353 && f.udp);
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        struct err e = {0};
+        assert_int_equal(config_forward_parse(bad[i], &f, &e), VT_USAGE);
+        assert_true(e.msg[0]);
+    }
+}
+
+static void damage_is_refused(void **state)
+{
+    static const struct {
+        const char *text;
+        int code;
+    } row[] = {
+        {"", VT_CORRUPT},
+        {"[]", VT_CORRUPT},
+        {"{\"format\":2}", VT_VERSION},
+        {"{\"format\":1}", VT_CORRUPT},
+        {"{\"format\":1,\"hardware\":{\"mem\":1048576,\"disks\":[],\"nics\":[]}}", VT_CORRUPT},
+        {"{\"format\":1,\"hardware\":{\"mem\":1048577,\"disks\":[],\"nics\":[]},\"forwards\":[]}", VT_CORRUPT},
+        {"{\"format\":1,\"hardware\":{\"mem\":1048576,\"disks\":[{\"slot\":\"ram\"}],\"nics\":[]},\"forwards\":[]}",
+         VT_CORRUPT},
+        {"{\"format\":1,\"hardware\":{\"mem\":1048576,\"disks\":[{\"slot\":\"disk0123\"}],\"nics\":[]},"
+         "\"forwards\":[]}",
+         VT_CORRUPT},
+        {"{\"format\":1,\"hardware\":{\"mem\":1048576,\"disks\":[],\"nics\":[{\"mac\":\"52:54:00:12:34\"}]},"
+         "\"forwards\":[]}",
+         VT_CORRUPT},
+        {"{\"format\":1,\"hardware\":{\"mem\":1048576,\"disks\":[],\"nics\":[{},{},{},{},{}]},\"forwards\":[]}",
+         VT_CORRUPT},
+        {"{\"format\":1,\"hardware\":{\"mem\":1048576,\"disks\":[],\"nics\":[]},\"forwards\":[{\"proto\":\"tcp\","
+         "\"host\":\"::\",\"host_port\":1,\"guest_port\":1}]}",
+         VT_CORRUPT},
+        {"{\"format\":1,\"hardware\":{\"mem\":1048576,\"boot\":{},\"disks\":[],\"nics\":[]},\"forwards\":[]}",
+         VT_CORRUPT},
+        {"{\"format\":1,\"hardware\":{\"mem\":1048576,\"disks\":[],\"nics\":[]},\"forwards\":[]}", 0},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(row); i++) {
+        cleanup(config_release) struct machine_config c = {0};
+        struct err e = {0};
+        assert_int_equal(config_parse(row[i].text, &c, &e), row[i].code);
+        assert_true(!row[i].code == !e.msg[0]);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(goes_round),
+        cmocka_unit_test(hardware_comes_back_and_forwards_stay),
+        cmocka_unit_test(forwards),
+        cmocka_unit_test(damage_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
