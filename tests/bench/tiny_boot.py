@@ -1,0 +1,90 @@
+#!/usr/bin/env python3
+"""Time from the program's start to the tiny guest's marker, and to its power-off: vmtest against QEMU without KVM.
+
+    tests/bench/tiny_boot.py [--vmtest FILE] [--runs N] [--kernel 686|686-pae] [--only vmtest|qemu] [--json]
+
+Runs alternate, and medians are printed. --log DIR keeps each run's serial output.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import guest
+import qemu
+from report import median, table
+
+MARKER = b"vmtest-tiny: ready"
+END = b"vmtest-tiny: status 0"
+
+
+def run_to_marker(words, timeout):
+    """Runs words with the serial port on stdout: (seconds to the marker or None, seconds to the end, status, output)."""
+    start = time.monotonic()
+    process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, bufsize=0)
+    killer = threading.Timer(timeout, process.kill)
+    killer.start()
+    output, marker = b"", None
+    while got := os.read(process.stdout.fileno(), 65536):
+        output += got
+        if marker is None and MARKER in output:
+            marker = time.monotonic() - start
+    status = process.wait()
+    killer.cancel()
+    return marker, time.monotonic() - start, status, output
+
+
+def commands(args, tiny):
+    append = tiny.append + " vmtest.cmd=true"
+    boot = ["--kernel", tiny.kernel, "--initrd", tiny.initrd, "--append", append]
+    both = {
+        "vmtest": [args.vmtest, "run", *boot, "--mem", tiny.memory, "--timeout", str(args.timeout)],
+        "qemu": [qemu.PROGRAM, "-accel", "tcg", "-cpu", "max", "-m", tiny.memory, "-nodefaults", "-display", "none",
+                 "-no-reboot", "-serial", "stdio", *[w.replace("--", "-", 1) if w.startswith("--") else w for w in boot]],
+    }
+    return {name: both[name] for name in both if args.only in (None, name)}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--vmtest", default=os.environ.get("VMTEST", "vmtest"))
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--kernel", choices=["686", "686-pae"])
+    parser.add_argument("--only", choices=["vmtest", "qemu"])
+    parser.add_argument("--timeout", type=int, default=120)
+    parser.add_argument("--log", type=Path)
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+
+    tiny = guest.make("tiny", args.kernel)
+    words = commands(args, tiny)
+    times = {name: {"marker": [], "end": []} for name in words}
+    for run in range(args.runs):
+        for name, command in words.items():
+            marker, end, status, output = run_to_marker(command, args.timeout)
+            if args.log:
+                args.log.mkdir(parents=True, exist_ok=True)
+                (args.log / f"{name}-{run}.log").write_bytes(output)
+            if marker is None or status != 0 or END not in output:
+                sys.stderr.write(output.decode(errors="replace")[-2000:])
+                sys.exit(f"tiny_boot: {name}: status {status}, marker {'not ' if marker is None else ''}seen")
+            times[name]["marker"].append(marker)
+            times[name]["end"].append(end)
+
+    result = {name: {what: median(values) for what, values in both.items()} for name, both in times.items()}
+    if len(result) == 2:
+        result["speedup"] = {w: result["qemu"][w] / result["vmtest"][w] for w in ("marker", "end")}
+    if args.json:
+        print(json.dumps(result))
+    else:
+        print(table(["tiny guest, s", "to the marker", "to power-off"],
+                    [[name, both["marker"], both["end"]] for name, both in result.items()]))
+
+
+if __name__ == "__main__":
+    main()
