@@ -69,7 +69,8 @@ struct pci_dev {
     uint8_t devfn;
     bool intx; /* the device's own wish, before the command register's INTx disable */
     uint8_t config[256], wmask[256], w1c[256];
-    uint8_t built[256]; /* config as the device was built: what a reset gives */
+    uint8_t built[256];         /* config as the device was built: what a reset gives */
+    uint8_t volatile_mask[256]; /* bits that the device itself changes with pci_set */
     uint8_t cap_next, cap_last;
     struct pci_bar bar[PCI_BARS];
     struct pci_msix *msix; /* NULL: none */
@@ -138,6 +139,9 @@ void pci_msix_init(struct pci_dev *d, struct pci_msix *x, const char *instance, 
 /* Has the guest switched the device to MSI-X? Then vectors are signalled by pci_msix_notify and INTx is not used. */
 bool pci_msix_enabled(const struct pci_dev *d);
 void pci_msix_notify(struct pci_dev *d, unsigned vector); /* out of range: ignored */
+/* The bus calls these: configuration space was written; it was reset. */
+void pci_msix_written(struct pci_dev *d);
+void pci_msix_reset(struct pci_dev *d);
 
 /* What firmware does before an operating system: gives every BAR an address (I/O from io_base, memory from mmio_base,
  * both grow upwards), switches decoding on, and writes the interrupt line register by line[pirq]. */
