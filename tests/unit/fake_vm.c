@@ -39,14 +39,6 @@ struct vm {
 
 /* ---- events and ports */
 
-void host_kick(const struct host_kick *k)
-{
-    uint64_t one = 1;
-
-    if (k->fd >= 0 && write(k->fd, &one, sizeof one) < 0)
-        return;
-}
-
 static void wake(struct vm *vm)
 {
     host_kick(&(struct host_kick){.fd = vm->wake_fd});
@@ -75,57 +67,6 @@ static void run_events(struct vm *vm)
             ev->fn(ev);
         ev = next;
     }
-}
-
-uint32_t byteq_used(const struct byteq *q)
-{
-    return __atomic_load_n(&q->head, __ATOMIC_ACQUIRE) - __atomic_load_n(&q->tail, __ATOMIC_ACQUIRE);
-}
-
-uint32_t byteq_space(const struct byteq *q)
-{
-    return q->size - byteq_used(q);
-}
-
-uint32_t byteq_put(struct byteq *q, const void *src, uint32_t len)
-{
-    uint32_t n = byteq_space(q) < len ? byteq_space(q) : len;
-
-    for (uint32_t i = 0; i < n; i++)
-        q->buf[(q->head + i) & (q->size - 1)] = ((const uint8_t *)src)[i];
-    __atomic_store_n(&q->head, q->head + n, __ATOMIC_RELEASE);
-    return n;
-}
-
-uint32_t byteq_peek(const struct byteq *q, void *dst, uint32_t len)
-{
-    uint32_t n = byteq_used(q) < len ? byteq_used(q) : len;
-
-    for (uint32_t i = 0; i < n; i++)
-        ((uint8_t *)dst)[i] = q->buf[(q->tail + i) & (q->size - 1)];
-    return n;
-}
-
-void byteq_drop(struct byteq *q, uint32_t len)
-{
-    __atomic_store_n(&q->tail, q->tail + len, __ATOMIC_RELEASE);
-}
-
-int chrport_init(struct chrport *p, const char *name, uint32_t to_host_size, uint32_t to_guest_size)
-{
-    memset(p, 0, sizeof *p);
-    p->name = name;
-    p->kick.fd = -1;
-    p->to_host = (struct byteq){.buf = malloc(to_host_size), .size = to_host_size};
-    p->to_guest = (struct byteq){.buf = malloc(to_guest_size), .size = to_guest_size};
-    return p->to_host.buf && p->to_guest.buf ? 0 : -1;
-}
-
-void chrport_release(struct chrport *p)
-{
-    free(p->to_host.buf);
-    free(p->to_guest.buf);
-    p->to_host.buf = p->to_guest.buf = NULL;
 }
 
 /* ---- memory */
