@@ -1,0 +1,256 @@
+/* Compares what a case left behind. Masked is only what the manuals leave open: flags that an instruction leaves
+ * undefined; at a fault, flags that the rest of the block overwrites in any case (the translator does not keep those);
+ * RF and IF, which user code does not see; bit 4 of a page fault's code, which needs NX; x87 instruction and data
+ * pointers. */
+#include "compare.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#define EFLAGS_COMPARED 0x247dd5u /* ID AC NT IOPL OF DF TF SF ZF AF PF CF */
+#define PF_FETCH        0x10u
+
+struct text {
+    char *out;
+    size_t size, used;
+};
+
+static void add(struct text *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static void add(struct text *t, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    int n = t->used < t->size ? vsnprintf(t->out + t->used, t->size - t->used, fmt, ap) : 0;
+    va_end(ap);
+    t->used += n > 0 ? (size_t)n : 0;
+}
+
+static unsigned decode_all(const struct decoder *dec, const struct insn_case *c, struct dec d[MAX_SEQ])
+{
+    for (unsigned k = 0; k < c->n_insn; k++)
+        if (decode(dec, c->code + c->off[k], CODE_MAX - c->off[k], &d[k]) == DEC_BAD)
+            return k;
+    return c->n_insn;
+}
+
+/* EFLAGS bits that are defined when control stands at eip. */
+static uint32_t defined_flags(const struct insn_case *c, const struct dec *d, unsigned n, uint32_t eip, bool at_fault)
+{
+    uint32_t undefined = 0, dead = 0;
+    unsigned at = n;
+    for (unsigned k = 0; k < n && at_fault; k++)
+        if (eip == c->code_va + c->off[k])
+            at = k;
+    for (unsigned k = 0; k < at; k++)
+        undefined = (undefined & ~dec_flags_killed(&d[k])) | dec_flags_undefined(&d[k]);
+    for (unsigned k = n; k-- > at;) {
+        if (dec_is_branch(&d[k]) &&
+            (d[k].i.mnemonic == ZYDIS_MNEMONIC_RET || d[k].op[0].type != ZYDIS_OPERAND_TYPE_IMMEDIATE))
+            dead = 0;
+        dead = (dead | dec_flags_killed(&d[k])) & ~dec_flags_read(&d[k]);
+    }
+    return EFLAGS_COMPARED & ~undefined & ~dead;
+}
+
+static void compare_fx(struct text *t, const uint8_t *a, const uint8_t *b)
+{
+    static const struct {
+        uint16_t at, len;
+        const char *name;
+    } head[] = {{0, 2, "fcw"}, {2, 2, "fsw"}, {4, 1, "ftw"}, {24, 4, "mxcsr"}, {28, 4, "mxcsr_mask"}};
+    for (unsigned i = 0; i < sizeof(head) / sizeof(head[0]); i++) {
+        uint32_t x = 0, y = 0;
+        memcpy(&x, a + head[i].at, head[i].len);
+        memcpy(&y, b + head[i].at, head[i].len);
+        if (x != y)
+            add(t, " %s %#x/%#x", head[i].name, x, y);
+    }
+    for (unsigned i = 0; i < 16; i++) {
+        unsigned at = 32 + 16 * i, len = i < 8 ? 10 : 16;
+        if (memcmp(a + at, b + at, len) == 0)
+            continue;
+        add(t, i < 8 ? " st%u " : " xmm%u ", i & 7);
+        for (unsigned k = len; k-- > 0;)
+            add(t, "%02x", a[at + k]);
+        add(t, "/");
+        for (unsigned k = len; k-- > 0;)
+            add(t, "%02x", b[at + k]);
+    }
+}
+
+/* The line of a result, or the base image's where the run left it alone. */
+static const uint8_t *line_of(const struct insn_result *r, uint32_t index, const uint8_t *base)
+{
+    for (uint32_t i = 0; i < r->n_lines && i < MAX_LINES; i++)
+        if (r->line[i].index == index)
+            return r->line[i].bytes;
+    return base + index * LINE;
+}
+
+/* Bytes of memory that hold x87 pointers after the case. */
+struct pointers {
+    unsigned n;
+    bool everywhere; /* the address is not known */
+    struct {
+        uint32_t va, len;
+    } range[MAX_SEQ];
+};
+
+static bool stores_pointers(const struct dec *d, uint32_t *at, uint32_t *len)
+{
+    bool narrow = d->i.operand_width == 16;
+    switch (d->i.mnemonic) {
+    case ZYDIS_MNEMONIC_FNSTENV:
+    case ZYDIS_MNEMONIC_FNSAVE:
+        *at = narrow ? 6 : 12;
+        *len = narrow ? 8 : 16;
+        return true;
+    case ZYDIS_MNEMONIC_FXSAVE:
+        *at = 6;
+        *len = 18;
+        return true;
+    default:
+        return false;
+    }
+}
+
+static void find_pointers(const struct insn_case *c, const struct dec *d, unsigned n, struct pointers *p)
+{
+    uint32_t written = 0;
+    *p = (struct pointers){0};
+    for (unsigned k = 0; k < n; k++) {
+        uint32_t at, len;
+        if (stores_pointers(&d[k], &at, &len)) {
+            const ZydisDecodedOperandMem *m = &d[k].op[0].mem;
+            int base = dec_gpr(m->base), index = dec_gpr(m->index);
+            uint32_t va = (uint32_t)m->disp.value;
+            if ((base >= 0 && written >> base & 1) || (index >= 0 && written >> index & 1))
+                p->everywhere = true;
+            va += base >= 0 ? c->in.gpr[base] : 0;
+            va += index >= 0 ? c->in.gpr[index] * m->scale : 0;
+            if (d[k].i.address_width == 16)
+                va &= 0xffff;
+            p->range[p->n].va = va + at;
+            p->range[p->n++].len = len;
+        }
+        written |= dec_gprs_written(&d[k]) | (dec_is_string(&d[k]) ? 0xc2 : 0);
+    }
+}
+
+static bool is_pointer(const struct pointers *p, uint32_t va)
+{
+    for (unsigned i = 0; i < p->n; i++)
+        if (va - p->range[i].va < p->range[i].len)
+            return true;
+    return p->everywhere;
+}
+
+static void compare_line(struct text *t, uint32_t index, const uint8_t *a, const uint8_t *b, const struct pointers *p)
+{
+    uint32_t va = mem_page_va(index * LINE / INSN_PAGE) + index * LINE % INSN_PAGE;
+    for (unsigned k = 0; k < LINE; k++)
+        if (a[k] != b[k] && !is_pointer(p, va + k))
+            add(t, " [%08x] %02x/%02x", va + k, a[k], b[k]);
+}
+
+static void compare_memory(struct text *t, const struct insn_result *a, const struct insn_result *b,
+                           const uint8_t *base, const struct pointers *p)
+{
+    if (a->n_lines == b->n_lines && a->hash == b->hash)
+        return;
+    size_t before = t->used;
+    bool cut = a->n_lines > MAX_LINES || b->n_lines > MAX_LINES;
+    for (uint32_t i = 0; i < a->n_lines && i < MAX_LINES; i++)
+        compare_line(t, a->line[i].index, a->line[i].bytes, line_of(b, a->line[i].index, base), p);
+    for (uint32_t i = 0; i < b->n_lines && i < MAX_LINES; i++) {
+        const uint8_t *other = line_of(a, b->line[i].index, base);
+        if (other == base + b->line[i].index * LINE)
+            compare_line(t, b->line[i].index, other, b->line[i].bytes, p);
+    }
+    if (t->used == before && cut && p->n == 0)
+        add(t, " memory (%u and %u lines)", a->n_lines, b->n_lines);
+}
+
+static void compare_fault(struct text *t, const struct cpu_test_fault *a, const struct cpu_test_fault *b, uint32_t eip)
+{
+    if (a->vector != b->vector) {
+        add(t, " vector %d/%d (error %#x/%#x, cr2 %#x/%#x)", a->vector, b->vector, a->error, b->error, a->cr2, b->cr2);
+        return;
+    }
+    uint32_t ea = a->error, eb = b->error;
+    if (a->vector == 14 && a->cr2 - eip < 16) {
+        ea &= ~PF_FETCH;
+        eb &= ~PF_FETCH;
+    }
+    if (ea != eb)
+        add(t, " error %#x/%#x", ea, eb);
+    if (a->vector == 14 && a->cr2 != b->cr2)
+        add(t, " cr2 %#x/%#x", a->cr2, b->cr2);
+}
+
+bool compare_results(const struct decoder *dec, const struct insn_case *c, const struct insn_result *native,
+                     const struct insn_result *guest, const uint8_t *base, char *why, size_t size)
+{
+    static const char *const name[8] = {"eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi"};
+    struct text t = {.out = why, .size = size};
+    struct dec d[MAX_SEQ];
+    struct pointers p;
+    unsigned n = decode_all(dec, c, d);
+
+    why[0] = 0;
+    if (native->fault.vector == VECTOR_HANG)
+        return true;
+    compare_fault(&t, &native->fault, &guest->fault, native->out.eip);
+    for (unsigned i = 0; i < 8; i++)
+        if (native->out.gpr[i] != guest->out.gpr[i])
+            add(&t, " %s %08x/%08x", name[i], native->out.gpr[i], guest->out.gpr[i]);
+    if (native->out.eip != guest->out.eip)
+        add(&t, " eip %08x/%08x", native->out.eip, guest->out.eip);
+    uint32_t flags = defined_flags(c, d, n, native->out.eip, native->fault.vector != 3);
+    if ((native->out.eflags ^ guest->out.eflags) & flags)
+        add(&t, " eflags %x/%x (of %x)", native->out.eflags & flags, guest->out.eflags & flags, flags);
+    compare_fx(&t, native->out.fx, guest->out.fx);
+    find_pointers(c, d, n, &p);
+    compare_memory(&t, native, guest, base, &p);
+    return t.used == 0;
+}
+
+bool compare_refused(const struct insn_case *c, const struct insn_result *guest, char *why, size_t size)
+{
+    struct text t = {.out = why, .size = size};
+    why[0] = 0;
+    if (guest->fault.vector != 6)
+        add(&t, " vector 6/%d (error %#x, cr2 %#x): not offered by the guest's CPUID", guest->fault.vector,
+            guest->fault.error, guest->fault.cr2);
+    if (memcmp(c->in.gpr, guest->out.gpr, sizeof(c->in.gpr)) != 0)
+        add(&t, " registers changed");
+    if (c->in.eip != guest->out.eip)
+        add(&t, " eip %08x/%08x", c->in.eip, guest->out.eip);
+    return t.used == 0;
+}
+
+bool result_completed(const struct insn_case *c, const struct insn_result *r)
+{
+    return r->fault.vector == 3 && r->out.eip > c->code_va + c->off[c->n_insn ? c->n_insn - 1 : 0];
+}
+
+void describe_input(const struct insn_case *c, char *out, size_t size)
+{
+    struct text t = {.out = out, .size = size};
+    const uint32_t *g = c->in.gpr;
+    uint16_t fcw, fsw;
+    uint32_t mxcsr;
+    memcpy(&fcw, c->in.fx, 2);
+    memcpy(&fsw, c->in.fx + 2, 2);
+    memcpy(&mxcsr, c->in.fx + 24, 4);
+    add(&t, "eax %08x ecx %08x edx %08x ebx %08x esp %08x ebp %08x esi %08x edi %08x\n", g[0], g[1], g[2], g[3], g[4],
+        g[5], g[6], g[7]);
+    add(&t, "    eip %08x eflags %x fcw %x fsw %x ftw %02x mxcsr %x", c->in.eip, c->in.eflags, fcw, fsw, c->in.fx[4],
+        mxcsr);
+    for (unsigned i = 0; i < c->n_pokes; i++) {
+        add(&t, " poke [%08x]", c->poke[i].va);
+        for (unsigned k = 0; k < c->poke[i].len; k++)
+            add(&t, " %02x", c->poke[i].bytes[k]);
+    }
+}

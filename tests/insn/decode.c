@@ -1,0 +1,229 @@
+#include "decode.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define STATUS_FLAGS \
+    (ZYDIS_CPUFLAG_CF | ZYDIS_CPUFLAG_PF | ZYDIS_CPUFLAG_AF | ZYDIS_CPUFLAG_ZF | ZYDIS_CPUFLAG_SF | ZYDIS_CPUFLAG_OF)
+
+void decoder_init(struct decoder *d)
+{
+    ZydisDecoderInit(&d->host, ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_STACK_WIDTH_32);
+    d->guest = d->host;
+    static const ZydisDecoderMode newer[] = {
+        ZYDIS_DECODER_MODE_MPX,   ZYDIS_DECODER_MODE_CET,      ZYDIS_DECODER_MODE_LZCNT,
+        ZYDIS_DECODER_MODE_TZCNT, ZYDIS_DECODER_MODE_WBNOINVD, ZYDIS_DECODER_MODE_CLDEMOTE,
+    };
+    for (unsigned i = 0; i < sizeof(newer) / sizeof(newer[0]); i++)
+        ZydisDecoderEnableMode(&d->guest, newer[i], ZYAN_FALSE);
+}
+
+bool decode_offered(unsigned isa_set)
+{
+#ifdef INSN_TRANSLATOR
+    return cpu_test_isa_offered(isa_set);
+#else
+    switch (isa_set) {
+    case ZYDIS_ISA_SET_I86:
+    case ZYDIS_ISA_SET_I186:
+    case ZYDIS_ISA_SET_I286REAL:
+    case ZYDIS_ISA_SET_I286PROTECTED:
+    case ZYDIS_ISA_SET_I386:
+    case ZYDIS_ISA_SET_I486:
+    case ZYDIS_ISA_SET_I486REAL:
+    case ZYDIS_ISA_SET_PENTIUMREAL:
+    case ZYDIS_ISA_SET_PENTIUMMMX:
+    case ZYDIS_ISA_SET_PPRO:
+    case ZYDIS_ISA_SET_CMOV:
+    case ZYDIS_ISA_SET_FCMOV:
+    case ZYDIS_ISA_SET_FAT_NOP:
+    case ZYDIS_ISA_SET_LAHF:
+    case ZYDIS_ISA_SET_PAUSE:
+    case ZYDIS_ISA_SET_X87:
+    case ZYDIS_ISA_SET_FXSAVE:
+    case ZYDIS_ISA_SET_SSE:
+    case ZYDIS_ISA_SET_SSEMXCSR:
+    case ZYDIS_ISA_SET_SSE_PREFETCH:
+    case ZYDIS_ISA_SET_SSE2:
+    case ZYDIS_ISA_SET_SSE2MMX:
+    case ZYDIS_ISA_SET_SSE3:
+    case ZYDIS_ISA_SET_SSE3X87:
+    case ZYDIS_ISA_SET_SSSE3:
+    case ZYDIS_ISA_SET_SSSE3MMX:
+    case ZYDIS_ISA_SET_SSE4:
+    case ZYDIS_ISA_SET_SSE42:
+    case ZYDIS_ISA_SET_POPCNT:
+    case ZYDIS_ISA_SET_CLFSH:
+    case ZYDIS_ISA_SET_PREFETCH_NOP:
+        return true;
+    default:
+        return false;
+    }
+#endif
+}
+
+/* Instructions whose outcome is the environment's (kernel, descriptor tables, time) or that leave the 32-bit world. */
+static bool incomparable(const ZydisDecodedInstruction *i)
+{
+    switch (i->mnemonic) {
+    case ZYDIS_MNEMONIC_SYSCALL:
+    case ZYDIS_MNEMONIC_SYSENTER:
+    case ZYDIS_MNEMONIC_SYSRET:
+    case ZYDIS_MNEMONIC_SYSEXIT:
+    case ZYDIS_MNEMONIC_INT:
+    case ZYDIS_MNEMONIC_INT1:
+    case ZYDIS_MNEMONIC_IRET:
+    case ZYDIS_MNEMONIC_IRETD:
+    case ZYDIS_MNEMONIC_CPUID:
+    case ZYDIS_MNEMONIC_RDTSC:
+    case ZYDIS_MNEMONIC_RDTSCP:
+    case ZYDIS_MNEMONIC_RDPMC:
+    case ZYDIS_MNEMONIC_SGDT:
+    case ZYDIS_MNEMONIC_SIDT:
+    case ZYDIS_MNEMONIC_SLDT:
+    case ZYDIS_MNEMONIC_STR:
+    case ZYDIS_MNEMONIC_SMSW:
+    case ZYDIS_MNEMONIC_LAR:
+    case ZYDIS_MNEMONIC_LSL:
+    case ZYDIS_MNEMONIC_VERR:
+    case ZYDIS_MNEMONIC_VERW:
+    case ZYDIS_MNEMONIC_RSM:
+    case ZYDIS_MNEMONIC_UD0:
+        return true;
+    default:
+        return i->meta.branch_type == ZYDIS_BRANCH_TYPE_FAR;
+    }
+}
+
+enum dec_class decode(const struct decoder *d, const uint8_t *code, size_t n, struct dec *ret)
+{
+    if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&d->guest, code, n, &ret->i, ret->op)))
+        return DEC_BAD;
+    if (!decode_offered(ret->i.meta.isa_set))
+        return DEC_NOT_OFFERED;
+    return incomparable(&ret->i) ? DEC_SKIP : DEC_COMPARE;
+}
+
+void decode_native_form(const struct decoder *d, const struct dec *in, const uint8_t *code, uint8_t *out)
+{
+    struct dec host;
+    memcpy(out, code, in->i.length);
+    if (ZYAN_SUCCESS(ZydisDecoderDecodeFull(&d->host, code, in->i.length, &host.i, host.op)) &&
+        host.i.mnemonic == in->i.mnemonic)
+        return;
+    if (in->i.mnemonic != ZYDIS_MNEMONIC_BSF && in->i.mnemonic != ZYDIS_MNEMONIC_BSR)
+        return;
+    for (unsigned i = 0; i < in->i.raw.prefix_count; i++)
+        if (out[i] == 0xf3)
+            out[i] = 0xf2; /* F2 has no meaning there on any processor */
+}
+
+static bool shift_by_count(const struct dec *in)
+{
+    switch (in->i.mnemonic) {
+    case ZYDIS_MNEMONIC_SHL:
+    case ZYDIS_MNEMONIC_SHR:
+    case ZYDIS_MNEMONIC_SAR:
+    case ZYDIS_MNEMONIC_ROL:
+    case ZYDIS_MNEMONIC_ROR:
+    case ZYDIS_MNEMONIC_RCL:
+    case ZYDIS_MNEMONIC_RCR:
+    case ZYDIS_MNEMONIC_SHLD:
+    case ZYDIS_MNEMONIC_SHRD:
+        return true;
+    default:
+        return false;
+    }
+}
+
+uint32_t dec_flags_undefined(const struct dec *in)
+{
+    return in->i.cpu_flags ? in->i.cpu_flags->undefined : 0;
+}
+
+uint32_t dec_flags_read(const struct dec *in)
+{
+    if (in->i.mnemonic == ZYDIS_MNEMONIC_PUSHF || in->i.mnemonic == ZYDIS_MNEMONIC_PUSHFD)
+        return STATUS_FLAGS;
+    return in->i.cpu_flags ? in->i.cpu_flags->tested : 0;
+}
+
+uint32_t dec_flags_killed(const struct dec *in)
+{
+    const ZydisAccessedFlags *f = in->i.cpu_flags;
+    if (!f || dec_is_rep_string(in))
+        return 0;
+    if (shift_by_count(in)) {
+        /* a count of 0 leaves them all */
+        const ZydisDecodedOperand *count = &in->op[in->i.operand_count_visible - 1];
+        if (count->type != ZYDIS_OPERAND_TYPE_IMMEDIATE || (count->imm.value.u & 31) == 0)
+            return 0;
+    }
+    return (f->modified | f->set_0 | f->set_1 | f->undefined) & STATUS_FLAGS;
+}
+
+bool dec_is_branch(const struct dec *in)
+{
+    return in->i.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE;
+}
+
+bool dec_is_string(const struct dec *in)
+{
+    return in->i.meta.category == ZYDIS_CATEGORY_STRINGOP;
+}
+
+bool dec_is_rep_string(const struct dec *in)
+{
+    return in->i.attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE);
+}
+
+int dec_gpr(ZydisRegister reg)
+{
+    switch (ZydisRegisterGetClass(reg)) {
+    case ZYDIS_REGCLASS_GPR8: {
+        int id = ZydisRegisterGetId(reg);
+        return id >= 4 && id < 8 ? id - 4 : id; /* AL CL DL BL AH CH DH BH */
+    }
+    case ZYDIS_REGCLASS_GPR16:
+    case ZYDIS_REGCLASS_GPR32:
+        return ZydisRegisterGetId(reg);
+    default:
+        return -1;
+    }
+}
+
+uint32_t dec_gprs_written(const struct dec *in)
+{
+    uint32_t mask = 0;
+    for (unsigned i = 0; i < in->i.operand_count; i++) {
+        const ZydisDecodedOperand *op = &in->op[i];
+        if (op->type != ZYDIS_OPERAND_TYPE_REGISTER || !(op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE))
+            continue;
+        int g = dec_gpr(op->reg.value);
+        if (g >= 0)
+            mask |= 1u << g;
+    }
+    if (in->i.mnemonic == ZYDIS_MNEMONIC_POPA || in->i.mnemonic == ZYDIS_MNEMONIC_POPAD)
+        mask = 0xff;
+    return mask;
+}
+
+void decode_print(const struct decoder *d, const uint8_t *code, size_t n, uint32_t va, char *out, size_t size)
+{
+    ZydisFormatter fmt;
+    ZydisFormatterInit(&fmt, ZYDIS_FORMATTER_STYLE_INTEL);
+    size_t used = 0;
+    out[0] = 0;
+    for (size_t at = 0; at < n && used + 128 < size;) {
+        struct dec in;
+        char text[96];
+        if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&d->guest, code + at, n - at, &in.i, in.op))) {
+            used += (size_t)snprintf(out + used, size - used, "%s(bad)", at ? "; " : "");
+            return;
+        }
+        ZydisFormatterFormatInstruction(&fmt, &in.i, in.op, in.i.operand_count_visible, text, sizeof(text), va + at,
+                                        NULL);
+        used += (size_t)snprintf(out + used, size - used, "%s%s", at ? "; " : "", text);
+        at += in.i.length;
+    }
+}

@@ -1,0 +1,51 @@
+/* The two generators. Case n of a generator depends on (seed, n) only. */
+#ifndef INSN_GEN_H
+#define INSN_GEN_H
+
+#include "decode.h"
+#include "rng.h"
+
+struct gen {
+    const struct decoder *dec;
+    uint64_t seed;
+    bool low;           /* LOW_VA is mapped */
+    ZydisMnemonic only; /* 0: all */
+};
+
+/* One instruction's worth of leading bytes that decodes; the rest (operands, immediates) is free. */
+struct stem {
+    uint8_t prefix[2];
+    uint8_t n_prefix;
+    uint8_t map; /* 0: one byte; 1: 0F; 2: 0F 38; 3: 0F 3A */
+    uint8_t opcode;
+    uint8_t modrm;
+    bool has_modrm;
+    bool rm_fixed; /* ModRM.rm chooses the instruction */
+    ZydisMnemonic mnemonic;
+};
+
+struct stems {
+    struct stem *v;
+    uint32_t n;
+    uint32_t *first; /* v[first[m]] is the first stem of the m-th mnemonic; one more entry ends the last */
+    uint32_t n_mnemonics;
+};
+
+/* Fills *ret with all stems of offered instructions, grouped by mnemonic; stems_release() frees. */
+int stems_init(struct stems *ret, const struct gen *g);
+void stems_release(struct stems *s);
+
+/* Random case n: 1 to 4 instructions. */
+void gen_random(const struct gen *g, const struct stems *s, uint64_t n, unsigned slot, struct insn_case *c);
+
+/* The exhaustive walk: a cursor over all encodings. */
+struct walk {
+    uint32_t map, opcode, prefix, form;
+};
+/* Makes the case at the cursor and moves on; false: the walk has ended. id is the number of the case. */
+bool gen_walk(const struct gen *g, struct walk *w, uint64_t id, unsigned slot, struct insn_case *c);
+
+/* Sets code_va for a case of c->len bytes in its slot. */
+void gen_place(struct rng *r, unsigned slot, struct insn_case *c);
+
+#endif

@@ -1,0 +1,112 @@
+/* What the two sides of the differential test exchange: cases, results, and the memory both start from.
+ *
+ * The native runner is a process of its own (it gives up FS, GS and everything below 4 GiB to the tested code); it
+ * shares one struct insn_shm with the test. A batch of cases goes over at a time, so that a case costs no system call.
+ */
+#ifndef INSN_H
+#define INSN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "layout.h"
+#include "vmcore/cpu_test.h"
+
+#define INSN_PAGE 4096u
+
+/* The data pages, in the order of the images. */
+enum { PAGE_DATA, PAGE_DATA_END = 2, PAGE_RO = 2, PAGE_STACK, PAGE_STACK_END = 5, PAGE_LOW = 5, MEM_PAGES = 7 };
+#define MEM_BYTES (MEM_PAGES * INSN_PAGE)
+
+#define MAX_SEQ   4
+#define CODE_MAX  64
+#define MAX_POKES 8
+#define MAX_LINES 64
+#define LINE      64u
+
+/* A vector beyond the processor's own: the native run did not end. */
+#define VECTOR_HANG 0x100
+
+/* insn_shm.ready */
+#define RUNNER_READY  1
+#define RUNNER_NO_32  2 /* the host does not run 32-bit user code: message says why */
+#define RUNNER_FAILED 3
+
+struct insn_poke { /* bytes put into memory before the run, over the base image */
+    uint32_t va;
+    uint8_t len;
+    uint8_t bytes[16];
+};
+
+struct insn_case {
+    uint64_t id;
+    uint32_t code_va;
+    uint8_t len;              /* of the code, without what ends it */
+    uint8_t n_insn;           /* decoded instructions; 0: bytes that do not decode */
+    uint8_t off[MAX_SEQ + 1]; /* where each begins, and the end */
+    uint8_t n_pokes;
+    bool int3_end;    /* natively too, the code must end in INT3 (a far jump is quicker) */
+    bool skip_native; /* run translated only */
+    bool open_end;    /* the code runs into an unmapped page: nothing is put behind it */
+    uint8_t code[CODE_MAX];
+    uint8_t native[CODE_MAX]; /* what the host runs: differs where the guest's CPUID gives old bytes an old meaning */
+    struct insn_poke poke[MAX_POKES];
+    struct cpu_test_regs in;
+};
+
+struct insn_line { /* a 64-byte line of memory that differs from the base image after the run */
+    uint32_t index;
+    uint8_t bytes[LINE];
+};
+
+struct insn_result {
+    struct cpu_test_regs out;
+    struct cpu_test_fault fault;
+    uint32_t n_lines; /* may be larger than MAX_LINES: the hash covers all */
+    uint64_t hash;
+    struct insn_line line[MAX_LINES];
+};
+
+struct insn_shm {
+    uint32_t go;      /* futex: number of the batch handed to the runner */
+    uint32_t done;    /* futex: number of the last batch it finished */
+    uint32_t n;       /* cases in the batch */
+    uint32_t low;     /* the runner could map LOW_VA */
+    uint32_t ready;   /* 1: the runner stands; RUNNER_*: it does not, see message */
+    uint32_t reverse; /* run the batch from its end, to find cases that depend on what ran before */
+    char message[256];
+    uint8_t base[MEM_BYTES] __attribute__((aligned(4096)));
+    uint8_t code[CODE_PAGES * INSN_PAGE] __attribute__((aligned(4096)));
+    struct insn_case cases[BATCH];
+    struct insn_result results[BATCH];
+};
+
+/* Linear address of page i of the images. */
+static inline uint32_t mem_page_va(unsigned i)
+{
+    if (i < PAGE_STACK)
+        return DATA_VA + i * INSN_PAGE;
+    if (i < PAGE_LOW)
+        return STACK_VA + (i - PAGE_STACK) * INSN_PAGE;
+    return LOW_VA + (i - PAGE_LOW) * INSN_PAGE;
+}
+
+/* Offset of a linear address in the images, -1 where no page is. */
+static inline int mem_offset(uint32_t va)
+{
+    if (va - DATA_VA < (PAGE_STACK - PAGE_DATA) * INSN_PAGE)
+        return (int)(va - DATA_VA);
+    if (va - STACK_VA < (PAGE_LOW - PAGE_STACK) * INSN_PAGE)
+        return (int)(PAGE_STACK * INSN_PAGE + va - STACK_VA);
+    if (va - LOW_VA < (MEM_PAGES - PAGE_LOW) * INSN_PAGE)
+        return (int)(PAGE_LOW * INSN_PAGE + va - LOW_VA);
+    return -1;
+}
+
+/* Puts the case's pokes into mem, an array of MEM_PAGES page pointers (NULL: not mapped). */
+void mem_poke(uint8_t *const page[MEM_PAGES], const struct insn_case *c);
+/* Finds the lines of mem that differ from base, notes them in r, and makes mem equal to base again. */
+void mem_collect(uint8_t *const page[MEM_PAGES], const uint8_t *base, struct insn_result *r);
+
+#endif

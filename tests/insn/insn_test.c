@@ -1,0 +1,429 @@
+/* The differential test: the same bytes, registers, flags, vector state and memory on the host CPU and in the
+ * translator.
+ *
+ *   insn_test [--seed S] [--cases N] [--exhaustive] [--only MNEMONIC] [--case N [--count K]] [--native-only]
+ * [--verbose]
+ *
+ * Without options: the exhaustive walk, then a million random cases. --native-only runs each case twice on the host, in
+ * two processes and in opposite order: what differs then is no property of the instruction. Exit 77: not on this host.
+ */
+#include <getopt.h>
+#include <libgen.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "compare.h"
+#include "cover.h"
+#include "gen.h"
+#include "host.h"
+#include "src/base/util.h"
+#include "state.h"
+#ifdef INSN_TRANSLATOR
+#include "guest.h"
+#endif
+
+#define EXIT_SKIP 77
+#define REPORTED  400 /* failures told in full; the rest is counted */
+#define PER_NAME  3   /* of one mnemonic, unless --verbose */
+
+struct options {
+    uint64_t seed, cases, first, count;
+    bool exhaustive, one, native_only, verbose;
+    const char *runner, *only;
+};
+
+struct run {
+    struct options opt;
+    struct decoder dec;
+    struct gen gen;
+    struct stems stems;
+    struct host host, second;
+#ifdef INSN_TRANSLATOR
+    struct guest guest;
+#endif
+    struct cover cover;
+    bool walking;
+    uint64_t n_cases, n_native, n_faults, n_failed, n_reported;
+};
+
+/* ---- reports ---- */
+
+static unsigned name_of(struct run *r, const struct insn_case *c, const struct insn_result *res, struct dec *d)
+{
+    unsigned at = 0;
+    if (c->n_insn == 0)
+        return ZYDIS_MNEMONIC_MAX_VALUE + 1;
+    for (unsigned k = 0; k < c->n_insn; k++)
+        if (res->out.eip == c->code_va + c->off[k])
+            at = k; /* where it stopped; else the first */
+    decode(&r->dec, c->code + c->off[at], CODE_MAX - c->off[at], d);
+    return d->i.mnemonic;
+}
+
+static void report(struct run *r, const struct insn_case *c, const struct insn_result *native, const char *why)
+{
+    struct dec d;
+    unsigned name = name_of(r, c, native, &d);
+    r->n_failed++;
+    if (r->cover.failed[name]++ >= PER_NAME && !r->opt.verbose)
+        return;
+    if (r->n_reported++ >= REPORTED)
+        return;
+    char text[512], state[1024];
+    decode_print(&r->dec, c->code, c->len, c->code_va, text, sizeof(text));
+    describe_input(c, state, sizeof(state));
+    printf("FAIL %s: %s\n    bytes", name > ZYDIS_MNEMONIC_MAX_VALUE ? "(bad)" : ZydisMnemonicGetString(name), text);
+    for (unsigned i = 0; i < c->len; i++)
+        printf(" %02x", c->code[i]);
+    printf("\n    in: %s\n    native/translated:%s\n", state, why);
+    printf("    native end: vector %d error %#x cr2 %#x eip %08x\n", native->fault.vector, native->fault.error,
+           native->fault.cr2, native->out.eip);
+    printf("    again: insn_test%s --seed %llu --case %llu\n", r->walking ? " --exhaustive" : "",
+           (unsigned long long)r->opt.seed, (unsigned long long)c->id);
+}
+
+static void note_coverage(struct run *r, const struct insn_case *c, const struct insn_result *res)
+{
+    bool completed = result_completed(c, res);
+    for (unsigned k = 0; k < c->n_insn; k++) {
+        struct dec d;
+        if (decode(&r->dec, c->code + c->off[k], CODE_MAX - c->off[k], &d) == DEC_COMPARE)
+            cover_add(&r->cover, &d, completed);
+    }
+    r->n_faults += res->fault.vector != 3;
+}
+
+/* ---- batches ---- */
+
+static void fill_base(struct run *r, uint64_t id, uint8_t *base)
+{
+    struct rng rng = rng_for(r->opt.seed, r->walking ? 3 : 4, id / BATCH);
+    random_memory(&rng, base, MEM_BYTES);
+}
+
+static void check_native_only(struct run *r, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        const struct insn_case *c = &r->host.shm->cases[i];
+        char why[4096];
+        if (c->skip_native)
+            continue;
+        note_coverage(r, c, &r->host.shm->results[i]);
+        if (!compare_results(&r->dec, c, &r->host.shm->results[i], &r->second.shm->results[i], r->host.shm->base, why,
+                             sizeof(why)))
+            report(r, c, &r->host.shm->results[i], why);
+    }
+}
+
+#ifdef INSN_TRANSLATOR
+static void check_translated(struct run *r, struct insn_result *results, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        const struct insn_case *c = &r->host.shm->cases[i];
+        char why[4096];
+        bool same;
+        if (!c->skip_native) {
+            note_coverage(r, c, &r->host.shm->results[i]);
+            same =
+                compare_results(&r->dec, c, &r->host.shm->results[i], &results[i], r->host.shm->base, why, sizeof(why));
+        } else {
+            same = compare_refused(c, &results[i], why, sizeof(why));
+        }
+        if (!same)
+            report(r, c, c->skip_native ? &results[i] : &r->host.shm->results[i], why);
+    }
+}
+#endif
+
+/* Runs the n cases in the host's shared memory on both sides and compares. */
+static int run_batch(struct run *r, uint32_t n, struct err *e)
+{
+    struct insn_shm *shm = r->host.shm;
+    fill_base(r, shm->cases[0].id, shm->base);
+    for (uint32_t i = 0; i < n; i++)
+        r->n_native += !shm->cases[i].skip_native;
+    host_submit(&r->host, n);
+    if (r->opt.native_only) {
+        struct insn_shm *other = r->second.shm;
+        memcpy(other->base, shm->base, sizeof(shm->base));
+        memcpy(other->cases, shm->cases, n * sizeof(shm->cases[0]));
+        other->reverse = 1;
+        host_submit(&r->second, n);
+    }
+#ifdef INSN_TRANSLATOR
+    cleanup(cleanup_free) struct insn_result *results = NULL;
+    if (!r->opt.native_only) {
+        results = aligned_alloc(64, ALIGN_UP(n * sizeof(*results), 64u));
+        if (!results)
+            return err_set(e, VT_FAIL, "out of memory");
+        guest_load(&r->guest, shm->cases, n, shm->base);
+        for (uint32_t i = 0; i < n; i++)
+            guest_run(&r->guest, &shm->cases[i], shm->base, &results[i]);
+    }
+#endif
+    int ret = host_wait(&r->host, e);
+    if (ret == 0 && r->opt.native_only)
+        ret = host_wait(&r->second, e);
+    if (ret)
+        return ret;
+    r->n_cases += n;
+    if (r->opt.native_only) {
+        check_native_only(r, n);
+        return 0;
+    }
+#ifdef INSN_TRANSLATOR
+    check_translated(r, results, n);
+#endif
+    return 0;
+}
+
+static int run_walk(struct run *r, uint64_t first, uint64_t count, struct err *e)
+{
+    struct walk w = {0};
+    struct insn_case *cases = r->host.shm->cases;
+    uint32_t n = 0;
+    r->walking = true;
+    for (uint64_t id = 0; id < first + count; id++) {
+        if (!gen_walk(&r->gen, &w, id, id % BATCH, &cases[n]))
+            break;
+        if (id < first)
+            continue;
+        if (++n == BATCH || id % BATCH == BATCH - 1) {
+            int ret = run_batch(r, n, e);
+            if (ret)
+                return ret;
+            n = 0;
+        }
+    }
+    return n ? run_batch(r, n, e) : 0;
+}
+
+static int run_random(struct run *r, uint64_t first, uint64_t count, struct err *e)
+{
+    uint32_t n = 0;
+    r->walking = false;
+    for (uint64_t id = first; id < first + count; id++) {
+        gen_random(&r->gen, &r->stems, id, id % BATCH, &r->host.shm->cases[n]);
+        if (++n == BATCH || id % BATCH == BATCH - 1) {
+            int ret = run_batch(r, n, e);
+            if (ret)
+                return ret;
+            n = 0;
+        }
+    }
+    return n ? run_batch(r, n, e) : 0;
+}
+
+/* ---- the whole ---- */
+
+static unsigned list_uncovered_rows(struct run *r)
+{
+    unsigned missing = 0;
+#ifdef INSN_TRANSLATOR
+    for (unsigned i = 0; !r->opt.native_only && i < cpu_test_rows(); i++) {
+        if (!cpu_test_row_is_copy(i) || cpu_test_row_hits(r->guest.t, i))
+            continue;
+        printf("%s%s", missing++ ? ", " : "COPY rows never run: ", cpu_test_row_name(i));
+    }
+    if (missing)
+        printf("\n");
+#endif
+    return missing;
+}
+
+static void list_failures(const struct run *r)
+{
+    for (unsigned m = 0; m <= ZYDIS_MNEMONIC_MAX_VALUE + 1; m++)
+        if (r->cover.failed[m])
+            printf("  %-12s %llu\n", m > ZYDIS_MNEMONIC_MAX_VALUE ? "(bad)" : ZydisMnemonicGetString(m),
+                   (unsigned long long)r->cover.failed[m]);
+}
+
+static int finish(struct run *r, double seconds)
+{
+    unsigned mnemonics = 0, finished = 0;
+    for (unsigned m = 0; m <= ZYDIS_MNEMONIC_MAX_VALUE; m++) {
+        mnemonics += r->cover.seen[m];
+        finished += r->cover.finished[m];
+        if (r->opt.verbose && r->cover.seen[m] && !r->cover.finished[m])
+            printf("always faults: %s\n", ZydisMnemonicGetString(m));
+    }
+    bool whole = !r->opt.only && !r->opt.one;
+    unsigned missing = whole ? list_uncovered_rows(r) : 0;
+    if (r->n_failed) {
+        printf("failures by mnemonic:\n");
+        list_failures(r);
+    }
+    printf("%llu cases in %.1f s (%llu on the host, %llu ended in a fault), seed %llu\n",
+           (unsigned long long)r->n_cases, seconds, (unsigned long long)r->n_native, (unsigned long long)r->n_faults,
+           (unsigned long long)r->opt.seed);
+    printf("covered: %u mnemonics (%u ran to their end), %u forms of (mnemonic, operands, width, prefix) (%u ran to "
+           "their end)\n",
+           mnemonics, finished, r->cover.n, r->cover.n_completed);
+    printf("%llu differ%s\n", (unsigned long long)r->n_failed, missing ? "; COPY rows are not covered" : "");
+    return r->n_failed || missing ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+static int usage(void)
+{
+    fprintf(stderr, "usage: insn_test [--seed S] [--cases N] [--exhaustive] [--only MNEMONIC] [--case N [--count K]]\n"
+                    "                 [--native-only] [--runner PROGRAM] [--verbose]\n");
+    return 64;
+}
+
+static bool parse_number(const char *text, uint64_t *ret)
+{
+    char *end;
+    *ret = strtoull(text, &end, 0);
+    return *text && !*end;
+}
+
+static int parse_options(int argc, char **argv, struct options *o)
+{
+    static const struct option longs[] = {
+        {"seed", required_argument, NULL, 's'},   {"cases", required_argument, NULL, 'n'},
+        {"exhaustive", no_argument, NULL, 'x'},   {"only", required_argument, NULL, 'o'},
+        {"case", required_argument, NULL, 'c'},   {"count", required_argument, NULL, 'k'},
+        {"native-only", no_argument, NULL, 'N'},  {"verbose", no_argument, NULL, 'v'},
+        {"runner", required_argument, NULL, 'r'}, {NULL, 0, NULL, 0},
+    };
+    int opt;
+    *o = (struct options){.seed = 1, .cases = 1000000, .count = 1};
+    while ((opt = getopt_long(argc, argv, "", longs, NULL)) != -1) {
+        bool ok = true;
+        switch (opt) {
+        case 's':
+            ok = parse_number(optarg, &o->seed);
+            break;
+        case 'n':
+            ok = parse_number(optarg, &o->cases);
+            break;
+        case 'c':
+            ok = parse_number(optarg, &o->first);
+            o->one = true;
+            break;
+        case 'k':
+            ok = parse_number(optarg, &o->count);
+            break;
+        case 'x':
+            o->exhaustive = true;
+            break;
+        case 'o':
+            o->only = optarg;
+            break;
+        case 'N':
+            o->native_only = true;
+            break;
+        case 'v':
+            o->verbose = true;
+            break;
+        case 'r':
+            o->runner = optarg;
+            break;
+        default:
+            return usage();
+        }
+        if (!ok) {
+            fprintf(stderr, "insn_test: '%s' is not a number\n", optarg);
+            return 64;
+        }
+    }
+    return optind == argc ? 0 : usage();
+}
+
+static int find_mnemonic(const char *name, ZydisMnemonic *ret)
+{
+    for (unsigned m = 1; m <= ZYDIS_MNEMONIC_MAX_VALUE; m++)
+        if (strcasecmp(ZydisMnemonicGetString(m), name) == 0) {
+            *ret = m;
+            return 0;
+        }
+    fprintf(stderr, "insn_test: no mnemonic '%s'\n", name);
+    return 64;
+}
+
+static int run_all(struct run *r, struct err *e)
+{
+    const struct options *o = &r->opt;
+    int ret = 0;
+    if (o->one)
+        return o->exhaustive ? run_walk(r, o->first, o->count, e) : run_random(r, o->first, o->count, e);
+    ret = run_walk(r, 0, UINT64_MAX, e);
+    if (ret == 0 && !o->exhaustive && r->stems.n)
+        ret = run_random(r, 0, o->cases, e);
+    return ret;
+}
+
+static int start(struct run *r, const char *argv0, struct err *e)
+{
+    char path[4096];
+    if (r->opt.runner) {
+        snprintf(path, sizeof(path), "%s", r->opt.runner);
+    } else {
+        cleanup(cleanup_free) char *copy = strdup(argv0);
+        snprintf(path, sizeof(path), "%s/insn_native", copy ? dirname(copy) : ".");
+    }
+    int ret = host_start(&r->host, path, e);
+    if (ret == 0 && r->opt.native_only)
+        ret = host_start(&r->second, path, e);
+    if (ret)
+        return ret;
+    r->gen = (struct gen){.dec = &r->dec, .seed = r->opt.seed, .low = r->host.shm->low};
+    if (r->opt.only && find_mnemonic(r->opt.only, &r->gen.only))
+        return err_set(e, VT_USAGE, "bad --only");
+    ret = cover_init(&r->cover);
+    if (ret == 0 && stems_init(&r->stems, &r->gen) && !r->opt.only)
+        ret = VT_FAIL;
+    if (ret)
+        return err_set(e, ret, "out of memory");
+#ifdef INSN_TRANSLATOR
+    if (!r->opt.native_only)
+        ret = guest_start(&r->guest, r->gen.low, e);
+#endif
+    return ret;
+}
+
+static void stop(struct run *r)
+{
+#ifdef INSN_TRANSLATOR
+    guest_stop(&r->guest);
+#endif
+    host_stop(&r->host);
+    host_stop(&r->second);
+    stems_release(&r->stems);
+    cover_release(&r->cover);
+}
+
+int main(int argc, char **argv)
+{
+    cleanup(cleanup_free) struct run *r = calloc(1, sizeof(*r));
+    struct err e = {0};
+    struct timespec a, b;
+    if (!r)
+        return 2;
+    int ret = parse_options(argc, argv, &r->opt);
+    if (ret)
+        return ret;
+#ifndef INSN_TRANSLATOR
+    r->opt.native_only = true;
+#endif
+    decoder_init(&r->dec);
+    clock_gettime(CLOCK_MONOTONIC, &a);
+    ret = start(r, argv[0], &e);
+    if (ret == 0)
+        ret = run_all(r, &e);
+    clock_gettime(CLOCK_MONOTONIC, &b);
+    if (ret == VT_GONE)
+        printf("skipped: %s\n", e.msg);
+    else if (ret)
+        fprintf(stderr, "insn_test: %s\n", e.msg);
+    else
+        ret = finish(r, (double)(b.tv_sec - a.tv_sec) + (double)(b.tv_nsec - a.tv_nsec) / 1e9);
+    stop(r);
+    return ret == VT_GONE ? EXIT_SKIP : ret < 0 ? 2 : ret;
+}
