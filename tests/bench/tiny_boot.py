@@ -15,9 +15,9 @@ import threading
 import time
 from pathlib import Path
 
-import guest
-import qemu
-from report import median, table
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from bench.report import median, table  # noqa: E402
+from harness import guest, qemu, vmtest  # noqa: E402
 
 MARKER = b"vmtest-tiny: ready"
 END = b"vmtest-tiny: status 0"
@@ -52,7 +52,7 @@ def commands(args, tiny):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--vmtest", default=os.environ.get("VMTEST", "vmtest"))
+    parser.add_argument("--vmtest", default=vmtest.program())
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--kernel", choices=["686", "686-pae"])
     parser.add_argument("--only", choices=["vmtest", "qemu"])
