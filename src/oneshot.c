@@ -1,6 +1,5 @@
 #include "src/oneshot.h"
 
-#include <fcntl.h>
 #include <getopt.h>
 #include <pthread.h>
 #include <signal.h>
@@ -8,35 +7,29 @@
 #include <string.h>
 #include <sys/signalfd.h>
 #include <termios.h>
-#include <time.h>
 #include "src/base/banned.h"
-#include "src/base/io.h"
 #include "src/base/units.h"
 #include "src/base/util.h"
-#include "src/chrhost.h"
 #include "src/loop.h"
-#include "src/vcpu.h"
-#include "vmcore/vmcore.h"
+#include "src/machine.h"
+#include "src/rawdisk.h"
 
 #define STATUS_TIMEOUT 124
 #define STATUS_OURS    125
-#define KERNEL_MAX     (256u << 20)
-#define INITRD_MAX     (2048u << 20)
 
 struct options {
-    const char *kernel, *initrd, *append, *cpu;
-    uint64_t mem;
     uint64_t timeout; /* ns, 0: none */
     bool no_reboot, log, stats;
+    const char *disk[CONFIG_MAX_DISKS];
+    bool disk_write[CONFIG_MAX_DISKS];
 };
 
 struct oneshot {
     struct options opt;
+    struct machine_config config;
     struct loop *loop;
-    struct vm *vm;
-    struct vcpu *vcpu;
-    struct chrport serial;
-    struct chrhost *serial_host;
+    struct blockdev *disk[CONFIG_MAX_DISKS];
+    struct machine *machine;
     struct loop_timer timer;
     struct loop_fd signals;
     struct vcpu_end end;
@@ -45,64 +38,98 @@ struct oneshot {
 
 static const char usage[] =
     "usage: vmtest run --kernel FILE [--initrd FILE] [--append STRING] [--mem SIZE] [--cpu MODEL]\n"
-    "                  [--timeout DURATION] [--no-reboot] [--log] [--stats]\n";
+    "                  [--disk FILE]... [--disk-write FILE]... [--net] [--timeout DURATION] [--no-reboot]\n"
+    "                  [--log] [--stats]\n";
 
-static int parse(int argc, char **argv, struct options *o, struct err *e)
+static int set_text(char **field, const char *value, struct err *e)
+{
+    free(*field);
+    *field = strdup(value);
+    return *field ? 0 : err_set(e, VT_FAIL, "out of memory");
+}
+
+static int add_disk(struct oneshot *s, const char *file, bool write, struct err *e)
+{
+    struct machine_config *c = &s->config;
+
+    if (c->ndisks == CONFIG_MAX_DISKS)
+        return err_set(e, VT_USAGE, "more than %d disks", CONFIG_MAX_DISKS);
+    s->opt.disk[c->ndisks] = file;
+    s->opt.disk_write[c->ndisks] = write;
+    snprintf(c->disk[c->ndisks].slot, sizeof c->disk[0].slot, "disk%u", c->ndisks);
+    c->ndisks++;
+    return 0;
+}
+
+static int option(struct oneshot *s, int c, struct err *e)
+{
+    switch (c) {
+    case 'k':
+        return set_text(&s->config.kernel, optarg, e);
+    case 'i':
+        return set_text(&s->config.initrd, optarg, e);
+    case 'a':
+        return set_text(&s->config.append, optarg, e);
+    case 'c':
+        return set_text(&s->config.cpu, optarg, e);
+    case 'm':
+        return size_parse(optarg, &s->config.mem, e);
+    case 'd':
+        return add_disk(s, optarg, false, e);
+    case 'w':
+        return add_disk(s, optarg, true, e);
+    case 'N':
+        s->config.nnics = 1;
+        return 0;
+    case 't':
+        return duration_parse(optarg, &s->opt.timeout, e);
+    case 'n':
+        s->opt.no_reboot = true;
+        return 0;
+    case 'l':
+        s->opt.log = true;
+        return 0;
+    default:
+        s->opt.stats = true;
+        return 0;
+    }
+}
+
+static int parse(struct oneshot *s, int argc, char **argv, struct err *e)
 {
     static const struct option words[] = {
-        {"kernel", required_argument, NULL, 'k'}, {"initrd", required_argument, NULL, 'i'},
-        {"append", required_argument, NULL, 'a'}, {"mem", required_argument, NULL, 'm'},
-        {"cpu", required_argument, NULL, 'c'},    {"timeout", required_argument, NULL, 't'},
-        {"no-reboot", no_argument, NULL, 'n'},    {"log", no_argument, NULL, 'l'},
-        {"stats", no_argument, NULL, 's'},        {0},
+        {"kernel", required_argument, NULL, 'k'},
+        {"initrd", required_argument, NULL, 'i'},
+        {"append", required_argument, NULL, 'a'},
+        {"mem", required_argument, NULL, 'm'},
+        {"cpu", required_argument, NULL, 'c'},
+        {"disk", required_argument, NULL, 'd'},
+        {"net", no_argument, NULL, 'N'},
+        {"disk-write", required_argument, NULL, 'w'},
+        {"timeout", required_argument, NULL, 't'},
+        {"no-reboot", no_argument, NULL, 'n'},
+        {"log", no_argument, NULL, 'l'},
+        {"stats", no_argument, NULL, 's'},
+        {0},
     };
     int c, rc = 0;
 
-    *o = (struct options){.append = "", .mem = 512u << 20};
+    config_init(&s->config);
+    s->config.nnics = 0; /* the card has its address; --net plugs it in */
     opterr = 0;
     optind = 1;
     while (rc == 0 && (c = getopt_long(argc, argv, ":", words, NULL)) != -1) {
-        switch (c) {
-        case 'k':
-            o->kernel = optarg;
-            break;
-        case 'i':
-            o->initrd = optarg;
-            break;
-        case 'a':
-            o->append = optarg;
-            break;
-        case 'm':
-            rc = size_parse(optarg, &o->mem, e);
-            break;
-        case 'c':
-            o->cpu = optarg;
-            break;
-        case 't':
-            rc = duration_parse(optarg, &o->timeout, e);
-            break;
-        case 'n':
-            o->no_reboot = true;
-            break;
-        case 'l':
-            o->log = true;
-            break;
-        case 's':
-            o->stats = true;
-            break;
-        case ':':
+        if (c == ':')
             return err_set(e, VT_USAGE, "%s needs a value", argv[optind - 1]);
-        default:
+        if (c == '?')
             return err_set(e, VT_USAGE, "unknown option %s", argv[optind - 1]);
-        }
+        rc = option(s, c, e);
     }
     if (rc == 0 && optind < argc)
         return err_set(e, VT_USAGE, "unexpected word \"%s\"", argv[optind]);
-    if (rc == 0 && !o->kernel)
+    if (rc == 0 && !s->config.kernel)
         return err_set(e, VT_USAGE, "no --kernel");
-    if (rc == 0 && (o->mem < 1u << 20 || o->mem > 3ull << 30 || o->mem % (1u << 20)))
-        return err_set(e, VT_USAGE, "--mem: from 1M to 3G, in whole MiB");
-    return rc;
+    return rc < 0 ? rc : config_mem_check(s->config.mem, e);
 }
 
 static void finish(struct oneshot *s, int status)
@@ -112,6 +139,25 @@ static void finish(struct oneshot *s, int status)
     loop_stop(s->loop);
 }
 
+static void fail(struct oneshot *s, const struct err *err)
+{
+    fprintf(stderr, "vmtest: run: %s\n", err->msg);
+    finish(s, STATUS_OURS);
+}
+
+static void reboot(struct oneshot *s)
+{
+    struct err err = {0};
+
+    vcpu_pause(s->machine->vcpu);
+    vm_reset(s->machine->vm);
+    if (machine_boot(s->machine, &err) < 0)
+        fail(s, &err);
+    else
+        vcpu_restart(s->machine->vcpu);
+    vcpu_resume(s->machine->vcpu);
+}
+
 /* Loop thread: the guest has come to its end. */
 static void on_end(void *opaque)
 {
@@ -119,8 +165,13 @@ static void on_end(void *opaque)
 
     switch (s->end.stop) {
     case VM_STOP_POWEROFF:
-    case VM_STOP_RESET:
         finish(s, 0);
+        break;
+    case VM_STOP_RESET:
+        if (s->opt.no_reboot)
+            finish(s, 0);
+        else
+            reboot(s);
         break;
     case VM_STOP_EXIT:
         finish(s, (2 * s->end.exit_code + 1) & 0xff);
@@ -131,8 +182,7 @@ static void on_end(void *opaque)
         break;
     case VM_STOP_FAIL:
     case VM_STOP_KICK:
-        fprintf(stderr, "vmtest: run: %s\n", s->end.err.msg);
-        finish(s, STATUS_OURS);
+        fail(s, &s->end.err);
         break;
     }
 }
@@ -143,6 +193,30 @@ static void vcpu_ended(void *opaque, const struct vcpu_end *end)
 
     s->end = *end;
     loop_call(s->loop, on_end, s);
+}
+
+struct trouble {
+    struct oneshot *s;
+    struct err err;
+};
+
+static void on_trouble(void *opaque)
+{
+    struct trouble *t = opaque;
+
+    fail(t->s, &t->err);
+    free(t);
+}
+
+/* Worker thread. A guest without a store has nobody who could make room and say go on. */
+static void disk_trouble(void *opaque, enum blk_op op, bool held, const struct err *why)
+{
+    struct oneshot *s = opaque;
+    struct trouble *t = calloc(1, sizeof *t);
+
+    vt_assert(t);
+    *t = (struct trouble){.s = s, .err = *why};
+    loop_call(s->loop, on_trouble, t);
 }
 
 static void on_timeout(void *opaque)
@@ -180,45 +254,23 @@ static int watch_signals(struct oneshot *s, struct err *e)
     return 0;
 }
 
-static int load(struct oneshot *s, struct err *e)
-{
-    cleanup(buf_release) struct buf kernel = {0}, initrd = {0};
-    int rc = io_read_file(AT_FDCWD, s->opt.kernel, KERNEL_MAX, &kernel, e);
-
-    if (rc == 0 && s->opt.initrd)
-        rc = io_read_file(AT_FDCWD, s->opt.initrd, INITRD_MAX, &initrd, e);
-    if (rc < 0)
-        return rc;
-    rc = vm_load_linux(s->vm, kernel.data, kernel.len, initrd.data, initrd.len, s->opt.append, e);
-    return rc < 0 ? err_prefix(e, rc, "%s", s->opt.kernel) : 0;
-}
-
 static int set_up(struct oneshot *s, struct err *e)
 {
-    struct vm_config config = {
-        .board = VM_BOARD_PC,
-        .ram_bytes = s->opt.mem,
-        .cpu_model = s->opt.cpu,
-        .no_reboot = s->opt.no_reboot,
-        .wall_start = (uint64_t)time(NULL),
-    };
+    struct machine_spec spec = {.config = &s->config, .ended = vcpu_ended, .trouble = disk_trouble, .opaque = s};
     int rc = loop_new(&s->loop, e);
 
     if (rc == 0)
         rc = watch_signals(s, e);
-    if (rc == 0 && chrport_init(&s->serial, "serial0", 1u << 16, 1u << 12) < 0)
-        rc = err_set(e, VT_FAIL, "out of memory");
+    for (unsigned i = 0; i < s->config.ndisks && rc == 0; i++) {
+        rc = rawdisk_open(s->opt.disk[i], !s->opt.disk_write[i], &s->disk[i], e);
+        spec.disk[i] = s->disk[i];
+    }
     if (rc == 0)
-        rc = chrhost_new(s->loop, &s->serial, &s->serial_host, e);
-    config.serial[0] = &s->serial;
+        rc = machine_new(s->loop, &spec, &s->machine, e);
     if (rc == 0)
-        rc = vm_new(&config, &s->vm, e);
+        rc = machine_boot(s->machine, e);
     if (rc == 0)
-        rc = load(s, e);
-    if (rc == 0)
-        rc = chrhost_attach(s->serial_host, STDIN_FILENO, STDOUT_FILENO, false, NULL, NULL, NULL, e);
-    if (rc == 0)
-        rc = vcpu_new(s->vm, vcpu_ended, s, &s->vcpu, e);
+        rc = chrhost_attach(s->machine->serial_host, STDIN_FILENO, STDOUT_FILENO, false, NULL, NULL, NULL, e);
     return rc;
 }
 
@@ -239,7 +291,7 @@ static void print_log(struct oneshot *s)
 {
     char *line;
 
-    while (s->vm && (line = vm_log_line(s->vm)) != NULL) {
+    while ((line = vm_log_line(s->machine->vm)) != NULL) {
         fprintf(stderr, "vmtest: log: %s\n", line);
         free(line);
     }
@@ -247,23 +299,23 @@ static void print_log(struct oneshot *s)
 
 static void tear_down(struct oneshot *s)
 {
-    vcpu_free(s->vcpu);
-    if (s->serial_host) {
-        chrhost_drain(s->serial_host, 5000);
-        chrhost_set_vm(s->serial_host, NULL);
+    if (s->machine) {
+        vcpu_pause(s->machine->vcpu);
+        if (s->opt.log || s->status == STATUS_OURS)
+            print_log(s);
+        if (s->opt.stats) {
+            cleanup(cleanup_free) char *text = vm_stats(s->machine->vm);
+            fputs(text ? text : "", stderr);
+        }
     }
-    if (s->opt.log || s->status == STATUS_OURS)
-        print_log(s);
-    if (s->opt.stats && s->vm) {
-        cleanup(cleanup_free) char *text = vm_stats(s->vm);
-        fputs(text ? text : "", stderr);
-    }
-    vm_free(s->vm);
-    chrhost_free(s->serial_host);
-    chrport_release(&s->serial);
+    machine_free(s->machine);
+    for (unsigned i = 0; i < s->config.ndisks; i++)
+        if (s->disk[i])
+            s->disk[i]->ops->close(s->disk[i]);
     if (s->signals.fd > 0)
         close(s->signals.fd);
     loop_free(s->loop);
+    config_release(&s->config);
 }
 
 int oneshot_main(int argc, char **argv)
@@ -272,10 +324,11 @@ int oneshot_main(int argc, char **argv)
     struct termios old;
     struct err err = {0};
     bool raw = false;
-    int rc = parse(argc, argv, &s.opt, &err);
+    int rc = parse(&s, argc, argv, &err);
 
     if (rc < 0) {
         fprintf(stderr, "vmtest: run: %s\n%s", err.msg, usage);
+        config_release(&s.config);
         return -VT_USAGE;
     }
     rc = set_up(&s, &err);
@@ -284,12 +337,11 @@ int oneshot_main(int argc, char **argv)
         s.status = STATUS_OURS;
     } else {
         raw = terminal_raw(&old);
-        chrhost_set_vm(s.serial_host, s.vm);
         s.timer = (struct loop_timer){.fn = on_timeout, .opaque = &s};
         if (s.opt.timeout)
             s.timer.deadline = loop_now() + s.opt.timeout;
         loop_timer_add(s.loop, &s.timer);
-        vcpu_resume(s.vcpu);
+        machine_go(s.machine);
         loop_run(s.loop);
     }
     tear_down(&s);

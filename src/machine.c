@@ -1,0 +1,226 @@
+#include "src/machine.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include "src/base/banned.h"
+#include "src/base/buf.h"
+#include "src/base/io.h"
+#include "src/base/units.h"
+#include "src/base/util.h"
+
+#define KERNEL_MAX  (256u << 20)
+#define INITRD_MAX  (2048u << 20)
+#define NET_QUEUE   (1u << 18)
+#define AGENT_QUEUE (1u << 18)
+
+static int make_port(struct machine *m, struct chrport *p, const char *name, uint32_t to_host, uint32_t to_guest,
+                     struct chrhost **ret_host, struct err *e)
+{
+    if (chrport_init(p, name, to_host, to_guest) < 0)
+        return err_set(e, VT_FAIL, "out of memory");
+    return chrhost_new(m->loop, p, ret_host, e);
+}
+
+/* The agent talks to its port through a socket pair, so that its code does not depend on the machine. */
+static int make_agent(struct machine *m, struct err *e)
+{
+    int pair[2], rc;
+
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+        return err_set(e, VT_FAIL, "socketpair: %m");
+    rc = agent_new(pair[0], &m->agent, e);
+    if (rc < 0) {
+        close(pair[1]);
+        return rc;
+    }
+    rc = chrhost_attach(m->agent_host, pair[1], pair[1], true, NULL, NULL, NULL, e);
+    if (rc < 0)
+        close(pair[1]);
+    return rc;
+}
+
+static int make_nic(struct machine *m, unsigned n, const struct machine_spec *spec, struct err *e)
+{
+    struct nat_config nc = {.hostname = spec->hostname};
+    int rc;
+
+    if (n == 0) {
+        nc.forward = m->config->forward;
+        nc.nforwards = m->config->nforwards;
+    }
+    if (netport_init(&m->net[n], NET_QUEUE) < 0)
+        return err_set(e, VT_FAIL, "out of memory");
+    rc = nat_new(&nc, &m->net[n], &m->nat[n], e);
+    if (rc < 0)
+        return rc;
+    m->net_source[n] = (struct loop_source){.prepare = nat_fill_pollfds, .dispatch = nat_poll, .opaque = m->nat[n]};
+    loop_source_add(m->loop, &m->net_source[n]);
+    return 0;
+}
+
+static int make_disk(struct machine *m, unsigned n, const struct machine_spec *spec, struct vm_disk_config *vc,
+                     struct err *e)
+{
+    char serial[24];
+    int rc;
+
+    spec->disk[n]->read_only |= m->config->disk[n].read_only;
+    rc = blkworker_new(spec->disk[n], spec->trouble, spec->opaque, &m->disk[n], e);
+    if (rc < 0)
+        return rc;
+    snprintf(serial, sizeof serial, "vmtest-%s", m->config->disk[n].slot);
+    blkworker_port(m->disk[n], serial, &vc->port);
+    return 0;
+}
+
+static int make_hardware(struct machine *m, const struct machine_spec *spec, struct err *e)
+{
+    const struct machine_config *c = m->config;
+    struct vm_config vc = {
+        .board = VM_BOARD_PC,
+        .ram_bytes = c->mem,
+        .cpu_model = c->cpu,
+        .ndisks = c->ndisks,
+        .nnics = c->nnics,
+        .serial = {&m->serial},
+        .console = {&m->agent_port, &m->exec_port},
+        .nconsole = 2,
+        .no_reboot = true, /* reboots are ours: the kernel's file is not the machine's business */
+        .wall_start = (uint64_t)(clock_wall_ns() / (int64_t)NS_PER_SEC),
+    };
+    int rc = make_port(m, &m->serial, "serial0", 1u << 16, 1u << 12, &m->serial_host, e);
+
+    if (rc == 0)
+        rc = make_port(m, &m->agent_port, "org.qemu.guest_agent.0", AGENT_QUEUE, AGENT_QUEUE, &m->agent_host, e);
+    if (rc == 0)
+        rc = make_port(m, &m->exec_port, "org.vmtest.exec.0", AGENT_QUEUE, AGENT_QUEUE, &m->exec_host, e);
+    if (rc == 0)
+        rc = make_agent(m, e);
+    for (unsigned i = 0; i < c->nnics && rc == 0; i++) {
+        rc = make_nic(m, i, spec, e);
+        memcpy(vc.nic[i].mac, c->nic[i].mac, sizeof vc.nic[i].mac);
+        vc.nic[i].port = &m->net[i];
+    }
+    for (unsigned i = 0; i < c->ndisks && rc == 0; i++)
+        rc = make_disk(m, i, spec, &vc.disk[i], e);
+    return rc < 0 ? rc : vm_new(&vc, &m->vm, e);
+}
+
+int machine_new(struct loop *l, const struct machine_spec *spec, struct machine **ret_machine, struct err *e)
+{
+    struct machine *m = calloc(1, sizeof *m);
+    int rc;
+
+    if (!m)
+        return err_set(e, VT_FAIL, "out of memory");
+    m->loop = l;
+    m->config = spec->config;
+    rc = make_hardware(m, spec, e);
+    for (unsigned i = 0; i < m->config->ndisks && rc == 0; i++)
+        rc = blkworker_start(m->disk[i], m->vm, e);
+    if (rc == 0)
+        rc = vcpu_new(m->vm, spec->ended, spec->opaque, &m->vcpu, e);
+    if (rc < 0) {
+        machine_free(m);
+        return rc;
+    }
+    *ret_machine = m;
+    return 0;
+}
+
+void machine_free(struct machine *m)
+{
+    if (!m)
+        return;
+    vcpu_free(m->vcpu);
+    for (unsigned i = 0; i < CONFIG_MAX_DISKS; i++)
+        if (m->disk[i])
+            blkworker_stop(m->disk[i]);
+    for (unsigned i = 0; i < CONFIG_MAX_NICS; i++) {
+        if (m->nat[i]) {
+            nat_set_vm(m->nat[i], NULL);
+            loop_source_del(m->loop, &m->net_source[i]);
+            nat_free(m->nat[i]);
+        }
+    }
+    if (m->serial_host)
+        chrhost_drain(m->serial_host, 5000);
+    chrhost_free(m->serial_host);
+    chrhost_free(m->agent_host);
+    chrhost_free(m->exec_host);
+    agent_free(m->agent);
+    vm_free(m->vm);
+    for (unsigned i = 0; i < CONFIG_MAX_DISKS; i++)
+        if (m->disk[i])
+            blkworker_free(m->disk[i]);
+    for (unsigned i = 0; i < CONFIG_MAX_NICS; i++)
+        netport_release(&m->net[i]);
+    chrport_release(&m->serial);
+    chrport_release(&m->agent_port);
+    chrport_release(&m->exec_port);
+    free(m);
+}
+
+int machine_boot(struct machine *m, struct err *e)
+{
+    const struct machine_config *c = m->config;
+    cleanup(buf_release) struct buf kernel = {0}, initrd = {0};
+    int rc;
+
+    if (!c->kernel)
+        return err_set(e, VT_USAGE, "no kernel to boot: the machine was made without --kernel");
+    rc = io_read_file(AT_FDCWD, c->kernel, KERNEL_MAX, &kernel, e);
+    if (rc == 0 && c->initrd)
+        rc = io_read_file(AT_FDCWD, c->initrd, INITRD_MAX, &initrd, e);
+    if (rc < 0)
+        return rc;
+    rc = vm_load_linux(m->vm, kernel.data, kernel.len, initrd.data, initrd.len, c->append ? c->append : "", e);
+    return rc < 0 ? err_prefix(e, rc, "%s", c->kernel) : 0;
+}
+
+void machine_go(struct machine *m)
+{
+    chrhost_set_vm(m->serial_host, m->vm);
+    chrhost_set_vm(m->agent_host, m->vm);
+    chrhost_set_vm(m->exec_host, m->vm);
+    for (unsigned i = 0; i < m->config->nnics; i++)
+        nat_set_vm(m->nat[i], m->vm);
+    vcpu_resume(m->vcpu);
+}
+
+int machine_quiesce_disks(struct machine *m, struct err *e)
+{
+    int rc = 0;
+
+    for (unsigned i = 0; i < m->config->ndisks && rc == 0; i++)
+        rc = blkworker_quiesce(m->disk[i], e);
+    return rc;
+}
+
+void machine_retry_disks(struct machine *m)
+{
+    for (unsigned i = 0; i < m->config->ndisks; i++)
+        blkworker_retry(m->disk[i]);
+}
+
+int machine_drop_connections(struct machine *m, struct err *e)
+{
+    int rc = 0;
+
+    agent_reset(m->agent);
+    chrhost_discard(m->serial_host);
+    chrhost_discard(m->agent_host);
+    chrhost_discard(m->exec_host);
+    for (unsigned i = 0; i < m->config->nnics; i++) {
+        int one = nat_reset_connections(m->nat[i], e);
+        rc = rc < 0 ? rc : one;
+    }
+    return rc;
+}
+
+bool machine_agent_open(const struct machine *m)
+{
+    return __atomic_load_n(&m->agent_port.guest_open, __ATOMIC_ACQUIRE) != 0;
+}

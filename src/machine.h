@@ -1,0 +1,63 @@
+/* A machine as a process sees it: the virtual hardware that a configuration asks for, and what serves it on the host: a
+ * thread for the vCPU, one for each disk, and on the event loop the serial line, the agent's port and the network. */
+#ifndef VT_MACHINE_H
+#define VT_MACHINE_H
+
+#include <stdbool.h>
+#include "src/agent.h"
+#include "src/base/blockdev.h"
+#include "src/base/err.h"
+#include "src/blkworker.h"
+#include "src/chrhost.h"
+#include "src/config.h"
+#include "src/loop.h"
+#include "src/net/nat.h"
+#include "src/vcpu.h"
+#include "vmcore/vmcore.h"
+
+struct machine_spec {
+    const struct machine_config *config;     /* outlives the machine */
+    const char *hostname;                    /* told to the guest by DHCP; NULL: none */
+    struct blockdev *disk[CONFIG_MAX_DISKS]; /* for config->disk[n]; outlive the machine */
+    /* On the vCPU thread: the guest has come to an end. A reset is one, too: machine_boot and vcpu_restart reboot it.
+     */
+    void (*ended)(void *opaque, const struct vcpu_end *end);
+    blkworker_trouble *trouble; /* on a worker's thread */
+    void *opaque;
+};
+
+struct machine {
+    struct loop *loop;
+    const struct machine_config *config;
+    struct vm *vm;
+    struct vcpu *vcpu; /* paused once until machine_go */
+    struct chrport serial, agent_port, exec_port;
+    struct chrhost *serial_host, *agent_host, *exec_host;
+    struct agent *agent;
+    struct netport net[CONFIG_MAX_NICS];
+    struct nat *nat[CONFIG_MAX_NICS];
+    struct loop_source net_source[CONFIG_MAX_NICS];
+    struct blkworker *disk[CONFIG_MAX_DISKS];
+};
+
+/* Makes it, powered off: nothing loaded, the vCPU paused. On the loop's thread. VT_BUSY: a forward's port is taken. */
+int machine_new(struct loop *l, const struct machine_spec *spec, struct machine **ret_machine, struct err *e);
+/* Stops the guest and ends all threads; requests of its disks are served first. On the loop's thread; NULL is fine. */
+void machine_free(struct machine *m);
+
+/* [vCPU paused, before the first run or after vm_reset] Loads the configuration's kernel. */
+int machine_boot(struct machine *m, struct err *e);
+/* Connects ports and network to the guest and takes back the pause that the vCPU was made with. On the loop's thread.
+ */
+void machine_go(struct machine *m);
+
+/* [vCPU paused, any thread] Waits until the disks have served what the guest submitted. VT_BUSY: one is in trouble. */
+int machine_quiesce_disks(struct machine *m, struct err *e);
+/* [any thread] Tries the disks' held requests again. */
+void machine_retry_disks(struct machine *m);
+/* [vCPU paused, loop's thread] The guest is another one now: bytes under way are dropped, connections reset. */
+int machine_drop_connections(struct machine *m, struct err *e);
+/* Is the agent's port open in the guest? [any thread] */
+bool machine_agent_open(const struct machine *m);
+
+#endif
