@@ -1,6 +1,7 @@
 #include "src/config.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 #include "src/base/json.h"
 #include "src/base/units.h"
 #include "src/base/util.h"
+#include "src/imagefile.h"
 
 #define FORMAT 1
 static const char where[] = "machine configuration";
@@ -67,6 +69,62 @@ int config_forward_parse(const char *text, struct config_forward *ret, struct er
     f.guest_port = (uint16_t)guest_port;
     *ret = f;
     return 0;
+}
+
+int config_forward_add(struct machine_config *c, const char *text, struct err *e)
+{
+    struct config_forward f;
+    unsigned i = 0;
+    int r = config_forward_parse(text, &f, e);
+
+    if (r)
+        return r;
+    while (i < c->nforwards && (c->forward[i].udp != f.udp || c->forward[i].host_port != f.host_port ||
+                                strcmp(c->forward[i].host, f.host) != 0))
+        i++;
+    if (i == CONFIG_MAX_FORWARDS)
+        return err_set(e, VT_USAGE, "%s: a machine has at most %d forwards", text, CONFIG_MAX_FORWARDS);
+    c->forward[i] = f;
+    c->nforwards = MAX(c->nforwards, i + 1);
+    return 0;
+}
+
+/* *field = a copy of value, NULL for "" */
+static int replace(char **field, const char *value, struct err *e)
+{
+    char *copy = *value ? strdup(value) : NULL;
+
+    if (*value && !copy)
+        return err_set(e, VT_FAIL, "out of memory");
+    free(*field);
+    *field = copy;
+    return 0;
+}
+
+static int replace_path(char **field, const char *path, struct err *e)
+{
+    cleanup(cleanup_free) char *full = *path ? realpath(path, NULL) : strdup("");
+
+    if (!full)
+        return err_set(e, err_from_errno(errno), "%s: %m", path);
+    return replace(field, full, e);
+}
+
+int config_set_boot(struct machine_config *c, const char *kernel, const char *initrd, const char *append, struct err *e)
+{
+    int r = kernel ? imagefile_check_kernel(kernel, e) : 0;
+
+    if (!r && initrd && *initrd)
+        r = imagefile_check_initrd(initrd, e);
+    if (!r && kernel)
+        r = replace_path(&c->kernel, kernel, e);
+    if (!r && initrd)
+        r = replace_path(&c->initrd, initrd, e);
+    if (!r && append)
+        r = replace(&c->append, append, e);
+    if (!r && !c->kernel && (c->initrd || c->append))
+        r = err_set(e, VT_USAGE, "--initrd and --append go with --kernel");
+    return r;
 }
 
 /* ---- writing */

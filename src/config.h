@@ -57,6 +57,12 @@ char *config_hardware(const struct machine_config *c);
 /* Takes a snapshot's hardware over; c's forwards stay. On error c is as it was. */
 int config_set_hardware(struct machine_config *c, const char *hardware, struct err *e);
 
+/* Sets what the machine boots, each NULL being left as it is; the files are looked at, and named by absolute paths from
+ * then on. VT_NOENT, VT_CORRUPT (not a kernel, cut short). An append of "" takes it away, as does an initrd of "". */
+int config_set_boot(struct machine_config *c, const char *kernel, const char *initrd, const char *append,
+                    struct err *e);
+/* Parses and adds; one more of the same protocol, address and host port replaces the first. */
+int config_forward_add(struct machine_config *c, const char *text, struct err *e);
 /* "[tcp:|udp:][ADDRESS:]HOST_PORT:GUEST_PORT"; the address is 127.0.0.1 unless given. VT_USAGE. */
 int config_forward_parse(const char *text, struct config_forward *ret, struct err *e);
 int config_mem_check(uint64_t mem, struct err *e); /* VT_USAGE */

@@ -1,0 +1,33 @@
+/* vmtest delete: removes one snapshot. Its children keep all they need. */
+#include "cli/cmd.h"
+
+#include "cli/life.h"
+
+const struct opt delete_options[] = {OPT_END(struct no_opts)};
+
+int cmd_delete(struct cli *c, void *opts, struct err *e)
+{
+    cleanup(target_release) struct target t = {0};
+    cleanup(snapshot_info_release) struct snapshot_info s = {0};
+    cleanup(cleanup_client) struct client *client = NULL;
+    cleanup(cleanup_close) int lock = -1;
+    int r;
+
+    r = cli_target(c, c->words, c->nwords, true, &t, e);
+    if (!r)
+        r = cli_snapshot(c, &t, true, &s, e);
+    if (!r)
+        r = cli_lock_or_connect(c, &t.machine, &lock, &client, e);
+    if (r)
+        return r;
+    if (client)
+        r = client_call(client, "vmtest-delete", json_pack("{s:I}", "id", (json_int_t)s.id), NULL, e);
+    else
+        r = snapshot_delete(c->store, s.id, e);
+    if (r)
+        return err_prefix(e, r, "%s@%s", t.machine.name, s.name);
+    out_set(c, "machine", json_string(t.machine.name));
+    out_set(c, "snapshot", json_string(s.name));
+    out_done(c, NULL, "deleted %s of %s", s.name, t.machine.name);
+    return 0;
+}

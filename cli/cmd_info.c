@@ -1,0 +1,132 @@
+/* vmtest info: all that is known of one machine. */
+#include "cli/cmd.h"
+
+#include <stdio.h>
+#include <string.h>
+#include "cli/life.h"
+#include "src/config.h"
+
+struct info_opts {
+    bool stats;
+};
+
+const struct opt info_options[] = {
+    {"stats", NULL, "also the counters of a running one", offsetof(struct info_opts, stats), OPT_FLAG, 0},
+    OPT_END(struct info_opts),
+};
+
+static void show(struct cli *c, const char *name, const char *value)
+{
+    if (value && *value)
+        out_line(c, "%-12s %s", name, value);
+}
+
+static void show_config(struct cli *c, const struct machine_config *cfg)
+{
+    char size[UNITS_MAX];
+
+    show(c, "memory", size_format(size, cfg->mem));
+    show(c, "cpu", cfg->cpu);
+    show(c, "kernel", cfg->kernel);
+    show(c, "initrd", cfg->initrd);
+    show(c, "append", cfg->append);
+    for (unsigned i = 0; i < cfg->nnics; i++) {
+        const uint8_t *m = cfg->nic[i].mac;
+
+        out_line(c, "%-12s %02x:%02x:%02x:%02x:%02x:%02x", "network", m[0], m[1], m[2], m[3], m[4], m[5]);
+    }
+    for (unsigned i = 0; i < cfg->nforwards; i++) {
+        const struct config_forward *f = &cfg->forward[i];
+
+        out_line(c, "%-12s %s %s:%u to %u", "forward", f->udp ? "udp" : "tcp", f->host, f->host_port, f->guest_port);
+    }
+}
+
+static int show_disks(struct cli *c, int64_t id, struct err *e)
+{
+    json_t *array = json_array();
+    struct slot_info *list;
+    char size[UNITS_MAX];
+    size_t n;
+    int r = slots_list(c->store, id, 0, &list, &n, e);
+
+    for (size_t i = 0; i < n && !r; i++) {
+        out_line(c, "%-12s %s%s%s", list[i].slot, size_format(size, list[i].bytes), list[i].base_path ? " on " : "",
+                 list[i].base_path ? list[i].base_path : "");
+        json_array_append_new(array, json_pack("{s:s, s:I, s:s?}", "slot", list[i].slot, "bytes",
+                                               (json_int_t)list[i].bytes, "base", list[i].base_path));
+    }
+    if (!r)
+        slots_list_free(list, n);
+    out_set(c, "disks", array);
+    return r;
+}
+
+/* What only the monitor knows. */
+static int show_running(struct cli *c, const struct machine_info *m, bool stats, struct err *e)
+{
+    cleanup(cleanup_client) struct client *client = NULL;
+    cleanup(cleanup_json) json_t *info = NULL, *counters = NULL;
+    const char *key, *text;
+    json_t *value;
+    int r;
+
+    r = cli_connect(c, m, &client, e);
+    if (!r)
+        r = client_call(client, "vmtest-info", NULL, &info, e);
+    if (!r && stats)
+        r = client_call(client, "vmtest-stats", NULL, &counters, e);
+    if (r)
+        return r;
+    json_object_foreach(info, key, value)
+    {
+        cleanup(cleanup_free) char *shown = json_is_string(value) ? strdup(json_string_value(value)) : json_text(value);
+
+        show(c, key, shown);
+    }
+    text = json_string_value(json_object_get(counters, "text"));
+    if (text && !c->json)
+        fputs(text, stdout);
+    out_set(c, "monitor", json_incref(info));
+    if (text)
+        out_set(c, "stats", json_string(text));
+    return 0;
+}
+
+int cmd_info(struct cli *c, void *opts, struct err *e)
+{
+    struct info_opts *o = opts;
+    cleanup(machine_info_release) struct machine_info m = {0};
+    cleanup(config_release) struct machine_config cfg = {0};
+    cleanup(cleanup_json) json_t *parsed = NULL;
+    char text[UNITS_MAX];
+    bool running = false;
+    int r;
+
+    r = cli_machine(c, c->words[0], false, &m, e);
+    if (!r)
+        r = config_parse(m.config, &cfg, e);
+    if (!r)
+        r = json_parse(m.config, strlen(m.config), "machine configuration", &parsed, e);
+    if (!r)
+        r = machine_locked(c->store, m.id, &running, e);
+    if (r)
+        return r;
+    show(c, "machine", m.name);
+    show(c, "uuid", m.uuid);
+    show(c, "created", time_format(text, m.created_at));
+    show(c, "running", running ? "yes" : "no");
+    show(c, "on", m.parent_name);
+    out_line(c, "%-12s %llu, %s", "snapshots", (unsigned long long)m.snapshots, size_format(text, m.own_bytes));
+    show_config(c, &cfg);
+    out_set(c, "machine", json_string(m.name));
+    out_set(c, "uuid", json_string(m.uuid));
+    out_set(c, "created", out_time(m.created_at));
+    out_set(c, "running", json_boolean(running));
+    out_set(c, "snapshot", m.parent_name ? json_string(m.parent_name) : json_null());
+    out_set(c, "snapshots", json_integer((json_int_t)m.snapshots));
+    out_set(c, "bytes", json_integer((json_int_t)m.own_bytes));
+    out_set(c, "config", json_incref(parsed));
+    r = show_disks(c, m.id, e);
+    return r || !running ? r : show_running(c, &m, o->stats, e);
+}

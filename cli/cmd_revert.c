@@ -1,0 +1,74 @@
+/* vmtest revert: a machine is again what it was, with the power state that it had: one that ran goes on running. */
+#include "cli/cmd.h"
+
+#include <string.h>
+#include "cli/life.h"
+#include "src/offline.h"
+
+const struct opt revert_options[] = {OPT_END(struct no_opts)};
+
+static int ask_monitor(struct cli *c, const struct target *t, const struct snapshot_info *s, struct client *client,
+                       struct err *e)
+{
+    cleanup(cleanup_json) json_t *a = NULL;
+    cleanup(cleanup_free) char *detail = NULL;
+    const char *power;
+    int r;
+
+    r = client_call(client, "vmtest-revert", json_pack("{s:I}", "id", (json_int_t)s->id), &a, e);
+    if (r)
+        return err_prefix(e, r, "%s", t->machine.name);
+    power = json_string_value(json_object_get(a, "power"));
+    detail = str_printf("%llu pages, %llu blocks", (unsigned long long)answer_u64(a, "pages"),
+                        (unsigned long long)answer_u64(a, "blocks"));
+    out_set(c, "pages", json_integer((json_int_t)answer_u64(a, "pages")));
+    out_set(c, "blocks", json_integer((json_int_t)answer_u64(a, "blocks")));
+    out_set(c, "power", json_string(power ? power : power_name(s->power)));
+    out_done(c, detail, "reverted %s to %s", t->machine.name, s->name);
+    return 0;
+}
+
+/* The machine is off. Where the snapshot has a memory, a monitor is started to hold it. */
+static int from_off(struct cli *c, const struct target *t, const struct snapshot_info *s, int lock, struct err *e)
+{
+    cleanup(cleanup_client) struct client *client = NULL;
+    cleanup(cleanup_free) char *log = NULL;
+    struct monitor_spec spec = {
+        .store = store_dir(c->store), .machine = t->machine.id, .lock_fd = lock, .paused = true};
+    int r;
+
+    r = offline_revert(c->store, &t->machine, s, e);
+    if (r || s->power == POWER_OFF) {
+        if (r)
+            return err_prefix(e, r, "%s", t->machine.name);
+        out_set(c, "power", json_string(power_name(s->power)));
+        out_done(c, power_name(s->power), "reverted %s to %s", t->machine.name, s->name);
+        return 0;
+    }
+    r = cli_log_path(c, t->machine.id, &log, e);
+    if (r)
+        return r;
+    spec.log = log;
+    r = monitor_spawn(&spec, &client, e);
+    return r ? r : ask_monitor(c, t, s, client, e);
+}
+
+int cmd_revert(struct cli *c, void *opts, struct err *e)
+{
+    cleanup(target_release) struct target t = {0};
+    cleanup(snapshot_info_release) struct snapshot_info s = {0};
+    cleanup(cleanup_client) struct client *client = NULL;
+    cleanup(cleanup_close) int lock = -1;
+    int r;
+
+    r = cli_target(c, c->words, c->nwords, false, &t, e);
+    if (!r)
+        r = cli_snapshot(c, &t, false, &s, e);
+    if (!r)
+        r = cli_lock_or_connect(c, &t.machine, &lock, &client, e);
+    if (r)
+        return r;
+    out_set(c, "machine", json_string(t.machine.name));
+    out_set(c, "snapshot", json_string(s.name));
+    return client ? ask_monitor(c, &t, &s, client, e) : from_off(c, &t, &s, lock, e);
+}

@@ -1,0 +1,178 @@
+/* vmtest run: a machine that is thrown away: forked from a snapshot to run one command, or booted from a kernel with
+ * its serial port on our standard streams. */
+#include "cli/cmd.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include "cli/guestcmd.h"
+#include "cli/resolve.h"
+#include "src/imagefile.h"
+
+struct run_opts {
+    struct guest_opts guest;
+    const char *from, *kernel, *initrd, *append, *cpu;
+    struct strlist copy_in, copy_out, disks;
+    uint64_t mem;
+    bool no_reboot;
+};
+
+const struct opt run_options[] = {
+    {"from", "SNAP", "fork from this snapshot", offsetof(struct run_opts, from), OPT_STR, 0},
+    {"copy-in", "PATH", "copy a file, or what a directory holds, into the command's directory; may be repeated",
+     offsetof(struct run_opts, copy_in), OPT_LIST, 0},
+    {"copy-out", "GUEST[:HOST]", "copy out afterwards, whatever the status; may be repeated",
+     offsetof(struct run_opts, copy_out), OPT_LIST, 0},
+    GUEST_OPTIONS(struct run_opts, guest),
+    {"kernel", "FILE", "boot this Linux kernel (bzImage) instead; needs no store", offsetof(struct run_opts, kernel),
+     OPT_STR, 'k'},
+    {"initrd", "FILE", "its initial RAM disk", offsetof(struct run_opts, initrd), OPT_STR, 0},
+    {"append", "TEXT", "its command line", offsetof(struct run_opts, append), OPT_STR, 0},
+    {"mem", "SIZE", "its memory (512M unless given)", offsetof(struct run_opts, mem), OPT_SIZE, 0},
+    {"cpu", "MODEL", "the CPU that it sees", offsetof(struct run_opts, cpu), OPT_STR, 0},
+    {"disk", "FILE", "a raw disk, changed in place; may be repeated", offsetof(struct run_opts, disks), OPT_LIST, 0},
+    {"no-reboot", NULL, "a reset ends the machine", offsetof(struct run_opts, no_reboot), OPT_FLAG, 0},
+    OPT_END(struct run_opts),
+};
+
+/* Where --copy-in puts things, and where the command then runs. */
+#define WORK_DIR "/var/tmp/vmtest-run"
+
+/* ---- a kernel: the monitor takes our place, so that nothing stands between the guest and our streams */
+
+static int boot_kernel(struct cli *c, const struct run_opts *o, struct err *e)
+{
+    cleanup(strlist_release) struct strlist argv = {0};
+    char path[PATH_MAX];
+    int r;
+
+    if (c->has_guest || o->copy_in.n || o->copy_out.n || o->guest.dir || o->guest.user || o->guest.env.n)
+        return err_set(e, VT_USAGE, "a command and its options go with --from, not with --kernel");
+    if (c->json)
+        return err_set(e, VT_USAGE, "--json does not go with --kernel: standard output is the guest's serial port");
+    r = imagefile_check_kernel(o->kernel, e);
+    if (!r && o->initrd)
+        r = imagefile_check_initrd(o->initrd, e);
+    if (!r)
+        r = libexec_path("vmtest-monitor", path, sizeof path, e);
+    if (r)
+        return r;
+    strlist_add(&argv, "vmtest-monitor");
+    strlist_add(&argv, "--oneshot");
+    strlist_addf(&argv, "--kernel=%s", o->kernel);
+    if (o->initrd)
+        strlist_addf(&argv, "--initrd=%s", o->initrd);
+    if (o->append)
+        strlist_addf(&argv, "--append=%s", o->append);
+    if (o->mem)
+        strlist_addf(&argv, "--mem=%llu", (unsigned long long)o->mem);
+    if (o->cpu)
+        strlist_addf(&argv, "--cpu=%s", o->cpu);
+    for (size_t i = 0; i < o->disks.n; i++)
+        strlist_addf(&argv, "--disk=%s", o->disks.items[i]);
+    if (o->guest.timeout)
+        strlist_addf(&argv, "--timeout=%lluns", (unsigned long long)o->guest.timeout);
+    if (o->no_reboot)
+        strlist_add(&argv, "--no-reboot");
+    if (argv.failed)
+        return err_set(e, VT_FAIL, "out of memory");
+    execv(path, argv.items);
+    return err_set(e, VT_FAIL, "cannot start %s: %m", path);
+}
+
+/* ---- a fork */
+
+static int copy_in(struct client *client, const char *host, struct err *e)
+{
+    cleanup(cleanup_free) char *path = NULL;
+    int r = cli_abspath(host, &path, e);
+
+    if (!r)
+        r = client_call(client, "vmtest-copy-in", json_pack("{s:s, s:s}", "host", path, "guest", WORK_DIR "/"), NULL,
+                        e);
+    return r ? err_prefix(e, r, "--copy-in %s", host) : 0;
+}
+
+/* GUEST[:HOST], a relative GUEST being in the command's directory */
+static int copy_out(struct client *client, const char *dir, const char *spec, struct err *e)
+{
+    const char *colon = strrchr(spec, ':'), *base;
+    cleanup(cleanup_free) char *guest = strndup(spec, colon ? (size_t)(colon - spec) : strlen(spec));
+    cleanup(cleanup_free) char *from = NULL;
+    cleanup(cleanup_free) char *to = NULL;
+    char cwd[PATH_MAX];
+    int r;
+
+    if (!guest || !getcwd(cwd, sizeof cwd))
+        return err_set(e, VT_FAIL, "--copy-out %s: %m", spec);
+    base = strrchr(guest, '/') ? strrchr(guest, '/') + 1 : guest;
+    from = guest[0] == '/' ? strdup(guest) : str_printf("%s/%s", dir, guest);
+    if (colon && colon[1] == '/')
+        to = strdup(colon + 1);
+    else
+        to = str_printf("%s/%s", cwd, colon && colon[1] ? colon + 1 : base);
+    if (!from || !to)
+        return err_set(e, VT_FAIL, "out of memory");
+    r = client_call(client, "vmtest-copy-out", json_pack("{s:s, s:s}", "guest", from, "host", to), NULL, e);
+    return r ? err_prefix(e, r, "--copy-out %s", spec) : 0;
+}
+
+static int in_fork(struct cli *c, struct run_opts *o, struct client *client, struct err *e)
+{
+    int r = 0, status;
+
+    for (size_t i = 0; i < o->copy_in.n && !r; i++)
+        r = copy_in(client, o->copy_in.items[i], e);
+    if (r)
+        return r;
+    if (o->copy_in.n && !o->guest.dir)
+        o->guest.dir = WORK_DIR;
+    status = guest_command(c, client, &o->guest, (const char *const *)c->guest, false, e);
+    if (status < 0)
+        return status;
+    for (size_t i = 0; i < o->copy_out.n && !r; i++)
+        r = copy_out(client, o->guest.dir ? o->guest.dir : "/", o->copy_out.items[i], e);
+    return r ? r : status;
+}
+
+static int from_snapshot(struct cli *c, struct run_opts *o, struct err *e)
+{
+    cleanup(target_release) struct target t = {0};
+    cleanup(snapshot_info_release) struct snapshot_info s = {0};
+    cleanup(cleanup_client) struct client *client = NULL;
+    cleanup(cleanup_free) char *log = NULL;
+    struct monitor_spec spec = {.lock_fd = -1, .cache_unsafe = true};
+    char *word = (char *)o->from;
+    int r;
+
+    if (o->kernel || o->initrd || o->append || o->cpu || o->mem || o->disks.n || o->no_reboot)
+        return err_set(e, VT_USAGE,
+                       "--from takes its hardware from the snapshot: no --kernel, --mem, --disk and the like");
+    if (!c->nguest)
+        return err_set(e, VT_USAGE, "no command; usage: vmtest run %s", c->verb->usage);
+    r = guest_opts_check(&o->guest, e);
+    if (!r)
+        r = cli_target(c, &word, 1, false, &t, e);
+    if (!r)
+        r = cli_snapshot(c, &t, false, &s, e);
+    if (!r)
+        r = cli_log_path(c, t.machine.id, &log, e);
+    if (r)
+        return r;
+    spec.store = store_dir(c->store);
+    spec.snapshot = s.id;
+    spec.log = log;
+    r = monitor_spawn(&spec, &client, e);
+    return r ? r : in_fork(c, o, client, e);
+}
+
+int cmd_run(struct cli *c, void *opts, struct err *e)
+{
+    struct run_opts *o = opts;
+
+    if (o->from)
+        return from_snapshot(c, o, e);
+    if (o->kernel)
+        return boot_kernel(c, o, e);
+    return err_set(e, VT_USAGE, "neither --from nor --kernel; usage: vmtest run %s", c->verb->usage);
+}

@@ -1,0 +1,114 @@
+/* vmtest set: changes a machine's name (any time) or what it is made of (while it is off). */
+#include "cli/cmd.h"
+
+#include <string.h>
+#include "cli/life.h"
+#include "src/config.h"
+
+struct set_opts {
+    const char *name, *kernel, *initrd, *append, *cpu;
+    uint64_t mem;
+    struct strlist forwards, no_forwards;
+};
+
+const struct opt set_options[] = {
+    {"name", "NAME", "a new name for the machine", offsetof(struct set_opts, name), OPT_STR, 0},
+    {"mem", "SIZE", "memory, 1M to 3G", offsetof(struct set_opts, mem), OPT_SIZE, 0},
+    {"cpu", "MODEL", "the CPU that the guest sees (\"\": the default)", offsetof(struct set_opts, cpu), OPT_STR, 0},
+    {"kernel", "FILE", "the Linux kernel (bzImage) to boot", offsetof(struct set_opts, kernel), OPT_STR, 'k'},
+    {"initrd", "FILE", "its initial RAM disk (\"\": none)", offsetof(struct set_opts, initrd), OPT_STR, 0},
+    {"append", "TEXT", "its command line (\"\": none)", offsetof(struct set_opts, append), OPT_STR, 0},
+    {"forward", "SPEC", "add [tcp:|udp:][ADDR:]HOST_PORT:GUEST_PORT", offsetof(struct set_opts, forwards), OPT_LIST, 0},
+    {"no-forward", "HOST_PORT", "take a forward away", offsetof(struct set_opts, no_forwards), OPT_LIST, 0},
+    OPT_END(struct set_opts),
+};
+
+static bool changes_config(const struct set_opts *o)
+{
+    return o->mem || o->cpu || o->kernel || o->initrd || o->append || o->forwards.n || o->no_forwards.n;
+}
+
+static int remove_forward(struct machine_config *cfg, const char *text, struct err *e)
+{
+    uint64_t port;
+    unsigned kept = 0;
+    int r = number_parse(text, 1, 65535, &port, e);
+
+    if (r)
+        return err_prefix(e, r, "--no-forward");
+    for (unsigned i = 0; i < cfg->nforwards; i++)
+        if (cfg->forward[i].host_port != port)
+            cfg->forward[kept++] = cfg->forward[i];
+    if (kept == cfg->nforwards)
+        return err_set(e, VT_NOENT, "--no-forward: no forward of host port %s", text);
+    cfg->nforwards = kept;
+    return 0;
+}
+
+static int apply(struct machine_config *cfg, const struct set_opts *o, struct err *e)
+{
+    int r = 0;
+
+    if (o->mem) {
+        r = config_mem_check(o->mem, e);
+        cfg->mem = o->mem;
+    }
+    if (!r && o->cpu) {
+        free(cfg->cpu);
+        cfg->cpu = *o->cpu ? strdup(o->cpu) : NULL;
+        if (*o->cpu && !cfg->cpu)
+            r = err_set(e, VT_FAIL, "out of memory");
+    }
+    if (!r)
+        r = config_set_boot(cfg, o->kernel, o->initrd, o->append, e);
+    for (size_t i = 0; i < o->no_forwards.n && !r; i++)
+        r = remove_forward(cfg, o->no_forwards.items[i], e);
+    for (size_t i = 0; i < o->forwards.n && !r; i++)
+        r = config_forward_add(cfg, o->forwards.items[i], e);
+    return r;
+}
+
+static int change_config(struct cli *c, const struct machine_info *m, const struct set_opts *o, struct err *e)
+{
+    cleanup(config_release) struct machine_config cfg = {0};
+    cleanup(cleanup_client) struct client *client = NULL;
+    cleanup(cleanup_close) int lock = -1;
+    cleanup(cleanup_free) char *text = NULL;
+    int r;
+
+    r = cli_lock_or_connect(c, m, &lock, &client, e);
+    if (!r && client)
+        r = err_set(e, VT_BUSY, "%s: is running; stop it to change what it is made of", m->name);
+    if (!r)
+        r = config_parse(m->config, &cfg, e);
+    if (!r)
+        r = apply(&cfg, o, e);
+    if (r)
+        return r;
+    text = config_text(&cfg);
+    if (!text)
+        return err_set(e, VT_USAGE, "a path or the command line is not UTF-8");
+    return machine_set_config(c->store, m->id, text, e);
+}
+
+int cmd_set(struct cli *c, void *opts, struct err *e)
+{
+    struct set_opts *o = opts;
+    cleanup(machine_info_release) struct machine_info m = {0};
+    int r;
+
+    if (!o->name && !changes_config(o))
+        return err_set(e, VT_USAGE, "nothing to change; usage: vmtest set %s", c->verb->usage);
+    r = o->name ? name_check(o->name, e) : 0;
+    if (!r)
+        r = cli_machine(c, c->words[0], false, &m, e);
+    if (!r && changes_config(o))
+        r = change_config(c, &m, o, e);
+    if (!r && o->name)
+        r = machine_rename(c->store, m.id, o->name, e);
+    if (r)
+        return r;
+    out_set(c, "machine", json_string(o->name ? o->name : m.name));
+    out_done(c, NULL, "changed %s", m.name);
+    return 0;
+}

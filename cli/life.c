@@ -1,0 +1,61 @@
+#include "cli/life.h"
+
+#include <time.h>
+
+/* The socket closes a moment before the process is gone and its lock with it. */
+static int wait_unlocked(struct cli *c, const struct machine_info *m, struct err *e)
+{
+    const uint64_t until = clock_mono_ns() + 10 * NS_PER_SEC;
+    bool locked = true;
+
+    for (;;) {
+        int r = machine_locked(c->store, m->id, &locked, e);
+
+        if (r || !locked)
+            return r;
+        if (clock_mono_ns() > until)
+            return err_set(e, VT_TIMEOUT, "%s: its monitor does not end", m->name);
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    }
+}
+
+int life_end(struct cli *c, const struct machine_info *m, struct client *client, struct err *e)
+{
+    struct err why = {0};
+    int r = client_call(client, "quit", NULL, NULL, &why);
+
+    while (r == 0) {
+        json_t *event = NULL;
+
+        r = client_event(client, 10000, &event, &why);
+        json_decref(event);
+    }
+    if (r != VT_GONE)
+        return err_set(e, r, "%s: %s", m->name, why.msg);
+    return wait_unlocked(c, m, e);
+}
+
+int life_command(struct cli *c, const char *command, const char *done, struct err *e)
+{
+    cleanup(machine_info_release) struct machine_info m = {0};
+    cleanup(cleanup_client) struct client *client = NULL;
+    int r;
+
+    r = cli_machine(c, c->words[0], false, &m, e);
+    if (!r)
+        r = cli_connect(c, &m, &client, e);
+    if (!r && (r = client_call(client, command, NULL, NULL, e)) != 0)
+        err_prefix(e, r, "%s", m.name);
+    if (r)
+        return r;
+    out_set(c, "machine", json_string(m.name));
+    out_done(c, NULL, "%s %s", done, m.name);
+    return 0;
+}
+
+uint64_t answer_u64(const json_t *answer, const char *key)
+{
+    json_int_t v = json_integer_value(json_object_get(answer, key));
+
+    return v > 0 ? (uint64_t)v : 0;
+}

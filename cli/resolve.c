@@ -1,0 +1,154 @@
+#include "cli/resolve.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include "src/base/io.h"
+
+/* $VAR/vmtest or $HOME/fallback/vmtest, malloc'ed; NULL: out of memory or no $HOME */
+static char *xdg_dir(const char *var, const char *fallback)
+{
+    const char *dir = getenv(var), *home = getenv("HOME");
+
+    if (dir && dir[0] == '/')
+        return str_printf("%s/vmtest", dir);
+    return home ? str_printf("%s/%s/vmtest", home, fallback) : NULL;
+}
+
+int cli_store(struct cli *c, bool create, struct err *e)
+{
+    const char *given = c->store_dir ? c->store_dir : getenv("VMTEST_HOME");
+    cleanup(cleanup_free) char *dir = given && *given ? strdup(given) : xdg_dir("XDG_DATA_HOME", ".local/share");
+
+    if (c->store)
+        return 0;
+    if (!dir)
+        return err_set(e, VT_USAGE, "no store: give --store DIR, or set VMTEST_HOME or HOME");
+    return store_open(dir, create ? STORE_CREATE : 0, &c->store, e);
+}
+
+/* Exactly one machine in the store. */
+static int only_machine(struct cli *c, int64_t *ret_id, struct err *e)
+{
+    struct machine_info *list;
+    size_t n;
+    int r = machine_list(c->store, &list, &n, e);
+
+    if (r)
+        return r;
+    if (n == 1)
+        *ret_id = list[0].id;
+    else if (n == 0)
+        r = err_set(e, VT_NOENT, "there is no machine yet; vmtest create makes one");
+    else
+        r = err_set(e, VT_USAGE, "which of the %zu machines? name it, give -m, or choose one with vmtest use", n);
+    machine_list_free(list, n);
+    return r;
+}
+
+int cli_machine(struct cli *c, const char *word, bool exact, struct machine_info *ret, struct err *e)
+{
+    const char *env = getenv("VMTEST_MACHINE");
+    int64_t id = 0;
+    int r;
+
+    if (word && !*word)
+        word = NULL;
+    if (word && c->machine && strcmp(word, c->machine))
+        return err_set(e, VT_USAGE, "the machine is given twice: \"%s\" and -m %s", word, c->machine);
+    if (!word)
+        word = c->machine ? c->machine : env && *env ? env : NULL;
+    r = cli_store(c, false, e);
+    if (!r && word)
+        r = machine_find(c->store, word, exact, &id, e);
+    else if (!r) {
+        r = store_use_get(c->store, &id, e);
+        if (!r && !id)
+            r = only_machine(c, &id, e);
+    }
+    return r ? r : machine_get(c->store, id, ret, e);
+}
+
+void target_release(struct target *t)
+{
+    machine_info_release(&t->machine);
+}
+
+int cli_target(struct cli *c, char **words, int n, bool exact, struct target *ret, struct err *e)
+{
+    struct name_ref ref;
+    int r = name_ref_parse(words[n - 1], true, &ref, e);
+
+    if (r)
+        return r;
+    if (n == 2 && ref.machine[0])
+        return err_set(e, VT_USAGE, "the machine is given twice: \"%s\" and \"%s\"", words[0], words[1]);
+    r = cli_machine(c, n == 2 ? words[0] : ref.machine, exact, &ret->machine, e);
+    if (!r)
+        ret->ref = ref;
+    return r;
+}
+
+int cli_snapshot(struct cli *c, const struct target *t, bool exact, struct snapshot_info *ret, struct err *e)
+{
+    struct err why = {0};
+    int64_t id;
+    int r = snapshot_find(c->store, t->machine.id, t->ref.snap, exact, &id, &why);
+
+    if (r) /* the store knows the snapshot only: MACHINE@ goes before its name */
+        return err_set(e, r, "%s@%s", t->machine.name, why.msg);
+    return snapshot_get(c->store, id, ret, e);
+}
+
+int cli_connect(struct cli *c, const struct machine_info *m, struct client **ret, struct err *e)
+{
+    struct err why = {0};
+    int r = client_open(store_uuid(c->store), m->id, ret, &why);
+
+    if (r == VT_BUSY)
+        return err_set(e, r, "%s: is not running (vmtest start %s)", m->name, m->name);
+    return r ? err_set(e, r, "%s: %s", m->name, why.msg) : 0;
+}
+
+int cli_lock_or_connect(struct cli *c, const struct machine_info *m, int *ret_fd, struct client **ret, struct err *e)
+{
+    struct err why = {0};
+    int r;
+
+    *ret_fd = -1;
+    *ret = NULL;
+    r = machine_lock(c->store, m->id, ret_fd, &why);
+    if (r == 0)
+        return 0;
+    if (r != VT_BUSY)
+        return err_set(e, r, "%s", why.msg);
+    r = client_open(store_uuid(c->store), m->id, ret, &why);
+    if (r == VT_BUSY) /* locked, and nobody listens: another command works on it, or a monitor starts or ends */
+        return err_set(e, r, "%s: another command is at work on it; try again", m->name);
+    return r ? err_set(e, r, "%s: %s", m->name, why.msg) : 0;
+}
+
+int cli_log_path(struct cli *c, int64_t machine, char **ret, struct err *e)
+{
+    cleanup(cleanup_free) char *base = xdg_dir("XDG_STATE_HOME", ".local/state");
+    cleanup(cleanup_free) char *dir = base ? str_printf("%s/log", base) : str_printf("%s/log", store_dir(c->store));
+    int r;
+
+    if (!dir)
+        return err_set(e, VT_FAIL, "out of memory");
+    r = io_mkdirs(dir, 0700, e);
+    if (r)
+        return r;
+    *ret = str_printf("%s/%s-%lld.log", dir, store_uuid(c->store), (long long)machine);
+    return *ret ? 0 : err_set(e, VT_FAIL, "out of memory");
+}
+
+int cli_abspath(const char *path, char **ret, struct err *e)
+{
+    char *p = realpath(path, NULL);
+
+    if (!p)
+        return err_set(e, err_from_errno(errno), "%s: %s", path, strerror(errno));
+    *ret = p;
+    return 0;
+}

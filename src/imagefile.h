@@ -1,0 +1,28 @@
+/* Files that a machine is made of, looked at before they are used: disk images (what format, whole or cut short) and
+ * kernels. */
+#ifndef VT_IMAGEFILE_H
+#define VT_IMAGEFILE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "src/base/err.h"
+
+struct imagefile {
+    int fd;             /* raw bytes, read-only */
+    uint64_t bytes;     /* a multiple of 512 */
+    char *path;         /* absolute, of the file that was named */
+    const char *format; /* "raw", "qcow2" … */
+    bool converted;     /* fd is an unlinked raw copy */
+};
+
+/* Opens a disk image. Formats other than raw are converted by qemu-img into an unlinked file in scratch_dir. VT_NOENT;
+ * VT_CORRUPT: cut short, or not convertible; VT_FAIL: qemu-img is not installed. */
+int imagefile_open(const char *path, const char *scratch_dir, struct imagefile *ret, struct err *e);
+void imagefile_release(struct imagefile *f);
+
+/* Is this a whole bzImage? VT_NOENT, VT_CORRUPT. */
+int imagefile_check_kernel(const char *path, struct err *e);
+/* Is this a non-empty regular file that can be read? VT_NOENT, VT_CORRUPT, VT_PERM. */
+int imagefile_check_initrd(const char *path, struct err *e);
+
+#endif

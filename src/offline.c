@@ -1,0 +1,75 @@
+#include "src/offline.h"
+
+#include <stdlib.h>
+#include "src/base/util.h"
+#include "src/config.h"
+
+/* Closing is where the last bytes are written: its failure is the operation's, unless that failed before. */
+static int close_head(struct head *h, int r, struct err *e)
+{
+    int closed = head_close(h, r ? NULL : e);
+
+    return r ? r : closed;
+}
+
+static int write_snapshot(struct head *h, const struct snap_meta *meta, int64_t *ret_id, struct snap_stats *ret_stats,
+                          struct err *e)
+{
+    struct head_pos live;
+    struct snap *snap;
+    int r;
+
+    r = head_seal(h, &live, e);
+    if (r)
+        return r;
+    r = snap_begin(h, NULL, &live, &snap, e);
+    if (r) {
+        head_unmark(h, &live);
+        return r;
+    }
+    return snap_commit(snap, meta, ret_id, ret_stats, e);
+}
+
+int offline_snapshot(struct store *s, const struct machine_info *m, const char *name, const char *note, int64_t *ret_id,
+                     struct snap_stats *ret_stats, struct err *e)
+{
+    cleanup(config_release) struct machine_config cfg = {0};
+    cleanup(cleanup_free) char *hardware = NULL;
+    struct snap_meta meta = {.name = name, .note = note, .power = POWER_OFF};
+    struct head *h;
+    int r;
+
+    r = config_parse(m->config, &cfg, e);
+    if (r)
+        return r;
+    hardware = config_hardware(&cfg);
+    if (!hardware)
+        return err_set(e, VT_FAIL, "out of memory");
+    meta.hardware = hardware;
+    r = head_open(s, m->id, 0, &h, e);
+    if (r)
+        return r;
+    return close_head(h, write_snapshot(h, &meta, ret_id, ret_stats, e), e);
+}
+
+int offline_revert(struct store *s, const struct machine_info *m, const struct snapshot_info *snap, struct err *e)
+{
+    cleanup(config_release) struct machine_config cfg = {0};
+    cleanup(cleanup_free) char *text = NULL;
+    struct head *h;
+    int r;
+
+    r = config_parse(m->config, &cfg, e);
+    if (!r)
+        r = config_set_hardware(&cfg, snap->hardware, e);
+    if (r)
+        return r;
+    text = config_text(&cfg);
+    if (!text)
+        return err_set(e, VT_FAIL, "out of memory");
+    r = head_open(s, m->id, 0, &h, e);
+    if (r)
+        return r;
+    r = close_head(h, head_reset(h, snap->id, e), e);
+    return r ? r : machine_set_config(s, m->id, text, e);
+}
