@@ -3,9 +3,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define STATUS_FLAGS \
-    (ZYDIS_CPUFLAG_CF | ZYDIS_CPUFLAG_PF | ZYDIS_CPUFLAG_AF | ZYDIS_CPUFLAG_ZF | ZYDIS_CPUFLAG_SF | ZYDIS_CPUFLAG_OF)
-
 void decoder_init(struct decoder *d)
 {
     ZydisDecoderInit(&d->host, ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_STACK_WIDTH_32);
@@ -159,7 +156,8 @@ uint32_t dec_flags_killed(const struct dec *in)
         if (count->type != ZYDIS_OPERAND_TYPE_IMMEDIATE || (count->imm.value.u & 31) == 0)
             return 0;
     }
-    return (f->modified | f->set_0 | f->set_1 | f->undefined) & STATUS_FLAGS;
+    uint32_t killed = (f->modified | f->set_0 | f->set_1) & STATUS_FLAGS;
+    return in->i.meta.category == ZYDIS_CATEGORY_LOGICAL ? killed | ZYDIS_CPUFLAG_AF : killed;
 }
 
 bool dec_is_branch(const struct dec *in)

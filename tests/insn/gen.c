@@ -56,6 +56,22 @@ static int add_stem(struct stems *s, size_t *room, const struct stem *one)
     return 0;
 }
 
+static bool is_general(ZydisISASet set)
+{
+    switch (set) {
+    case ZYDIS_ISA_SET_I86:
+    case ZYDIS_ISA_SET_I186:
+    case ZYDIS_ISA_SET_I386:
+    case ZYDIS_ISA_SET_I486REAL:
+    case ZYDIS_ISA_SET_PENTIUMREAL:
+    case ZYDIS_ISA_SET_CMOV:
+    case ZYDIS_ISA_SET_POPCNT:
+        return true;
+    default:
+        return false;
+    }
+}
+
 static int add_stems(struct stems *s, size_t *room, const struct gen *g, struct stem one)
 {
     bool rm_fixed = one.map == 0 && one.opcode >= 0xd8 && one.opcode <= 0xdf;
@@ -73,6 +89,7 @@ static int add_stems(struct stems *s, size_t *room, const struct gen *g, struct 
         one.has_modrm = cls != DEC_BAD && (d.i.attributes & ZYDIS_ATTRIB_HAS_MODRM);
         one.rm_fixed = mod == 3 && rm_fixed;
         one.mnemonic = d.i.mnemonic;
+        one.general = is_general(d.i.meta.isa_set);
         if (cls == DEC_COMPARE && (!g->only || g->only == d.i.mnemonic)) {
             int r = add_stem(s, room, &one);
             if (r)
@@ -106,11 +123,16 @@ int stems_init(struct stems *ret, const struct gen *g)
         return VT_NOENT;
     qsort(ret->v, ret->n, sizeof(*ret->v), by_mnemonic);
     ret->first = calloc(ret->n + 1u, sizeof(*ret->first));
-    if (!ret->first)
+    ret->general = calloc(ret->n + 1u, sizeof(*ret->general));
+    if (!ret->first || !ret->general)
         return VT_FAIL;
-    for (uint32_t i = 0; i < ret->n; i++)
-        if (i == 0 || ret->v[i].mnemonic != ret->v[i - 1].mnemonic)
-            ret->first[ret->n_mnemonics++] = i;
+    for (uint32_t i = 0; i < ret->n; i++) {
+        if (i > 0 && ret->v[i].mnemonic == ret->v[i - 1].mnemonic)
+            continue;
+        if (ret->v[i].general)
+            ret->general[ret->n_general++] = ret->n_mnemonics;
+        ret->first[ret->n_mnemonics++] = i;
+    }
     ret->first[ret->n_mnemonics] = ret->n;
     return 0;
 }
@@ -119,6 +141,7 @@ void stems_release(struct stems *s)
 {
     free(s->v);
     free(s->first);
+    free(s->general);
     *s = (struct stems){0};
 }
 
@@ -127,6 +150,8 @@ static enum dec_class random_insn(const struct gen *g, const struct stems *s, st
                                   struct dec *d)
 {
     uint32_t m = rng_below(r, s->n_mnemonics);
+    if (s->n_general && rng_chance(r, 50))
+        m = s->general[rng_below(r, s->n_general)];
     const struct stem *st = &s->v[s->first[m] + rng_below(r, s->first[m + 1] - s->first[m])];
     uint8_t code[32];
     unsigned n = 0;
@@ -151,15 +176,70 @@ static enum dec_class random_insn(const struct gen *g, const struct stems *s, st
 }
 
 /* Would an undefined flag become visible in something else? Then the sequence is of no use. */
-static bool reads_undefined(const struct dec *d, unsigned n)
+static bool reads_undefined(const struct insn_case *c, const struct dec *d, unsigned n)
 {
     uint32_t undefined = 0;
+    for (unsigned k = 0; k < n && c->shape != SHAPE_LINE; k++)
+        undefined |= dec_flags_undefined(&d[k]);
     for (unsigned k = 0; k < n; k++) {
         if (dec_flags_read(&d[k]) & undefined)
             return true;
-        undefined = (undefined & ~dec_flags_killed(&d[k])) | dec_flags_undefined(&d[k]);
+        if (c->shape == SHAPE_LINE)
+            undefined = (undefined & ~dec_flags_killed(&d[k])) | dec_flags_undefined(&d[k]);
     }
     return false;
+}
+
+static void append(const struct gen *g, struct insn_case *c, struct dec *d, const uint8_t *bytes, unsigned len)
+{
+    memcpy(c->code + c->len, bytes, len);
+    decode(g->dec, bytes, len, &d[c->n_insn]);
+    c->off[c->n_insn++] = c->len;
+    c->len = (uint8_t)(c->len + len);
+    c->off[c->n_insn] = c->len;
+}
+
+/* Adds n random instructions; straight: none that branches, none that writes a register of `keep`. */
+static void append_random(const struct gen *g, const struct stems *s, struct rng *r, struct insn_case *c, struct dec *d,
+                          unsigned n, bool straight, uint32_t keep)
+{
+    unsigned end = c->n_insn + n;
+    while (c->n_insn < end) {
+        struct dec one;
+        uint8_t bytes[16];
+        if (random_insn(g, s, r, bytes, &one) != DEC_COMPARE)
+            continue;
+        if (straight && (dec_is_branch(&one) || dec_is_rep_string(&one) || dec_gprs_written(&one) & keep))
+            continue;
+        append(g, c, d, bytes, one.i.length);
+    }
+}
+
+static void random_code(const struct gen *g, const struct stems *s, struct rng *r, struct insn_case *c, struct dec *d)
+{
+    uint8_t loop[] = {0xe2, 0}, call[] = {0xe8, 2, 0, 0, 0}, jump[] = {0xeb, 0}, ret[] = {0xc3};
+    uint32_t pick = rng_below(r, 100);
+    c->len = 0;
+    c->n_insn = 0;
+    c->off[0] = 0;
+    c->shape = g->only || pick < 92 ? SHAPE_LINE : pick < 96 ? SHAPE_LOOP : SHAPE_CALL;
+    switch (c->shape) {
+    case SHAPE_LOOP:
+        append_random(g, s, r, c, d, 1 + rng_below(r, 3), true, 1u << 1);
+        loop[1] = (uint8_t)(c->off[rng_below(r, c->n_insn)] - (c->len + 2u));
+        append(g, c, d, loop, sizeof(loop));
+        break;
+    case SHAPE_CALL:
+        append(g, c, d, call, sizeof(call));
+        append(g, c, d, jump, sizeof(jump));
+        append_random(g, s, r, c, d, 1 + rng_below(r, 3), true, 0);
+        append(g, c, d, ret, sizeof(ret));
+        c->code[6] = (uint8_t)(c->len - 7);
+        break;
+    default:
+        append_random(g, s, r, c, d, rng_chance(r, 40) ? 1 : 1 + rng_below(r, 4), false, 0);
+        break;
+    }
 }
 
 void gen_random(const struct gen *g, const struct stems *s, uint64_t n, unsigned slot, struct insn_case *c)
@@ -167,18 +247,8 @@ void gen_random(const struct gen *g, const struct stems *s, uint64_t n, unsigned
     struct rng r = rng_for(g->seed, 1, n);
     struct dec d[MAX_SEQ];
     do {
-        unsigned want = rng_chance(&r, 40) ? 1 : 1 + rng_below(&r, MAX_SEQ);
-        c->len = 0;
-        c->n_insn = 0;
-        while (c->n_insn < want) {
-            if (random_insn(g, s, &r, c->code + c->len, &d[c->n_insn]) != DEC_COMPARE)
-                continue;
-            c->off[c->n_insn] = c->len;
-            c->len = (uint8_t)(c->len + d[c->n_insn].i.length);
-            c->n_insn++;
-        }
-        c->off[c->n_insn] = c->len;
-    } while (reads_undefined(d, c->n_insn));
+        random_code(g, s, &r, c, d);
+    } while (reads_undefined(c, d, c->n_insn));
     c->id = n;
     c->skip_native = false;
     c->open_end = false;

@@ -21,6 +21,7 @@ struct stem {
     uint8_t modrm;
     bool has_modrm;
     bool rm_fixed; /* ModRM.rm chooses the instruction */
+    bool general;  /* neither x87 nor MMX nor SSE */
     ZydisMnemonic mnemonic;
 };
 
@@ -29,6 +30,8 @@ struct stems {
     uint32_t n;
     uint32_t *first; /* v[first[m]] is the first stem of the m-th mnemonic; one more entry ends the last */
     uint32_t n_mnemonics;
+    uint32_t *general; /* numbers of the mnemonics that work on general registers */
+    uint32_t n_general;
 };
 
 /* Fills *ret with all stems of offered instructions, grouped by mnemonic; stems_release() frees. */

@@ -96,6 +96,7 @@ static void make_case(const struct gen *g, struct rng *r, uint64_t id, unsigned 
     c->off[0] = 0;
     c->off[1] = c->len;
     c->open_end = false;
+    c->shape = SHAPE_LINE;
     c->skip_native = cls == DEC_NOT_OFFERED;
     memcpy(c->code, code, c->len);
     gen_place(r, slot, c);

@@ -19,7 +19,7 @@
 enum { PAGE_DATA, PAGE_DATA_END = 2, PAGE_RO = 2, PAGE_STACK, PAGE_STACK_END = 5, PAGE_LOW = 5, MEM_PAGES = 7 };
 #define MEM_BYTES (MEM_PAGES * INSN_PAGE)
 
-#define MAX_SEQ   4
+#define MAX_SEQ   6
 #define CODE_MAX  64
 #define MAX_POKES 8
 #define MAX_LINES 64
@@ -39,6 +39,12 @@ struct insn_poke { /* bytes put into memory before the run, over the base image 
     uint8_t bytes[16];
 };
 
+enum insn_shape {
+    SHAPE_LINE, /* branches are given a target by setup.c */
+    SHAPE_LOOP, /* ends in a LOOP back */
+    SHAPE_CALL, /* a call to the part behind the jump, which returns */
+};
+
 struct insn_case {
     uint64_t id;
     uint32_t code_va;
@@ -46,6 +52,7 @@ struct insn_case {
     uint8_t n_insn;           /* decoded instructions; 0: bytes that do not decode */
     uint8_t off[MAX_SEQ + 1]; /* where each begins, and the end */
     uint8_t n_pokes;
+    uint8_t shape;    /* enum insn_shape */
     bool int3_end;    /* natively too, the code must end in INT3 (a far jump is quicker) */
     bool skip_native; /* run translated only */
     bool open_end;    /* the code runs into an unmapped page: nothing is put behind it */

@@ -33,7 +33,7 @@
 
 struct options {
     uint64_t seed, cases, first, count;
-    bool exhaustive, one, native_only, verbose;
+    bool exhaustive, one, native_only, verbose, pointers;
     const char *runner, *only;
 };
 
@@ -114,8 +114,8 @@ static void check_native_only(struct run *r, uint32_t n)
         if (c->skip_native)
             continue;
         note_coverage(r, c, &r->host.shm->results[i]);
-        if (!compare_results(&r->dec, c, &r->host.shm->results[i], &r->second.shm->results[i], r->host.shm->base, why,
-                             sizeof(why)))
+        if (!compare_results(&r->dec, c, &r->host.shm->results[i], &r->second.shm->results[i], r->host.shm->base,
+                             r->opt.pointers, why, sizeof(why)))
             report(r, c, &r->host.shm->results[i], why);
     }
 }
@@ -129,8 +129,8 @@ static void check_translated(struct run *r, struct insn_result *results, uint32_
         bool same;
         if (!c->skip_native) {
             note_coverage(r, c, &r->host.shm->results[i]);
-            same =
-                compare_results(&r->dec, c, &r->host.shm->results[i], &results[i], r->host.shm->base, why, sizeof(why));
+            same = compare_results(&r->dec, c, &r->host.shm->results[i], &results[i], r->host.shm->base,
+                                   r->opt.pointers, why, sizeof(why));
         } else {
             same = compare_refused(c, &results[i], why, sizeof(why));
         }
@@ -272,7 +272,7 @@ static int finish(struct run *r, double seconds)
 static int usage(void)
 {
     fprintf(stderr, "usage: insn_test [--seed S] [--cases N] [--exhaustive] [--only MNEMONIC] [--case N [--count K]]\n"
-                    "                 [--native-only] [--runner PROGRAM] [--verbose]\n");
+                    "                 [--native-only] [--pointers] [--runner PROGRAM] [--verbose]\n");
     return 64;
 }
 
@@ -286,11 +286,17 @@ static bool parse_number(const char *text, uint64_t *ret)
 static int parse_options(int argc, char **argv, struct options *o)
 {
     static const struct option longs[] = {
-        {"seed", required_argument, NULL, 's'},   {"cases", required_argument, NULL, 'n'},
-        {"exhaustive", no_argument, NULL, 'x'},   {"only", required_argument, NULL, 'o'},
-        {"case", required_argument, NULL, 'c'},   {"count", required_argument, NULL, 'k'},
-        {"native-only", no_argument, NULL, 'N'},  {"verbose", no_argument, NULL, 'v'},
-        {"runner", required_argument, NULL, 'r'}, {NULL, 0, NULL, 0},
+        {"seed", required_argument, NULL, 's'},
+        {"cases", required_argument, NULL, 'n'},
+        {"exhaustive", no_argument, NULL, 'x'},
+        {"only", required_argument, NULL, 'o'},
+        {"case", required_argument, NULL, 'c'},
+        {"count", required_argument, NULL, 'k'},
+        {"native-only", no_argument, NULL, 'N'},
+        {"verbose", no_argument, NULL, 'v'},
+        {"pointers", no_argument, NULL, 'p'},
+        {"runner", required_argument, NULL, 'r'},
+        {NULL, 0, NULL, 0},
     };
     int opt;
     *o = (struct options){.seed = 1, .cases = 1000000, .count = 1};
@@ -318,6 +324,9 @@ static int parse_options(int argc, char **argv, struct options *o)
             break;
         case 'N':
             o->native_only = true;
+            break;
+        case 'p':
+            o->pointers = true;
             break;
         case 'v':
             o->verbose = true;

@@ -322,7 +322,8 @@ static void setup_insn(struct setup *s, unsigned k, const struct dec *d)
 {
     uint32_t addr = 0;
     if (dec_is_branch(d)) {
-        aim_branch(s, k, d);
+        if (s->c->shape == SHAPE_LINE)
+            aim_branch(s, k, d);
     } else if (dec_is_string(d)) {
         aim_string(s, d);
     } else {
@@ -367,6 +368,10 @@ void setup_case(const struct decoder *dec, struct rng *r, struct insn_case *c, c
     c->in.eip = c->code_va;
     c->in.eflags = random_eflags(r);
     random_fx(r, c->in.fx);
+    if (c->shape == SHAPE_LOOP) {
+        c->in.gpr[ECX] = 1 + rng_below(r, 6);
+        s.busy = 1u << ECX;
+    }
     for (unsigned k = 0; k < c->n_insn; k++) {
         setup_insn(&s, k, &d[k]);
         if (dec_is_branch(&d[k]) || d[k].i.mnemonic == ZYDIS_MNEMONIC_POPF || d[k].i.mnemonic == ZYDIS_MNEMONIC_POPFD)
