@@ -229,7 +229,7 @@ void pci_assign(struct pci_bus *b, uint32_t io_base, uint32_t mmio_base, const u
             continue;
         for (unsigned n = 0; n < PCI_BARS; n++)
             assign_bar(d, n, &io_base, &mmio_base);
-        pci_config_write(d, PCI_COMMAND, PCI_CMD_IO | PCI_CMD_MEM, 2);
+        pci_config_write(d, PCI_COMMAND, pci_get(d, PCI_COMMAND, 2) | PCI_CMD_IO | PCI_CMD_MEM, 2);
         if (d->config[PCI_INT_PIN])
             pci_config_write(d, PCI_INT_LINE, line[pci_pirq(i, d->config[PCI_INT_PIN] - 1u)], 1);
     }

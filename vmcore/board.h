@@ -1,0 +1,81 @@
+/* The PC: every chip, wired. board_init() is one plain function, a block a chip.
+ *
+ * PCI slots: 0 host bridge, 1 south bridge (function 0 ISA, 3 power management), 3 entropy, 4 console, 5..12 disks,
+ * 16..19 network cards. INTx pins reach I/O APIC inputs 16..19, and the 8259s where the guest steers them to. ISA
+ * interrupts reach both (IRQ 0 at I/O APIC input 2). */
+#ifndef VT_BOARD_H
+#define VT_BOARD_H
+
+#include "vmcore/dev/debugport.h"
+#include "vmcore/dev/i440fx.h"
+#include "vmcore/dev/i8042.h"
+#include "vmcore/dev/ioapic.h"
+#include "vmcore/dev/lapic.h"
+#include "vmcore/dev/pci.h"
+#include "vmcore/dev/pic.h"
+#include "vmcore/dev/piix.h"
+#include "vmcore/dev/pit.h"
+#include "vmcore/dev/rtc.h"
+#include "vmcore/dev/uart.h"
+#include "vmcore/dev/virtio_blk.h"
+#include "vmcore/dev/virtio_console.h"
+#include "vmcore/dev/virtio_net.h"
+#include "vmcore/dev/virtio_rng.h"
+#include "vmcore/vmcore.h"
+
+/* What the board needs of the machine around it. */
+struct board_hooks {
+    struct irq_line intr;     /* the processor's INTR: level; answered by board_ack_irq() */
+    struct irq_line nmi;      /* a pulse: called with level 1 */
+    struct irq_line a20;      /* level of the A20 gate; fn may be NULL */
+    struct power_hooks power; /* called in the middle of an instruction's port access: note it, and act after */
+};
+
+struct board {
+    struct board_hooks hooks;
+    uint64_t ram_bytes, ram_saved;       /* the same; a load that changes the second is of another machine */
+    uint16_t isa_levels, steered_levels; /* who pulls on the 8259 inputs */
+    struct lapic lapic;
+    struct ioapic ioapic;
+    struct pic pic;
+    struct pit pit;
+    struct rtc rtc;
+    struct i8042 i8042;
+    struct uart uart[2];
+    struct debugport debugport;
+    struct pci_bus pci;
+    struct i440fx i440fx;
+    struct piix3 piix3;
+    struct piix4_pm pm;
+    unsigned ndisks, nnics;
+    struct virtio_rng rng;
+    struct virtio_console console;
+    struct virtio_blk disk[VM_MAX_DISKS];
+    struct virtio_net nic[VM_MAX_NICS];
+    char names[VM_MAX_DISKS + VM_MAX_NICS][8];
+    struct state_entry state;
+};
+
+/* c's bus, clock and memory are ready; config's ports outlive the board. Returns 0, or -1: no memory (then the board is
+ * released). */
+int board_init(struct board *b, struct devctx *c, const struct vm_config *config, const struct board_hooks *hooks);
+void board_release(struct board *b);
+/* All chips as after power-on; the clock and CMOS memory go on. */
+void board_reset(struct board *b);
+/* What firmware would have set up before it starts an operating system: PCI addresses and interrupts, power
+ * management's ports, ACPI mode, virtual wire. For direct boots, after board_reset(). */
+void board_direct_boot(struct board *b);
+
+/* Interrupt acknowledge: the vector, now in service, or -1 when the request has gone. */
+int board_ack_irq(struct board *b);
+/* Is INTR asserted? */
+bool board_intr(const struct board *b);
+void board_power_button(struct board *b);
+
+/* Where INTx lines go on the 8259s after board_direct_boot(), by PIRQ. */
+#define BOARD_PIRQ_IRQS \
+    {                   \
+        10, 10, 11, 11  \
+    }
+
+#endif
