@@ -363,7 +363,6 @@ static void hostile_driver(void **state)
     drv_add(&t.d, 5, &(struct sg){RIG_RAM - 10, 0xffffffff}, 1, NULL, 0, false);
     drv_kick(&t.d, 5);
     assert_true(t.c.v.broken);
-    start(&t, 7);
     drv_start(&t.d, WANT, QUEUES, 16, false);
     buffers(&t, CTRL_IN, 1, 7);
     send_control(&t, 0, READY, 1);
