@@ -1,0 +1,43 @@
+/* A fixed-size set of numbers below n. */
+#ifndef VT_DIFF_BITSET_H
+#define VT_DIFF_BITSET_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "src/base/err.h"
+
+struct bitset {
+    uint64_t n;
+    uint64_t *word;
+};
+
+int bitset_init(struct bitset *s, uint64_t n, struct err *e); /* empty */
+int bitset_copy(struct bitset *s, const struct bitset *from, struct err *e);
+void bitset_clear(struct bitset *s); /* frees */
+
+static inline bool bitset_test(const struct bitset *s, uint64_t i)
+{
+    return i < s->n && (s->word[i / 64] >> (i % 64) & 1);
+}
+static inline void bitset_set(struct bitset *s, uint64_t i)
+{
+    if (i < s->n)
+        s->word[i / 64] |= 1ull << (i % 64);
+}
+static inline void bitset_unset(struct bitset *s, uint64_t i)
+{
+    if (i < s->n)
+        s->word[i / 64] &= ~(1ull << (i % 64));
+}
+void bitset_unset_range(struct bitset *s, uint64_t from, uint64_t len);
+/* The first member >= from, or s->n when there is none. */
+uint64_t bitset_next(const struct bitset *s, uint64_t from);
+/* Is any of [from, from + len) a member? */
+static inline bool bitset_any(const struct bitset *s, uint64_t from, uint64_t len)
+{
+    uint64_t at = bitset_next(s, from);
+
+    return at < s->n && at - from < len;
+}
+
+#endif
