@@ -132,7 +132,7 @@ int boot_linux_load(const struct boot_mem *m, const void *kernel, size_t kernel_
 {
     uint8_t bp[BP_SIZE] = {0};
     struct boot_entry entry = {0};
-    struct image k;
+    struct image k = {0};
     uint64_t initrd_at = 0;
 
     int r = parse(kernel, kernel_len, &k, e);
