@@ -145,9 +145,7 @@ void stems_release(struct stems *s)
     *s = (struct stems){0};
 }
 
-/* Bytes of one random instruction at out (15 free); its class. */
-static enum dec_class random_insn(const struct gen *g, const struct stems *s, struct rng *r, uint8_t *out,
-                                  struct dec *d)
+enum dec_class random_insn(const struct gen *g, const struct stems *s, struct rng *r, uint8_t *out, struct dec *d)
 {
     uint32_t m = rng_below(r, s->n_mnemonics);
     if (s->n_general && rng_chance(r, 50))
@@ -190,7 +188,7 @@ static bool reads_undefined(const struct insn_case *c, const struct dec *d, unsi
     return false;
 }
 
-static void append(const struct gen *g, struct insn_case *c, struct dec *d, const uint8_t *bytes, unsigned len)
+void gen_append(const struct gen *g, struct insn_case *c, struct dec *d, const uint8_t *bytes, unsigned len)
 {
     memcpy(c->code + c->len, bytes, len);
     decode(g->dec, bytes, len, &d[c->n_insn]);
@@ -199,9 +197,8 @@ static void append(const struct gen *g, struct insn_case *c, struct dec *d, cons
     c->off[c->n_insn] = c->len;
 }
 
-/* Adds n random instructions; straight: none that branches, none that writes a register of `keep`. */
-static void append_random(const struct gen *g, const struct stems *s, struct rng *r, struct insn_case *c, struct dec *d,
-                          unsigned n, bool straight, uint32_t keep)
+void gen_append_random(const struct gen *g, const struct stems *s, struct rng *r, struct insn_case *c, struct dec *d,
+                       unsigned n, bool straight, uint32_t keep)
 {
     unsigned end = c->n_insn + n;
     while (c->n_insn < end) {
@@ -211,7 +208,7 @@ static void append_random(const struct gen *g, const struct stems *s, struct rng
             continue;
         if (straight && (dec_is_branch(&one) || dec_is_rep_string(&one) || dec_gprs_written(&one) & keep))
             continue;
-        append(g, c, d, bytes, one.i.length);
+        gen_append(g, c, d, bytes, one.i.length);
     }
 }
 
@@ -222,22 +219,27 @@ static void random_code(const struct gen *g, const struct stems *s, struct rng *
     c->len = 0;
     c->n_insn = 0;
     c->off[0] = 0;
-    c->shape = g->only || pick < 92 ? SHAPE_LINE : pick < 96 ? SHAPE_LOOP : SHAPE_CALL;
+    c->shape = g->only || pick < 90 ? SHAPE_LINE : pick < 94 ? SHAPE_LOOP : pick < 98 ? SHAPE_CALL : SHAPE_SMC;
+    if (c->shape == SHAPE_SMC && !g->smc)
+        c->shape = SHAPE_LINE;
     switch (c->shape) {
+    case SHAPE_SMC:
+        gen_smc(g, s, r, c, d);
+        break;
     case SHAPE_LOOP:
-        append_random(g, s, r, c, d, 1 + rng_below(r, 3), true, 1u << 1);
+        gen_append_random(g, s, r, c, d, 1 + rng_below(r, 3), true, 1u << 1);
         loop[1] = (uint8_t)(c->off[rng_below(r, c->n_insn)] - (c->len + 2u));
-        append(g, c, d, loop, sizeof(loop));
+        gen_append(g, c, d, loop, sizeof(loop));
         break;
     case SHAPE_CALL:
-        append(g, c, d, call, sizeof(call));
-        append(g, c, d, jump, sizeof(jump));
-        append_random(g, s, r, c, d, 1 + rng_below(r, 3), true, 0);
-        append(g, c, d, ret, sizeof(ret));
+        gen_append(g, c, d, call, sizeof(call));
+        gen_append(g, c, d, jump, sizeof(jump));
+        gen_append_random(g, s, r, c, d, 1 + rng_below(r, 3), true, 0);
+        gen_append(g, c, d, ret, sizeof(ret));
         c->code[6] = (uint8_t)(c->len - 7);
         break;
     default:
-        append_random(g, s, r, c, d, rng_chance(r, 40) ? 1 : 1 + rng_below(r, 4), false, 0);
+        gen_append_random(g, s, r, c, d, rng_chance(r, 40) ? 1 : 1 + rng_below(r, 4), false, 0);
         break;
     }
 }
@@ -252,8 +254,9 @@ void gen_random(const struct gen *g, const struct stems *s, uint64_t n, unsigned
     c->id = n;
     c->skip_native = false;
     c->open_end = false;
-    gen_place(&r, slot, c);
-    if (slot == BATCH - 1 && rng_chance(&r, 60)) {
+    if (c->shape != SHAPE_SMC)
+        gen_place(&r, slot, c);
+    if (c->shape != SHAPE_SMC && slot == BATCH - 1 && rng_chance(&r, 60)) {
         c->open_end = true;
         c->code_va = CODE_END - 1 - rng_below(&r, c->len);
     }

@@ -8,6 +8,7 @@
 struct gen {
     const struct decoder *dec;
     uint64_t seed;
+    bool smc;           /* SMC_VA is mapped */
     bool low;           /* LOW_VA is mapped */
     ZydisMnemonic only; /* 0: all */
 };
@@ -47,6 +48,16 @@ struct walk {
 };
 /* Makes the case at the cursor and moves on; false: the walk has ended. id is the number of the case. */
 bool gen_walk(const struct gen *g, struct walk *w, uint64_t id, unsigned slot, struct insn_case *c);
+
+/* Bytes of one random instruction at out (15 free) and its decoded form; its class. */
+enum dec_class random_insn(const struct gen *g, const struct stems *s, struct rng *r, uint8_t *out, struct dec *d);
+/* Adds an instruction to a case. */
+void gen_append(const struct gen *g, struct insn_case *c, struct dec *d, const uint8_t *bytes, unsigned len);
+/* Adds n random instructions; straight: none that branches or repeats, none that writes a register of `keep`. */
+void gen_append_random(const struct gen *g, const struct stems *s, struct rng *r, struct insn_case *c, struct dec *d,
+                       unsigned n, bool straight, uint32_t keep);
+/* Code that changes itself, with its place. */
+void gen_smc(const struct gen *g, const struct stems *s, struct rng *r, struct insn_case *c, struct dec *d);
 
 /* Sets code_va for a case of c->len bytes in its slot. */
 void gen_place(struct rng *r, unsigned slot, struct insn_case *c);

@@ -11,7 +11,8 @@ struct guest {
     uint8_t *code[CODE_PAGES];
 };
 
-int guest_start(struct guest *g, bool low, struct err *e);
+/* low, smc: map those pages too. */
+int guest_start(struct guest *g, bool low, bool smc, struct err *e);
 void guest_stop(struct guest *g);
 /* Lays out the code of n cases and the memory they start from. */
 void guest_load(struct guest *g, const struct insn_case *cases, uint32_t n, const uint8_t *base);

@@ -86,6 +86,8 @@ void host_submit(struct host *h, uint32_t n)
     memset(shm->code, INT3, sizeof(shm->code));
     for (uint32_t i = 0; i < n; i++) {
         const struct insn_case *c = &shm->cases[i];
+        if (c->shape == SHAPE_SMC)
+            continue;
         uint8_t *at = shm->code + (c->code_va - CODE_VA);
         memcpy(at, c->native, c->len);
         if (!c->int3_end && !c->open_end)

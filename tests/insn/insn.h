@@ -16,7 +16,7 @@
 #define INSN_PAGE 4096u
 
 /* The data pages, in the order of the images. */
-enum { PAGE_DATA, PAGE_DATA_END = 2, PAGE_RO = 2, PAGE_STACK, PAGE_STACK_END = 5, PAGE_LOW = 5, MEM_PAGES = 7 };
+enum { PAGE_DATA, PAGE_RO = 2, PAGE_STACK, PAGE_LOW = 5, PAGE_SMC = 7, MEM_PAGES = 9 };
 #define MEM_BYTES (MEM_PAGES * INSN_PAGE)
 
 #define MAX_SEQ   6
@@ -43,6 +43,7 @@ enum insn_shape {
     SHAPE_LINE, /* branches are given a target by setup.c */
     SHAPE_LOOP, /* ends in a LOOP back */
     SHAPE_CALL, /* a call to the part behind the jump, which returns */
+    SHAPE_SMC,  /* changes its own code; lives in the SMC pages */
 };
 
 struct insn_case {
@@ -80,6 +81,7 @@ struct insn_shm {
     uint32_t done;    /* futex: number of the last batch it finished */
     uint32_t n;       /* cases in the batch */
     uint32_t low;     /* the runner could map LOW_VA */
+    uint32_t smc;     /* the runner could map SMC_VA: some policies deny writable code */
     uint32_t ready;   /* 1: the runner stands; RUNNER_*: it does not, see message */
     uint32_t reverse; /* run the batch from its end, to find cases that depend on what ran before */
     char message[256];
@@ -96,7 +98,9 @@ static inline uint32_t mem_page_va(unsigned i)
         return DATA_VA + i * INSN_PAGE;
     if (i < PAGE_LOW)
         return STACK_VA + (i - PAGE_STACK) * INSN_PAGE;
-    return LOW_VA + (i - PAGE_LOW) * INSN_PAGE;
+    if (i < PAGE_SMC)
+        return LOW_VA + (i - PAGE_LOW) * INSN_PAGE;
+    return SMC_VA + (i - PAGE_SMC) * INSN_PAGE;
 }
 
 /* Offset of a linear address in the images, -1 where no page is. */
@@ -106,12 +110,15 @@ static inline int mem_offset(uint32_t va)
         return (int)(va - DATA_VA);
     if (va - STACK_VA < (PAGE_LOW - PAGE_STACK) * INSN_PAGE)
         return (int)(PAGE_STACK * INSN_PAGE + va - STACK_VA);
-    if (va - LOW_VA < (MEM_PAGES - PAGE_LOW) * INSN_PAGE)
+    if (va - LOW_VA < (PAGE_SMC - PAGE_LOW) * INSN_PAGE)
         return (int)(PAGE_LOW * INSN_PAGE + va - LOW_VA);
+    if (va - SMC_VA < (MEM_PAGES - PAGE_SMC) * INSN_PAGE)
+        return (int)(PAGE_SMC * INSN_PAGE + va - SMC_VA);
     return -1;
 }
 
-/* Puts the case's pokes into mem, an array of MEM_PAGES page pointers (NULL: not mapped). */
+/* Puts the case's pokes, and code that changes itself, into mem, an array of MEM_PAGES page pointers (NULL: not
+ * mapped). */
 void mem_poke(uint8_t *const page[MEM_PAGES], const struct insn_case *c);
 /* Finds the lines of mem that differ from base, notes them in r, and makes mem equal to base again. */
 void mem_collect(uint8_t *const page[MEM_PAGES], const uint8_t *base, struct insn_result *r);

@@ -65,6 +65,19 @@ static unsigned name_of(struct run *r, const struct insn_case *c, const struct i
     return d->i.mnemonic;
 }
 
+/* The code, what it starts from, and how the host left it. */
+static void print_case(struct run *r, const struct insn_case *c, const struct insn_result *native)
+{
+    char text[512], state[1024];
+    decode_print(&r->dec, c->code, c->len, c->code_va, text, sizeof(text));
+    describe_input(c, state, sizeof(state));
+    printf("%s\n    bytes", text);
+    for (unsigned i = 0; i < c->len; i++)
+        printf(" %02x", c->code[i]);
+    printf("\n    in: %s\n    native end: vector %d error %#x cr2 %#x eip %08x, %u lines of memory written\n", state,
+           native->fault.vector, native->fault.error, native->fault.cr2, native->out.eip, native->n_lines);
+}
+
 static void report(struct run *r, const struct insn_case *c, const struct insn_result *native, const char *why)
 {
     struct dec d;
@@ -74,22 +87,17 @@ static void report(struct run *r, const struct insn_case *c, const struct insn_r
         return;
     if (r->n_reported++ >= REPORTED)
         return;
-    char text[512], state[1024];
-    decode_print(&r->dec, c->code, c->len, c->code_va, text, sizeof(text));
-    describe_input(c, state, sizeof(state));
-    printf("FAIL %s: %s\n    bytes", name > ZYDIS_MNEMONIC_MAX_VALUE ? "(bad)" : ZydisMnemonicGetString(name), text);
-    for (unsigned i = 0; i < c->len; i++)
-        printf(" %02x", c->code[i]);
-    printf("\n    in: %s\n    native/translated:%s\n", state, why);
-    printf("    native end: vector %d error %#x cr2 %#x eip %08x\n", native->fault.vector, native->fault.error,
-           native->fault.cr2, native->out.eip);
-    printf("    again: insn_test%s --seed %llu --case %llu\n", r->walking ? " --exhaustive" : "",
-           (unsigned long long)r->opt.seed, (unsigned long long)c->id);
+    printf("FAIL %s: ", name > ZYDIS_MNEMONIC_MAX_VALUE ? "(bad)" : ZydisMnemonicGetString(name));
+    print_case(r, c, native);
+    printf("    native/translated:%s\n    again: insn_test%s --seed %llu --case %llu\n", why,
+           r->walking ? " --exhaustive" : "", (unsigned long long)r->opt.seed, (unsigned long long)c->id);
 }
 
 static void note_coverage(struct run *r, const struct insn_case *c, const struct insn_result *res)
 {
     bool completed = result_completed(c, res);
+    if (r->opt.one && r->opt.verbose)
+        print_case(r, c, res);
     for (unsigned k = 0; k < c->n_insn; k++) {
         struct dec d;
         if (decode(&r->dec, c->code + c->off[k], CODE_MAX - c->off[k], &d) == DEC_COMPARE)
@@ -103,7 +111,8 @@ static void note_coverage(struct run *r, const struct insn_case *c, const struct
 static void fill_base(struct run *r, uint64_t id, uint8_t *base)
 {
     struct rng rng = rng_for(r->opt.seed, r->walking ? 3 : 4, id / BATCH);
-    random_memory(&rng, base, MEM_BYTES);
+    random_memory(&rng, base, PAGE_SMC * INSN_PAGE);
+    memset(base + PAGE_SMC * INSN_PAGE, 0xcc, (MEM_PAGES - PAGE_SMC) * INSN_PAGE);
 }
 
 static void check_native_only(struct run *r, uint32_t n)
@@ -382,7 +391,7 @@ static int start(struct run *r, const char *argv0, struct err *e)
         ret = host_start(&r->second, path, e);
     if (ret)
         return ret;
-    r->gen = (struct gen){.dec = &r->dec, .seed = r->opt.seed, .low = r->host.shm->low};
+    r->gen = (struct gen){.dec = &r->dec, .seed = r->opt.seed, .low = r->host.shm->low, .smc = r->host.shm->smc};
     if (r->opt.only && find_mnemonic(r->opt.only, &r->gen.only))
         return err_set(e, VT_USAGE, "bad --only");
     ret = cover_init(&r->cover);
@@ -392,7 +401,7 @@ static int start(struct run *r, const char *argv0, struct err *e)
         return err_set(e, ret, "out of memory");
 #ifdef INSN_TRANSLATOR
     if (!r->opt.native_only)
-        ret = guest_start(&r->guest, r->gen.low, e);
+        ret = guest_start(&r->guest, r->gen.low, r->gen.smc, e);
 #endif
     return ret;
 }

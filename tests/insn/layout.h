@@ -16,6 +16,9 @@
  * code area to 16 bits never gives one in here: whether data can be executed is not asked. */
 #define LOW_VA 0x0000d000
 
+/* Two pages that are writable and executable, for code that changes itself. */
+#define SMC_VA 0x18000000
+
 /* Only the native runner has these two. */
 #define SAVE_VA 0x5ab7c000
 #define EXIT_VA 0x5ab7d000

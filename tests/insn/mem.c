@@ -4,15 +4,21 @@
 
 #include <string.h>
 
+static void put(uint8_t *const page[MEM_PAGES], uint32_t va, const uint8_t *bytes, unsigned len)
+{
+    for (unsigned k = 0; k < len; k++) {
+        int off = mem_offset(va + k);
+        if (off >= 0 && page[(unsigned)off / INSN_PAGE])
+            page[(unsigned)off / INSN_PAGE][(unsigned)off % INSN_PAGE] = bytes[k];
+    }
+}
+
 void mem_poke(uint8_t *const page[MEM_PAGES], const struct insn_case *c)
 {
-    for (unsigned i = 0; i < c->n_pokes; i++) {
-        for (unsigned k = 0; k < c->poke[i].len; k++) {
-            int off = mem_offset(c->poke[i].va + k);
-            if (off >= 0 && page[(unsigned)off / INSN_PAGE])
-                page[(unsigned)off / INSN_PAGE][(unsigned)off % INSN_PAGE] = c->poke[i].bytes[k];
-        }
-    }
+    for (unsigned i = 0; i < c->n_pokes; i++)
+        put(page, c->poke[i].va, c->poke[i].bytes, c->poke[i].len);
+    if (c->shape == SHAPE_SMC)
+        put(page, c->code_va, c->code, c->len);
 }
 
 static uint64_t hash_line(uint64_t h, unsigned index, const uint8_t *bytes)

@@ -152,6 +152,8 @@ static void map_all(struct insn_shm *shm, int shm_fd, uint8_t *page[MEM_PAGES])
         fail(shm, "mapping the data pages");
     for (unsigned i = 0; i < MEM_PAGES; i++) {
         int prot = i == PAGE_RO ? PROT_READ : PROT_READ | PROT_WRITE;
+        if (i >= PAGE_SMC)
+            prot |= PROT_EXEC;
         page[i] = alias + i * INSN_PAGE;
         if (map_low(mem_page_va(i), INSN_PAGE, prot, fd, (off_t)(i * INSN_PAGE)))
             continue;
@@ -160,6 +162,7 @@ static void map_all(struct insn_shm *shm, int shm_fd, uint8_t *page[MEM_PAGES])
         page[i] = NULL;
     }
     shm->low = page[PAGE_LOW] && page[PAGE_LOW + 1];
+    shm->smc = page[PAGE_SMC] && page[PAGE_SMC + 1];
     close(fd);
     if (!map_low(CODE_VA, sizeof(shm->code), PROT_READ | PROT_EXEC, shm_fd, offsetof(struct insn_shm, code)))
         fail(shm, "mapping executable memory below 4 GiB");

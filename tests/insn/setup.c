@@ -116,7 +116,11 @@ static uint32_t aim(struct setup *s, unsigned k, const struct dec *d, const Zydi
     int base = dec_gpr(op->mem.base), index = dec_gpr(op->mem.index);
     uint32_t disp = (uint32_t)op->mem.disp.value;
 
+    if (d->i.attributes & ZYDIS_ATTRIB_HAS_LOCK || d->i.mnemonic == ZYDIS_MNEMONIC_XCHG)
+        target = rng_below(s->r, 64) ? target & ~7u : target; /* some hosts punish locked accesses across lines */
     if (base < 0 && index < 0) {
+        if (c->shape == SHAPE_SMC && disp - SMC_VA < 2 * INSN_PAGE)
+            return disp; /* the store into the code */
         if (d->i.raw.disp.size == 32 || d->i.raw.disp.size == 16) {
             memcpy(c->code + c->off[k] + d->i.raw.disp.offset, &target, d->i.raw.disp.size / 8);
             return target & (d->i.raw.disp.size == 16 ? 0xffff : 0xffffffff);
@@ -361,14 +365,14 @@ void setup_case(const struct decoder *dec, struct rng *r, struct insn_case *c, c
 {
     struct setup s = {.r = r, .c = c, .low = low};
     c->n_pokes = 0;
-    c->int3_end = c->n_insn == 0;
+    c->int3_end = c->n_insn == 0 || c->shape == SHAPE_SMC;
     for (unsigned i = 0; i < 8; i++)
         c->in.gpr[i] = random_u32(r);
     c->in.gpr[ESP] = random_esp(r);
     c->in.eip = c->code_va;
     c->in.eflags = random_eflags(r);
     random_fx(r, c->in.fx);
-    if (c->shape == SHAPE_LOOP) {
+    if (c->shape == SHAPE_LOOP || c->shape == SHAPE_SMC) {
         c->in.gpr[ECX] = 1 + rng_below(r, 6);
         s.busy = 1u << ECX;
     }
