@@ -34,10 +34,10 @@ void vclock_advance(struct vclock *c, uint64_t ns);
 static inline uint64_t mul_div(uint64_t a, uint64_t b, uint64_t d)
 {
     uint64_t hi, lo, q, r;
-    __asm__("mul %3" : "=a"(lo), "=d"(hi) : "0"(a), "rm"(b) : "cc");
+    __asm__("mulq %3" : "=a"(lo), "=d"(hi) : "0"(a), "rm"(b) : "cc");
     if (hi >= d) /* would trap: saturate */
         return UINT64_MAX;
-    __asm__("div %4" : "=a"(q), "=d"(r) : "0"(lo), "1"(hi), "rm"(d) : "cc");
+    __asm__("divq %4" : "=a"(q), "=d"(r) : "0"(lo), "1"(hi), "rm"(d) : "cc");
     return q;
 }
 #define NS_PER_S 1000000000ull
