@@ -70,7 +70,7 @@ class Store:
         return json.loads(self.run("--json", *words, want=want, **kwargs).out)
 
     def machines(self):
-        return [m["name"] for m in self.json("list")["machines"]]
+        return [m["machine"] for m in self.json("list")["machines"]]
 
     def close(self):
         if not self.own:

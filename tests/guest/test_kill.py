@@ -1,0 +1,90 @@
+#!/usr/bin/env python3
+"""kill -9 of the monitor at random moments, some while a snapshot is being written: what was reported as made is
+listed, and each restores. VMTEST_SEED repeats the choices (not the host's timing)."""
+
+import os
+import random
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+import unittest
+
+import common
+import keep
+from harness import vmtest
+
+ROUNDS = 30
+
+
+def monitors(store):
+    """Process ids of this store's monitors."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as f:
+                words = f.read().split(b"\0")
+        except OSError:
+            continue
+        if words[0].endswith(b"vmtest-monitor") and os.fsencode(store.home) in words:
+            found.append(int(pid))
+    return found
+
+
+class Kill(unittest.TestCase):
+    def check(self, kept, made):
+        """All of made is listed, and nothing that was not asked for."""
+        listed = {s["snapshot"] for s in kept.store.json("snapshots", kept.name)["snapshots"]}
+        self.assertLessEqual(made.keys(), listed)
+        return listed
+
+    def restore(self, kept, name, want):
+        kept.store.run("revert", name)
+        self.assertEqual(keep.unlike(kept.show(), want), "", f"after a kill and a revert to {name}")
+
+    def test_thirty_kills(self):
+        seed = int(os.environ.get("VMTEST_SEED", random.SystemRandom().getrandbits(32)))
+        rnd = random.Random(seed)
+        print(f"seed {seed}", flush=True)
+        with tempfile.TemporaryDirectory() as scratch, vmtest.Store() as store:
+            kept = keep.Kept(store, "web", common.demo_package(scratch))
+            made = {"first": kept.show()}
+            usual = store.run("snapshot", "first").seconds
+            cut_short = 0
+            for number in range(ROUNDS):
+                with self.subTest(seed=seed, round=number):
+                    kept.change(rnd, kept.show())
+                    want, name = kept.show(), f"k{number}"
+                    pids = monitors(store)
+                    self.assertEqual(len(pids), 1)
+                    # Two of three kills fall within a snapshot's time, the others before or after it.
+                    delay = rnd.random() * usual * 1.5
+                    taking = store.popen("snapshot", name, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                         stderr=subprocess.PIPE)
+                    killer = threading.Timer(delay, os.kill, (pids[0], signal.SIGKILL))
+                    begin = time.monotonic()
+                    killer.start()
+                    _, errors = taking.communicate(timeout=120)
+                    killer.join()
+                    if taking.returncode == 0:
+                        made[name] = want
+                        usual = min(time.monotonic() - begin, 10)
+                    else:
+                        cut_short += 1
+                        self.assertIn(taking.returncode, (2, 69, 74, 75))
+                        self.assertEqual(len(errors.decode().strip().splitlines()), 1)
+                    listed = self.check(kept, made)
+                    if name in listed and name not in made:
+                        made[name] = want  # durable, and killed before it could say so
+                    store.run("check")
+                    back = rnd.choice(sorted(made))
+                    self.restore(kept, back, made[back])
+            self.assertGreater(cut_short, 0, "no kill fell within a snapshot")
+            for name, want in made.items():
+                with self.subTest(seed=seed, last_round=name):
+                    self.restore(kept, name, want)
+
+
+if __name__ == "__main__":
+    unittest.main()
