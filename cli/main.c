@@ -11,7 +11,45 @@
 #name, cmd_##name, name##_options, usage, summary, min, max, flags \
     }
 
-const struct verb verbs[] = {};
+const struct verb verbs[] = {
+    ROW(check, "[--quick]", "prove that the store is undamaged", 0, 0, 0),
+    ROW(console, "[--port NAME] [MACHINE]", "attach the terminal to a guest's serial port", 0, 1, 0),
+    ROW(cp, "SOURCE TARGET", "copy files between host and guest", 2, 2, 0),
+    ROW(create,
+        "--kernel FILE [--initrd FILE] [--append TEXT] [--image FILE] [--disk FILE]... [--import] [--mem SIZE] "
+        "[--cpu MODEL] [--forward SPEC]... NAME",
+        "make a machine", 1, 1, 0),
+    ROW(delete, "[MACHINE] SNAP", "remove a snapshot", 1, 2, 0),
+    ROW(exec,
+        "[--env NAME=VALUE]... [--dir DIR] [--user USER] [--timeout TIME] [--tty] [MACHINE] [-- COMMAND [ARG]...]",
+        "run a command in a guest", 0, 1, VERB_GUEST),
+    ROW(info, "[--stats] [MACHINE]", "say all about one machine", 0, 1, 0),
+    ROW(install, "PACKAGE...", "install packages in a guest", 1, INT_MAX, 0),
+    ROW(list, "", "list the machines", 0, 0, 0),
+    ROW(log, "[MACHINE]", "print what a machine's monitor logged", 0, 1, 0),
+    ROW(pause, "[MACHINE]", "stop a guest's clock", 0, 1, 0),
+    ROW(rename, "[MACHINE] SNAP NAME", "give a snapshot another name", 2, 3, 0),
+    ROW(reset, "[MACHINE]", "press a machine's reset button", 0, 1, 0),
+    ROW(resume, "[MACHINE]", "let a paused guest go on", 0, 1, 0),
+    ROW(revert, "[MACHINE] SNAP", "bring a machine back to a snapshot", 1, 2, 0),
+    ROW(rm, "[--force] [MACHINE]", "remove a machine and its snapshots", 0, 1, 0),
+    ROW(run,
+        "{--from SNAP [--copy-in PATH]... [--copy-out GUEST[:HOST]]... [--env NAME=VALUE]... [--dir DIR] [--user USER] "
+        "[--timeout TIME] -- COMMAND [ARG]... | --kernel FILE [--initrd FILE] [--append TEXT] [--mem SIZE] "
+        "[--cpu MODEL] [--disk FILE]... [--timeout TIME] [--no-reboot]}",
+        "run something in a machine that is thrown away", 0, 0, VERB_GUEST),
+    ROW(set,
+        "[--name NAME] [--mem SIZE] [--cpu MODEL] [--kernel FILE] [--initrd FILE] [--append TEXT] [--forward SPEC]... "
+        "[--no-forward HOST_PORT]... [MACHINE]",
+        "change a machine", 0, 1, 0),
+    ROW(snapshot, "[--note TEXT] [--quiesce HOW] [--quiesce-timeout TIME] [MACHINE] SNAP",
+        "keep the state of a machine under a name", 1, 2, 0),
+    ROW(snapshots, "[MACHINE]", "list the snapshots of a machine", 0, 1, 0),
+    ROW(start, "[--no-wait] [--timeout TIME] [--paused] [--cache MODE] [MACHINE]", "run a machine", 0, 1, 0),
+    ROW(stop, "[--force] [--timeout TIME] [MACHINE]", "shut a guest down", 0, 1, 0),
+    ROW(use, "[--none] [MACHINE]", "choose the machine that verbs mean by default", 0, 1, 0),
+    ROW(version, "", "print the version", 0, 0, 0),
+};
 const unsigned nverbs = ARRAY_LEN(verbs);
 
 /* Words of other tools that fingers know. */
