@@ -20,6 +20,8 @@ const struct verb verbs[] = {
         "[--cpu MODEL] [--forward SPEC]... NAME",
         "make a machine", 1, 1, 0),
     ROW(delete, "[MACHINE] SNAP", "remove a snapshot", 1, 2, 0),
+    ROW(diff, "[--stat | --patch] [--all] [--times] [--disk SLOT] {A [B] | MACHINE A B}",
+        "show what changed between snapshots", 1, 3, VERB_STREAM),
     ROW(exec,
         "[--env NAME=VALUE]... [--dir DIR] [--user USER] [--timeout TIME] [--tty] [MACHINE] [-- COMMAND [ARG]...]",
         "run a command in a guest", 0, 1, VERB_GUEST),

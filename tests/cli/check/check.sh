@@ -1,0 +1,7 @@
+. "$LIB"
+status vmtest check
+made web
+vmtest -q snapshot one
+vmtest check
+vmtest check --quick
+vmtest --json check

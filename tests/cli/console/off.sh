@@ -1,0 +1,4 @@
+. "$LIB"
+made web
+status vmtest console
+status vmtest --json console

@@ -1,0 +1,11 @@
+. "$LIB"
+made web
+echo x >file
+status vmtest cp file
+status vmtest cp file other
+status vmtest cp :a :b
+status vmtest cp file web:
+status vmtest cp file web@one:/x
+status vmtest cp file web:/x
+status vmtest cp file nobody:/x
+status vmtest cp web@absent:/x .

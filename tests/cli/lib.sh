@@ -1,0 +1,43 @@
+# What the command-line tests share. Sourced.
+
+# kernel FILE: the smallest file that has a bzImage's header: one sector of setup, one page of code.
+kernel() {
+    head -c 8192 /dev/zero >"$1"
+    put "$1" 497 '\001'             # setup_sects
+    put "$1" 500 '\000\001\000\000' # syssize: 256 paragraphs
+    put "$1" 510 '\125\252'         # boot flag
+    put "$1" 514 'HdrS\017\002'     # protocol 2.15
+    put "$1" 529 '\001'             # loaded high
+}
+
+# put FILE OFFSET BYTES: BYTES as printf has them
+put() {
+    printf "$3" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
+}
+
+# disk FILE SIZE: an empty raw image
+disk() {
+    truncate -s "$2" "$1"
+}
+
+# status COMMAND...: says what it ended with
+status() {
+    code=0
+    "$@" || code=$?
+    echo "status $code"
+}
+
+# made NAME: a machine with a disk of 1 MiB, without a word
+made() {
+    [ -f kernel ] || kernel kernel
+    disk "$1.img" 1M
+    vmtest -q create --kernel kernel --append test --image "$1.img" --mem 16M "$1"
+}
+
+# Every machine of the test's store is ended and removed.
+end_all() {
+    for name in $(vmtest --json list 2>/dev/null |
+        python3 -c 'import json, sys; print(*[m["name"] for m in json.load(sys.stdin)["machines"]])' 2>/dev/null); do
+        vmtest rm --force "$name"
+    done
+}

@@ -1,0 +1,3 @@
+. "$LIB"
+made web
+status vmtest log web

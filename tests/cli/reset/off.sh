@@ -1,0 +1,5 @@
+. "$LIB"
+made web
+status vmtest reset
+status vmtest --json reset web
+status vmtest reset web db

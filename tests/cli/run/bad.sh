@@ -1,0 +1,16 @@
+. "$LIB"
+status vmtest run
+status vmtest run -- true
+made web
+vmtest -q snapshot clean
+status vmtest run --from clean
+status vmtest run --from cleen -- true
+status vmtest run --from clean --mem 1G -- true
+status vmtest run --from web@clean word -- true
+status vmtest run --kernel absent
+status vmtest run --kernel kernel -- true
+status vmtest --json run --kernel kernel
+echo text >text
+status vmtest run --kernel text
+status vmtest run --kernel kernel --initrd absent
+status env VMTEST_LIBEXEC=/nowhere vmtest run --kernel kernel

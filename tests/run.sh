@@ -1,0 +1,74 @@
+#!/bin/sh
+# Installs what is missing, builds, and runs all tests: with gcc as shipped, warnings being errors, and what needs no
+# translated code again with clang under the address and undefined-behaviour sanitizers.
+#
+#   sh tests/run.sh [SUITE]...      suites: unit store dev insn cli lint fuzz guest; all of them unless given
+#
+# Ends with "N passed, M failed" on a line of its own, and with 1 where a test failed. Root or sudo is used to install
+# packages, and for nothing else.
+set -u
+top=$(cd "$(dirname "$0")/.." && pwd)
+build=${VMTEST_TEST_BUILD:-$top/build-test}
+asan=$build-asan
+. "$top/fixtures/deps.sh"
+
+say() { printf '\n==> %s (%s s)\n' "$1" "$(($(date +%s) - began))"; }
+began=$(date +%s)
+
+# die WHAT: the tests cannot be run at all
+die() {
+    echo "tests/run.sh: $1" >&2
+    echo "0 passed, 1 failed"
+    exit 1
+}
+
+# configure DIR OPTION...: sets up a build directory, or brings an old one up to date
+configure() {
+    dir=$1
+    shift
+    if [ -f "$dir/build.ninja" ]; then
+        meson setup --reconfigure "$dir" "$top" "$@"
+    else
+        meson setup "$dir" "$top" "$@"
+    fi
+}
+
+# suites DIR SUITE...: runs them, and adds one line a test to the list of results
+suites() {
+    dir=$1
+    shift
+    for suite; do set -- "$@" --suite "$suite" && shift; done
+    meson test -C "$dir" --no-rebuild --print-errorlogs "$@" || true
+    cat "$dir/meson-logs/testlog.json" >>"$build/results"
+}
+
+say "packages"
+deps_install $deps_build $deps_fixture $deps_test cppcheck || die "packages that are needed cannot be installed"
+
+say "build"
+configure "$build" --buildtype=debugoptimized -Dwerror=true -Dchecked=true >/dev/null || die "the build cannot be set up"
+ninja -C "$build" || die "the build failed"
+: >"$build/results"
+
+say "build with sanitizers"
+CC=clang configure "$asan" --buildtype=debugoptimized -Dwerror=true -Db_sanitize=address,undefined -Db_lundef=false \
+    >/dev/null || die "the build with sanitizers cannot be set up"
+ninja -C "$asan" || die "the build with sanitizers failed"
+
+export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
+known=$(python3 "$top/tests/results.py" --suites "$build")
+sanitized="unit store dev fuzz"
+for suite in $known; do
+    case " ${*:-$known} " in *" $suite "*) ;; *) continue ;; esac
+    say "$suite"
+    suites "$build" "$suite"
+    case " $sanitized " in
+    *" $suite "*)
+        say "$suite, with sanitizers"
+        suites "$asan" "$suite"
+        ;;
+    esac
+done
+
+say "done"
+python3 "$top/tests/results.py" "$build/results"
