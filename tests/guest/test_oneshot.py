@@ -1,0 +1,78 @@
+#!/usr/bin/env python3
+"""`vmtest run --kernel`: no store, the serial port on stdout, and an exit status that says how the guest ended."""
+
+import subprocess
+import unittest
+
+import common
+from harness import vmtest
+
+# A boot takes a few seconds; this is for a guest that hangs.
+LIMIT = 120
+
+
+class OneShot(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.tiny = common.tiny()
+
+    def boot(self, command=None, append="", options=(), stdin=b"", timeout=f"{LIMIT}s"):
+        line = " ".join(filter(None, [self.tiny.append, append, command and f'vmtest.cmd="{command}"']))
+        return subprocess.run([vmtest.program(), "run", "--kernel", self.tiny.kernel, "--initrd", self.tiny.initrd,
+                               "--append", line, "--mem", "128M", "--timeout", timeout, *options],
+                              input=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=LIMIT + 30)
+
+    def assertEnds(self, done, status):
+        self.assertEqual(done.returncode, status, done.stdout.decode(errors="replace")[-1500:] + done.stderr.decode())
+
+    def test_a_power_off_is_0(self):
+        done = self.boot("uname -m; echo answer=$((6*7))")
+        self.assertEnds(done, 0)
+        self.assertEqual(done.stderr, b"")
+        for text in (b"vmtest-tiny: ready", b"i686", b"answer=42", b"vmtest-tiny: status 0"):
+            self.assertIn(text, done.stdout)
+
+    def test_the_debug_exit_port_is_2v_plus_1(self):
+        for value in (0, 3, 100):
+            with self.subTest(value=value):
+                octal = f"\\{value:03o}"
+                self.assertEnds(self.boot(f"printf '{octal}' | dd of=/dev/port bs=1 seek=244"), 2 * value + 1)
+
+    def test_a_reset_under_no_reboot_is_0(self):
+        done = self.boot("reboot -f", options=["--no-reboot"])
+        self.assertEnds(done, 0)
+        self.assertNotIn(b"vmtest-tiny: status", done.stdout)
+
+    def test_a_reset_boots_again(self):
+        done = self.boot("reboot -f", timeout="40s")
+        self.assertEnds(done, 124)
+        self.assertGreaterEqual(done.stdout.count(b"vmtest-tiny: ready"), 2)
+
+    def test_a_triple_fault_is_1(self):
+        self.assertEnds(self.boot("reboot -f", append="reboot=t,force"), 1)
+
+    def test_a_time_out_is_124(self):
+        done = self.boot("sleep 1000", timeout="2s")
+        self.assertEnds(done, 124)
+
+    def test_the_serial_port_takes_input(self):
+        done = self.boot(stdin=b"echo sum=$((40+2)); poweroff -f\n")
+        self.assertEnds(done, 0)
+        self.assertIn(b"sum=42", done.stdout)
+
+    def test_memory_is_as_large_as_asked(self):
+        done = self.boot("cat /proc/meminfo", options=["--mem", "256M"])
+        self.assertEnds(done, 0)
+        total = int(done.stdout.split(b"MemTotal:")[1].split()[0])
+        self.assertTrue(220 << 10 < total < 256 << 10, total)
+
+    def test_what_is_no_kernel_is_refused(self):
+        done = subprocess.run([vmtest.program(), "run", "--kernel", self.tiny.initrd], stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, timeout=30)
+        self.assertIn(done.returncode, (65, 125))
+        self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
+        self.assertIn(b"initrd.img", done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
