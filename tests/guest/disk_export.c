@@ -1,5 +1,5 @@
-/* disk_export STORE SNAPSHOT_ID SLOT quiesced|live OUT: writes a disk of a snapshot as a sparse raw file, for tests that
- * look at it with other people's tools. */
+/* disk_export STORE SNAPSHOT_ID SLOT quiesced|live OUT: writes a disk of a snapshot as a sparse raw file, for tests
+ * that look at it with other people's tools. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
