@@ -254,6 +254,13 @@ static int synchronise(struct agent *a, const struct turn *t, struct err *e)
     return rc == VT_TIMEOUT ? silent(e) : rc;
 }
 
+static bool cancelled(int fd)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+
+    return poll(&p, 1, 0) > 0;
+}
+
 static struct turn turn_begin(struct agent *a, int timeout_ms, int cancel_fd)
 {
     return (struct turn){.until = clock_mono_ns() + (uint64_t)timeout_ms * NS_PER_MS,
@@ -307,23 +314,29 @@ int agent_call(struct agent *a, const char *command, json_t *args, int timeout_m
     return rc;
 }
 
+/* In slices, so that other threads' calls get their turn while this one waits. */
 int agent_wait(struct agent *a, int timeout_ms, int cancel_fd, struct err *e)
 {
-    struct turn t;
+    struct turn whole = turn_begin(a, timeout_ms, cancel_fd);
     int rc;
 
-    agent_hold(a);
-    t = turn_begin(a, timeout_ms, cancel_fd);
-    rc = check_turn(a, &t, e);
-    if (rc == 0)
-        rc = synchronise(a, &t, e);
-    if (rc == VT_GONE && clock_mono_ns() >= t.until) {
-        if (e)
-            e->code = VT_TIMEOUT;
-        rc = VT_TIMEOUT;
-    }
-    agent_release(a);
-    return rc;
+    do {
+        struct turn t = whole;
+        struct err why = {0};
+
+        agent_hold(a);
+        t.generation = atomic_load(&a->generation); /* a revert meanwhile is no reason to give up */
+        t.until = MIN(whole.until, clock_mono_ns() + NS_PER_SEC);
+        rc = check_turn(a, &t, &why);
+        if (rc == 0)
+            rc = synchronise(a, &t, &why);
+        agent_release(a);
+        if (rc == 0)
+            return 0;
+        if (rc != VT_GONE || atomic_load(&a->shut) || cancelled(cancel_fd))
+            return err_set(e, rc, "%s", why.msg);
+    } while (clock_mono_ns() < whole.until);
+    return err_set(e, VT_TIMEOUT, "the guest agent did not answer within %g s", timeout_ms / 1000.0);
 }
 
 static int count_call(struct agent *a, const char *command, int timeout_ms, unsigned *ret_count, struct err *e)

@@ -182,11 +182,14 @@ int machine_boot(struct machine *m, struct err *e)
 
 void machine_go(struct machine *m)
 {
-    chrhost_set_vm(m->serial_host, m->vm);
-    chrhost_set_vm(m->agent_host, m->vm);
-    chrhost_set_vm(m->exec_host, m->vm);
-    for (unsigned i = 0; i < m->config->nnics; i++)
-        nat_set_vm(m->nat[i], m->vm);
+    if (!m->connected) {
+        m->connected = true;
+        chrhost_set_vm(m->serial_host, m->vm);
+        chrhost_set_vm(m->agent_host, m->vm);
+        chrhost_set_vm(m->exec_host, m->vm);
+        for (unsigned i = 0; i < m->config->nnics; i++)
+            nat_set_vm(m->nat[i], m->vm);
+    }
     vcpu_resume(m->vcpu);
 }
 

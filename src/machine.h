@@ -31,6 +31,7 @@ struct machine {
     const struct machine_config *config;
     struct vm *vm;
     struct vcpu *vcpu; /* paused once until machine_go */
+    bool connected;
     struct chrport serial, agent_port, exec_port;
     struct chrhost *serial_host, *agent_host, *exec_host;
     struct agent *agent;

@@ -1,0 +1,59 @@
+/* Where machine and store meet: snapshots of a running machine, its start from one, and its revert to one.
+ *
+ * 1. The quiesced position is marked while the guest's file systems are frozen, and they are thawed before anything
+ * else.
+ * 2. vCPU, disk workers and devices stand at one instant when the live position, the device state and the memory's
+ * epoch are taken; no I/O is waited for meanwhile. Pages are written after the guest goes on, as they were at that
+ * epoch.
+ * 3. `base` names what memory is known to differ from: the snapshot that the head stands on, as of an epoch. A capture
+ *    that fails leaves it, so that its pages fold into the next one.
+ *
+ * Calls block and come from one thread at a time, never from the loop's own. */
+#ifndef VT_CAPTURE_H
+#define VT_CAPTURE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "snapshot/snapshot.h"
+#include "src/base/err.h"
+#include "src/machine.h"
+
+struct capture;
+
+/* All borrowed, and outlive it. */
+int capture_new(struct store *store, struct head *head, struct machine *m, struct capture **ret_capture, struct err *e);
+/* After the machine is gone: it closes what the machine's memory was read from. */
+void capture_free(struct capture *c);
+
+enum quiesce { QUIESCE_AUTO, QUIESCE_REQUIRE, QUIESCE_NO };
+bool quiesce_parse(const char *word, enum quiesce *ret);
+
+struct capture_spec {
+    const char *name, *note; /* note may be NULL */
+    enum quiesce quiesce;
+    uint64_t quiesce_timeout; /* ns */
+    bool paused;              /* the user has it paused: what the snapshot's power state says */
+};
+struct capture_result {
+    int64_t id;
+    uint64_t pages, blocks; /* memory pages put, disk pages packed */
+    uint64_t stopped, took; /* ns */
+    char warning[256];      /* empty: none */
+};
+/* Takes a snapshot. The guest goes on in any case. VT_BUSY: a disk is in trouble. */
+int capture_snapshot(struct capture *c, const struct capture_spec *spec, struct capture_result *ret, struct err *e);
+
+struct revert_result {
+    uint64_t pages, blocks, took;
+    enum power power; /* what the machine is to be now */
+};
+/* Puts the machine into the state of a snapshot: disks, and for one with memory also memory and devices. The vCPU must
+ * have been paused by the caller, once, and stays so. *ret_broken: the machine is unusable (only on error). */
+int capture_revert(struct capture *c, int64_t snapshot, struct revert_result *ret, bool *ret_broken, struct err *e);
+/* The same for a machine that was just made on a head that stands on the snapshot already (a fork): disks stay. */
+int capture_restore(struct capture *c, int64_t snapshot, enum power *ret_power, struct err *e);
+
+/* The machine no longer needs the snapshot's bytes in the store: before its deletion. */
+int capture_detach(struct capture *c, int64_t snapshot, struct err *e);
+
+#endif

@@ -1,0 +1,615 @@
+/* The monitor's commands, as client.h describes them. Short ones run on the loop's thread; what waits for the guest or
+ * for a disk runs on a thread of its own and answers from there. */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include "src/base/banned.h"
+#include "src/base/io.h"
+#include "src/base/json.h"
+#include "src/base/units.h"
+#include "src/base/util.h"
+#include "src/copy.h"
+#include "src/exec.h"
+#include "src/install.h"
+#include "src/monitor.h"
+
+#define WHERE "the command's arguments"
+
+static void answer(struct qmp_call *call, int rc, json_t *result, struct err *err)
+{
+    if (rc == 0) {
+        qmp_return(call, result);
+        return;
+    }
+    json_decref(result);
+    if (!err->code)
+        err->code = rc;
+    qmp_fail(call, err);
+}
+
+/* ---- jobs */
+
+struct job {
+    struct monitor *m;
+    struct qmp_call *call;
+    void (*work)(struct monitor *m, struct qmp_call *call);
+};
+
+static void *job_main(void *opaque)
+{
+    struct job *j = opaque;
+
+    j->work(j->m, j->call);
+    atomic_fetch_sub(&j->m->jobs, 1);
+    free(j);
+    return NULL;
+}
+
+static void start_job(struct monitor *m, struct qmp_call *call, void (*work)(struct monitor *m, struct qmp_call *call))
+{
+    struct job *j = calloc(1, sizeof *j);
+    struct err err = {0};
+    pthread_attr_t attr;
+    pthread_t thread;
+    int rc;
+
+    if (m->state == RUN_SHUTDOWN) {
+        free(j);
+        err_set(&err, VT_GONE, "the machine is going down");
+        qmp_fail(call, &err);
+        return;
+    }
+    vt_assert(j);
+    *j = (struct job){.m = m, .call = call, .work = work};
+    atomic_fetch_add(&m->jobs, 1);
+    pthread_attr_init(&attr);
+    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    rc = pthread_create(&thread, &attr, job_main, j);
+    pthread_attr_destroy(&attr);
+    if (rc) {
+        atomic_fetch_sub(&m->jobs, 1);
+        free(j);
+        err_set(&err, VT_FAIL, "cannot start a thread: %s", strerror(rc));
+        qmp_fail(call, &err);
+    }
+}
+
+/* A number of seconds; absent: *ret stays. */
+static int get_seconds(const json_t *args, const char *key, uint64_t *ret_ns, struct err *e)
+{
+    const json_t *v = json_object_get(args, key);
+    double s = json_number_value(v);
+
+    if (!v || json_is_null(v))
+        return 0;
+    if (!json_is_number(v) || !(s >= 0) || s > 1e9)
+        return err_set(e, VT_USAGE, "\"%s\" is not a number of seconds", key);
+    *ret_ns = (uint64_t)(s * (double)NS_PER_SEC);
+    return 0;
+}
+
+static json_t *seconds(uint64_t ns)
+{
+    return json_real((double)ns / (double)NS_PER_SEC);
+}
+
+/* ---- state */
+
+static void cmd_query_status(void *opaque, struct qmp_call *call)
+{
+    struct monitor *m = opaque;
+
+    qmp_return(call, json_pack("{s:s, s:b, s:b}", "status", run_state_name(m->state), "running",
+                               m->state == RUN_RUNNING, "singlestep", 0));
+}
+
+static void cmd_stop(void *opaque, struct qmp_call *call)
+{
+    monitor_stop(opaque);
+    qmp_return(call, NULL);
+}
+
+static void cmd_cont(void *opaque, struct qmp_call *call)
+{
+    struct err err = {0};
+
+    answer(call, monitor_cont(opaque, &err), NULL, &err);
+}
+
+static void cmd_reset(void *opaque, struct qmp_call *call)
+{
+    struct err err = {0};
+
+    answer(call, monitor_reset(opaque, &err), NULL, &err);
+}
+
+static void cmd_quit(void *opaque, struct qmp_call *call)
+{
+    qmp_return(call, NULL);
+    monitor_shut(opaque, "host-qmp-quit");
+}
+
+static void work_powerdown(struct monitor *m, struct qmp_call *call)
+{
+    struct err err = {0};
+    int rc = machine_agent_open(m->machine)
+                 ? agent_shutdown(m->machine->agent, "powerdown", &err)
+                 : err_set(&err, VT_GONE, "no guest agent runs in the guest: it cannot be asked to power off");
+
+    answer(call, rc, NULL, &err);
+}
+
+static void cmd_powerdown(void *opaque, struct qmp_call *call)
+{
+    start_job(opaque, call, work_powerdown);
+}
+
+static void cmd_info(void *opaque, struct qmp_call *call)
+{
+    struct monitor *m = opaque;
+    json_t *r = json_pack("{s:I, s:o, s:s, s:b, s:i, s:I, s:I, s:i, s:i, s:b}", "id", (json_int_t)m->id, "name",
+                          json_string_lossy(m->name, strlen(m->name)), "status", run_state_name(m->state), "running",
+                          m->state == RUN_RUNNING, "pid", (int)getpid(), "mem", (json_int_t)m->config.mem, "parent",
+                          (json_int_t)head_parent(m->head), "disks", (int)m->config.ndisks, "nics",
+                          (int)m->config.nnics, "agent", machine_agent_open(m->machine));
+
+    if (r && m->failure.code)
+        json_object_set_new(r, "failure", json_string_lossy(m->failure.msg, strlen(m->failure.msg)));
+    qmp_return(call, r);
+}
+
+static void cmd_stats(void *opaque, struct qmp_call *call)
+{
+    struct monitor *m = opaque;
+    cleanup(cleanup_free) char *text = vm_stats(m->machine->vm);
+
+    qmp_return(call, json_pack("{s:o}", "text", json_string_lossy(text ? text : "", text ? strlen(text) : 0)));
+}
+
+static int wait_off(struct monitor *m, const struct qmp_call *call, uint64_t timeout, struct err *e)
+{
+    uint64_t until = clock_mono_ns() + timeout;
+
+    for (;;) {
+        struct pollfd p[2] = {{.fd = m->end_fd, .events = POLLIN}, {.fd = qmp_call_gone_fd(call), .events = POLLIN}};
+        uint64_t now = clock_mono_ns();
+
+        if (now >= until)
+            return err_set(e, VT_TIMEOUT, "the machine is still on");
+        if (poll(p, 2, (int)MIN((until - now) / NS_PER_MS + 1, (uint64_t)3600000)) < 0 && errno != EINTR)
+            return err_set(e, VT_FAIL, "poll: %m");
+        if (p[0].revents)
+            return 0;
+        if (p[1].revents)
+            return err_set(e, VT_GONE, "given up");
+    }
+}
+
+static void work_wait(struct monitor *m, struct qmp_call *call)
+{
+    uint64_t timeout = 3600 * 24 * 365 * NS_PER_SEC;
+    struct err err = {0};
+    const char *what = NULL;
+    int rc = json_get_str(call->args, "for", JSON_REQUIRED, &what, WHERE, &err);
+
+    if (rc == 0)
+        rc = get_seconds(call->args, "timeout", &timeout, &err);
+    if (rc == 0 && strcmp(what, "agent") == 0)
+        rc = agent_wait(m->machine->agent, (int)MIN(timeout / NS_PER_MS, (uint64_t)INT32_MAX), qmp_call_gone_fd(call),
+                        &err);
+    else if (rc == 0 && strcmp(what, "off") == 0)
+        rc = wait_off(m, call, timeout, &err);
+    else if (rc == 0)
+        rc = err_set(&err, VT_USAGE, "\"%s\": can wait for agent or off", what);
+    answer(call, rc, NULL, &err);
+}
+
+static void cmd_wait(void *opaque, struct qmp_call *call)
+{
+    start_job(opaque, call, work_wait);
+}
+
+/* ---- the snapshot tree */
+
+static int ephemeral(const struct monitor *m, struct err *e)
+{
+    return m->fork_of ? err_set(e, VT_BUSY, "a machine that is thrown away keeps no snapshots") : 0;
+}
+
+static int parse_snapshot(const struct qmp_call *call, struct capture_spec *spec, struct err *e)
+{
+    const char *how = "auto";
+    int rc = json_get_str(call->args, "name", JSON_REQUIRED, &spec->name, WHERE, e);
+
+    spec->quiesce_timeout = 10 * NS_PER_SEC;
+    if (rc == 0)
+        rc = json_get_str(call->args, "note", JSON_OPTIONAL, &spec->note, WHERE, e);
+    if (rc == 0)
+        rc = json_get_str(call->args, "quiesce", JSON_OPTIONAL, &how, WHERE, e);
+    if (rc == 0)
+        rc = get_seconds(call->args, "quiesce-timeout", &spec->quiesce_timeout, e);
+    if (rc == 0 && !quiesce_parse(how, &spec->quiesce))
+        rc = err_set(e, VT_USAGE, "\"quiesce\" is auto, require or no");
+    return rc;
+}
+
+/* A machine that is not whole, or not there, cannot be kept. */
+static int may_snapshot(const struct monitor *m, struct err *e)
+{
+    switch (m->state) {
+    case RUN_RUNNING:
+    case RUN_PAUSED:
+    case RUN_PANICKED:
+        return 0;
+    case RUN_IO_ERROR:
+        return err_set(e, VT_BUSY, "a disk is in trouble (%s): resume the machine first", m->failure.msg);
+    default:
+        return err_set(e, VT_BUSY, "the machine's state is %s", run_state_name(m->state));
+    }
+}
+
+static void work_snapshot(struct monitor *m, struct qmp_call *call)
+{
+    struct capture_spec spec = {0};
+    struct capture_result r = {0};
+    struct err err = {0};
+    json_t *result = NULL;
+    int rc = ephemeral(m, &err);
+
+    if (rc == 0)
+        rc = parse_snapshot(call, &spec, &err);
+    pthread_mutex_lock(&m->change);
+    if (rc == 0)
+        rc = may_snapshot(m, &err);
+    spec.paused = m->state != RUN_RUNNING;
+    if (rc == 0)
+        rc = capture_snapshot(m->capture, &spec, &r, &err);
+    pthread_mutex_unlock(&m->change);
+    if (rc == 0) {
+        result = json_pack("{s:I, s:o, s:o, s:I, s:I, s:b}", "id", (json_int_t)r.id, "seconds", seconds(r.took),
+                           "stopped_seconds", seconds(r.stopped), "pages", (json_int_t)r.pages, "blocks",
+                           (json_int_t)r.blocks, "ram", 1);
+        if (*r.warning)
+            json_object_set_new(result, "warning", json_string_lossy(r.warning, strlen(r.warning)));
+        log_msg(&m->log, LOG_INFO, "snapshot %s: %llu pages, stopped for %llu us", spec.name,
+                (unsigned long long)r.pages, (unsigned long long)r.stopped / 1000);
+    } else {
+        log_msg(&m->log, LOG_ERROR, "snapshot failed: %s", err.msg);
+    }
+    answer(call, rc, result, &err);
+    if (rc == 0)
+        store_maintain(m->store, NULL); /* the snapshot is reported: nobody waits */
+}
+
+static void cmd_snapshot(void *opaque, struct qmp_call *call)
+{
+    start_job(opaque, call, work_snapshot);
+}
+
+struct revert {
+    struct monitor *m;
+    int rc;
+    bool broken;
+    struct revert_result r;
+    struct err err;
+};
+
+static void revert_begin(void *opaque)
+{
+    monitor_revert_begin(((struct revert *)opaque)->m);
+}
+
+static void revert_end(void *opaque)
+{
+    struct revert *v = opaque;
+
+    monitor_revert_end(v->m, v->rc, v->broken, v->r.power, &v->err);
+}
+
+static int get_id(const struct qmp_call *call, int64_t *ret, struct err *e)
+{
+    uint64_t id = 0;
+    int rc = json_get_u64(call->args, "id", JSON_REQUIRED, &id, WHERE, e);
+
+    *ret = (int64_t)id;
+    return rc;
+}
+
+/* Snapshots of other machines are none of ours. */
+static int check_ours(struct monitor *m, int64_t id, struct err *e)
+{
+    cleanup(snapshot_info_release) struct snapshot_info s = {0};
+    int rc = snapshot_get(m->store, id, &s, e);
+
+    if (rc == 0 && s.machine != m->id)
+        rc = err_set(e, VT_NOENT, "snapshot %lld is of another machine", (long long)id);
+    return rc;
+}
+
+static void work_revert(struct monitor *m, struct qmp_call *call)
+{
+    struct revert v = {.m = m};
+    uint64_t begin = clock_mono_ns();
+    json_t *result = NULL;
+    int64_t id = 0;
+
+    v.rc = ephemeral(m, &v.err);
+    if (v.rc == 0)
+        v.rc = get_id(call, &id, &v.err);
+    if (v.rc == 0)
+        v.rc = check_ours(m, id, &v.err);
+    if (v.rc == 0) {
+        pthread_mutex_lock(&m->change);
+        loop_call_wait(m->loop, revert_begin, &v);
+        v.rc = capture_revert(m->capture, id, &v.r, &v.broken, &v.err);
+        loop_call_wait(m->loop, revert_end, &v);
+        pthread_mutex_unlock(&m->change);
+    }
+    if (v.rc == 0)
+        result = json_pack("{s:o, s:I, s:I, s:s}", "seconds", seconds(clock_mono_ns() - begin), "pages",
+                           (json_int_t)v.r.pages, "blocks", (json_int_t)v.r.blocks, "power", power_name(v.r.power));
+    answer(call, v.rc, result, &v.err);
+}
+
+static void cmd_revert(void *opaque, struct qmp_call *call)
+{
+    start_job(opaque, call, work_revert);
+}
+
+static void work_delete(struct monitor *m, struct qmp_call *call)
+{
+    struct err err = {0};
+    int64_t id = 0;
+    int rc = get_id(call, &id, &err);
+
+    if (rc == 0)
+        rc = check_ours(m, id, &err);
+    pthread_mutex_lock(&m->change);
+    if (rc == 0)
+        rc = capture_detach(m->capture, id, &err);
+    if (rc == 0)
+        rc = snapshot_delete(m->store, id, &err);
+    pthread_mutex_unlock(&m->change);
+    answer(call, rc, NULL, &err);
+}
+
+static void cmd_delete(void *opaque, struct qmp_call *call)
+{
+    start_job(opaque, call, work_delete);
+}
+
+static void work_rename(struct monitor *m, struct qmp_call *call)
+{
+    struct err err = {0};
+    const char *name = NULL;
+    int64_t id = 0;
+    int rc = get_id(call, &id, &err);
+
+    if (rc == 0)
+        rc = json_get_str(call->args, "name", JSON_REQUIRED, &name, WHERE, &err);
+    if (rc == 0)
+        rc = check_ours(m, id, &err);
+    if (rc == 0)
+        rc = snapshot_rename(m->store, id, name, &err);
+    answer(call, rc, NULL, &err);
+}
+
+static void cmd_rename(void *opaque, struct qmp_call *call)
+{
+    start_job(opaque, call, work_rename);
+}
+
+/* ---- in the guest */
+
+/* The agent, once it answers; a clock that stood still while the machine was a snapshot is set first. */
+static int ready_agent(struct monitor *m, const struct qmp_call *call, struct agent **ret, struct err *e)
+{
+    struct agent *a = m->machine->agent;
+    struct err why = {0};
+    int rc;
+
+    if (m->state != RUN_RUNNING)
+        return err_set(e, VT_BUSY, "the machine does not run: its state is %s", run_state_name(m->state));
+    rc = agent_wait(a, AGENT_TIMEOUT_MS, qmp_call_gone_fd(call), e);
+    if (rc == VT_TIMEOUT) {
+        rc = VT_GONE; /* not the command's own time-out */
+        if (e)
+            e->code = VT_GONE;
+    }
+    if (rc == 0 && atomic_exchange(&m->clock_stale, false) && agent_set_time(a, clock_wall_ns(), &why) < 0)
+        log_msg(&m->log, LOG_WARN, "the guest's clock could not be set: %s", why.msg);
+    *ret = a;
+    return rc;
+}
+
+/* Text words of a JSON array, ended by NULL; strings stay the array's. */
+static int get_words(const json_t *array, const char **words, size_t max, struct err *e)
+{
+    size_t i;
+    json_t *v;
+
+    if (json_array_size(array) >= max)
+        return err_set(e, VT_USAGE, "more than %zu words", max - 1);
+    json_array_foreach(array, i, v)
+    {
+        if (!json_is_string(v))
+            return err_set(e, VT_USAGE, "a word that is not a string");
+        words[i] = json_string_value(v);
+    }
+    words[json_array_size(array)] = NULL;
+    return 0;
+}
+
+static int get_env(const json_t *object, struct strlist *ret, struct err *e)
+{
+    const char *key;
+    json_t *v;
+
+    json_object_foreach((json_t *)object, key, v)
+    {
+        if (!json_is_string(v))
+            return err_set(e, VT_USAGE, "environment: %s is not a string", key);
+        strlist_addf(ret, "%s=%s", key, json_string_value(v));
+    }
+    return ret->failed ? err_set(e, VT_FAIL, "out of memory") : 0;
+}
+
+#define WORDS_MAX 4096
+
+static int exec_call(struct monitor *m, struct qmp_call *call, int *ret_status, struct err *e)
+{
+    cleanup(strlist_release) struct strlist env = {0};
+    cleanup(cleanup_free) const char **argv = calloc(WORDS_MAX, sizeof *argv);
+    struct exec_spec x = {.argv = argv, .cancel_fd = qmp_call_gone_fd(call)};
+    json_t *words = NULL, *object = NULL;
+    bool tty = false, with_in = true;
+    struct agent *a;
+    unsigned nfds;
+    int rc = argv ? json_get_array(call->args, "argv", JSON_REQUIRED, &words, WHERE, e) : VT_FAIL;
+
+    if (rc == 0)
+        rc = get_words(words, argv, WORDS_MAX, e);
+    if (rc == 0)
+        rc = json_get_object(call->args, "env", JSON_OPTIONAL, &object, WHERE, e);
+    if (rc == 0 && object)
+        rc = get_env(object, &env, e);
+    if (rc == 0)
+        rc = json_get_str(call->args, "dir", JSON_OPTIONAL, &x.dir, WHERE, e);
+    if (rc == 0)
+        rc = json_get_str(call->args, "user", JSON_OPTIONAL, &x.user, WHERE, e);
+    if (rc == 0)
+        rc = json_get_bool(call->args, "tty", JSON_OPTIONAL, &tty, WHERE, e);
+    if (rc == 0)
+        rc = json_get_bool(call->args, "stdin", JSON_OPTIONAL, &with_in, WHERE, e);
+    if (rc == 0)
+        rc = get_seconds(call->args, "timeout", &x.timeout, e);
+    nfds = with_in ? 3 : 2;
+    if (rc == 0 && call->nfds != nfds)
+        rc = err_set(e, VT_USAGE, "vmtest-exec needs %u descriptors, got %u", nfds, call->nfds);
+    if (rc == 0 && tty)
+        rc = err_set(e, VT_FAIL, "the guest agent has no terminals: use the console, or leave the terminal option out");
+    if (rc == 0)
+        rc = ready_agent(m, call, &a, e);
+    if (rc < 0)
+        return rc;
+    x.env = (const char *const *)env.items;
+    return exec_streams(a, &x, with_in ? call->fds[0] : -1, call->fds[nfds - 2], call->fds[nfds - 1], ret_status, e);
+}
+
+static void work_exec(struct monitor *m, struct qmp_call *call)
+{
+    struct err err = {0};
+    int status = 0, rc = exec_call(m, call, &status, &err);
+
+    answer(call, rc, rc == 0 ? json_pack("{s:i}", "status", status) : NULL, &err);
+}
+
+static void cmd_exec(void *opaque, struct qmp_call *call)
+{
+    start_job(opaque, call, work_exec);
+}
+
+/* Both ways: a tree at a host path, or one file's bytes over a descriptor. */
+static int copy_call(struct monitor *m, struct qmp_call *call, bool in, struct copy_count *ret, struct err *e)
+{
+    const char *guest = NULL, *host = NULL;
+    struct agent *a;
+    int rc = json_get_str(call->args, "guest", JSON_REQUIRED, &guest, WHERE, e);
+
+    if (rc == 0)
+        rc = json_get_str(call->args, "host", JSON_OPTIONAL, &host, WHERE, e);
+    if (rc == 0 && host && host[0] != '/')
+        rc = err_set(e, VT_USAGE, "%s: not an absolute path", host);
+    if (rc == 0 && !host && call->nfds != 1)
+        rc = err_set(e, VT_USAGE, "a copy needs a host path or one descriptor");
+    if (rc == 0)
+        rc = ready_agent(m, call, &a, e);
+    if (rc < 0)
+        return rc;
+    if (host)
+        return in ? copy_in(a, host, guest, ret, e) : copy_out(a, guest, host, ret, e);
+    return in ? copy_in_fd(a, call->fds[0], guest, ret, e) : copy_out_fd(a, guest, call->fds[0], ret, e);
+}
+
+static void work_copy(struct monitor *m, struct qmp_call *call)
+{
+    bool in = strcmp(call->command, "vmtest-copy-in") == 0;
+    struct copy_count n = {0};
+    struct err err = {0};
+    int rc = copy_call(m, call, in, &n, &err);
+
+    answer(call, rc,
+           rc == 0 ? json_pack("{s:I, s:I}", "files", (json_int_t)n.files, "bytes", (json_int_t)n.bytes) : NULL, &err);
+}
+
+static void cmd_copy(void *opaque, struct qmp_call *call)
+{
+    start_job(opaque, call, work_copy);
+}
+
+static void work_install(struct monitor *m, struct qmp_call *call)
+{
+    const char *path = NULL;
+    struct err err = {0};
+    struct agent *a = NULL;
+    int status = 0, rc = json_get_str(call->args, "path", JSON_REQUIRED, &path, WHERE, &err);
+
+    if (rc == 0 && call->nfds != 2)
+        rc = err_set(&err, VT_USAGE, "vmtest-install needs 2 descriptors, got %u", call->nfds);
+    if (rc == 0)
+        rc = install_check(path, &err);
+    if (rc == 0)
+        rc = ready_agent(m, call, &a, &err);
+    if (rc == 0)
+        rc = install_package(a, path, call->fds[0], call->fds[1], qmp_call_gone_fd(call), &status, &err);
+    answer(call, rc, rc == 0 ? json_pack("{s:i}", "status", status) : NULL, &err);
+}
+
+static void cmd_install(void *opaque, struct qmp_call *call)
+{
+    start_job(opaque, call, work_install);
+}
+
+static void cmd_console(void *opaque, struct qmp_call *call)
+{
+    struct monitor *m = opaque;
+    const char *port = "serial0";
+    struct err err = {0};
+    int rc = json_get_str(call->args, "port", JSON_OPTIONAL, &port, WHERE, &err), fd;
+
+    if (rc == 0 && strcmp(port, "serial0") != 0)
+        rc = err_set(&err, VT_NOENT, "no port %s (there is serial0)", port);
+    if (rc == 0 && call->nfds != 1)
+        rc = err_set(&err, VT_USAGE, "vmtest-console needs one descriptor, got %u", call->nfds);
+    if (rc == 0) {
+        fd = qmp_take_fd(call, 0);
+        rc = chrhost_attach(m->machine->serial_host, fd, fd, true, NULL, NULL, NULL, &err);
+        if (rc < 0)
+            close(fd);
+    }
+    answer(call, rc, NULL, &err);
+}
+
+const struct qmp_command monitor_commands[] = {
+    {"query-status", cmd_query_status},
+    {"stop", cmd_stop},
+    {"cont", cmd_cont},
+    {"system_reset", cmd_reset},
+    {"system_powerdown", cmd_powerdown},
+    {"quit", cmd_quit},
+    {"vmtest-info", cmd_info},
+    {"vmtest-stats", cmd_stats},
+    {"vmtest-wait", cmd_wait},
+    {"vmtest-snapshot", cmd_snapshot},
+    {"vmtest-revert", cmd_revert},
+    {"vmtest-delete", cmd_delete},
+    {"vmtest-rename", cmd_rename},
+    {"vmtest-exec", cmd_exec},
+    {"vmtest-copy-in", cmd_copy},
+    {"vmtest-copy-out", cmd_copy},
+    {"vmtest-install", cmd_install},
+    {"vmtest-console", cmd_console},
+    {NULL, NULL},
+};
