@@ -251,6 +251,11 @@ static const struct field piix4_pm_fields[] = {
     FIELD_BYTES(struct piix4_pm, smb),         FIELD_END,
 };
 
+static void piix4_pm_before_save(void *dev)
+{
+    see_overflow(dev);
+}
+
 static int piix4_pm_loaded(void *dev, const char **why)
 {
     struct piix4_pm *p = dev;
@@ -263,7 +268,8 @@ static int piix4_pm_loaded(void *dev, const char **why)
     return 0;
 }
 
-static const struct state_table piix4_pm_table = {"piix4_pm", 1, piix4_pm_fields, piix4_pm_loaded, NULL};
+static const struct state_table piix4_pm_table = {"piix4_pm", 1, piix4_pm_fields, piix4_pm_loaded,
+                                                  piix4_pm_before_save};
 
 void piix4_pm_init(struct piix4_pm *p, struct devctx *c, struct pci_bus *bus, unsigned slot, struct irq_line sci,
                    const struct power_hooks *power)

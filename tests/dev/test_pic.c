@@ -1,0 +1,173 @@
+/* The 8259 pair at register level. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include "tests/dev/board_rig.h"
+
+/* Inputs without a device behind them: a load makes every device drive its own line. */
+static void irq(struct rig *r, unsigned n, int level)
+{
+    pic_set_irq(&r->board.pic, n, level);
+}
+
+static void test_vectors_and_eoi(void **state)
+{
+    struct rig *r = rig_new();
+    pic_setup(r);
+    assert_int_equal(r->intr, 0);
+    irq(r, 6, 1);
+    assert_int_equal(take_irq(r), 0x26);
+    assert_int_equal(r->intr, 0); /* in service, and an edge */
+    irq(r, 7, 1);
+    assert_int_equal(r->intr, 0); /* lower priority waits */
+    irq(r, 5, 1);
+    assert_int_equal(take_irq(r), 0x25); /* higher priority nests */
+    out8(r, 0x20, 0x0b);
+    assert_int_equal(in8(r, 0x20), 0x60); /* ISR */
+    out8(r, 0x20, 0x0a);
+    assert_int_equal(in8(r, 0x20), 0x80); /* IRR */
+    out8(r, 0x20, 0x20);
+    assert_int_equal(r->intr, 0);
+    r = rig_reload(r);
+    out8(r, 0x20, 0x20);
+    assert_int_equal(take_irq(r), 0x27);
+    out8(r, 0x20, 0x67); /* specific */
+    out8(r, 0x20, 0x0b);
+    assert_int_equal(in8(r, 0x20), 0);
+    rig_free(r);
+}
+
+static void test_slave_through_cascade(void **state)
+{
+    struct rig *r = rig_new();
+    pic_setup(r);
+    irq(r, 14, 1);
+    irq(r, 10, 1);
+    assert_int_equal(take_irq(r), 0x2a);
+    out8(r, 0xa0, 0x20);
+    assert_int_equal(r->intr, 0); /* the master's input 2 is still in service */
+    r = rig_reload(r);
+    out8(r, 0x20, 0x62);
+    assert_int_equal(take_irq(r), 0x2e);
+    rig_free(r);
+}
+
+static void test_mask_and_withdrawn_request(void **state)
+{
+    struct rig *r = rig_new();
+    pic_setup(r);
+    out8(r, 0x21, 0x20);
+    irq(r, 5, 1);
+    assert_int_equal(r->intr, 0);
+    assert_int_equal(in8(r, 0x21), 0x20);
+    out8(r, 0x21, 0);
+    assert_int_equal(r->intr, 1);
+    out8(r, 0x4d0, 0x20); /* level: goes away with the device's wish */
+    irq(r, 5, 0);
+    assert_int_equal(r->intr, 0);
+    assert_int_equal(pic_ack(&r->board.pic), 0x27); /* spurious */
+    out8(r, 0x20, 0x0b);
+    assert_int_equal(in8(r, 0x20), 0); /* and not in service */
+    rig_free(r);
+}
+
+static void test_level_reasserts(void **state)
+{
+    struct rig *r = rig_new();
+    pic_setup(r);
+    out8(r, 0x4d1, 0x0c);
+    assert_int_equal(in8(r, 0x4d1), 0x0c);
+    out8(r, 0x4d0, 0xff);
+    assert_int_equal(in8(r, 0x4d0), 0xf8); /* 0 to 2 stay edge-triggered */
+    irq(r, 10, 1);
+    assert_int_equal(take_irq(r), 0x2a);
+    r = rig_reload(r);
+    out8(r, 0xa0, 0x20);
+    out8(r, 0x20, 0x20);
+    assert_int_equal(take_irq(r), 0x2a); /* still asserted */
+    irq(r, 10, 0);
+    out8(r, 0xa0, 0x20);
+    out8(r, 0x20, 0x20);
+    assert_int_equal(r->intr, 0);
+    rig_free(r);
+}
+
+static void test_rotation(void **state)
+{
+    struct rig *r = rig_new();
+    pic_setup(r);
+    irq(r, 5, 1);
+    assert_int_equal(take_irq(r), 0x25);
+    out8(r, 0x20, 0xa0); /* rotate on non-specific EOI: 5 becomes the lowest */
+    irq(r, 5, 0);
+    irq(r, 5, 1);
+    irq(r, 6, 1);
+    assert_int_equal(take_irq(r), 0x26);
+    out8(r, 0x20, 0x20);
+    out8(r, 0x20, 0xc6); /* set priority: 6 lowest, so 7 highest */
+    irq(r, 7, 1);
+    r = rig_reload(r);
+    assert_int_equal(take_irq(r), 0x27);
+    rig_free(r);
+}
+
+static void test_automatic_eoi(void **state)
+{
+    struct rig *r = rig_new();
+    pic_setup(r);
+    out8(r, 0x20, 0x11);
+    out8(r, 0x21, 0x40);
+    out8(r, 0x21, 0x04);
+    out8(r, 0x21, 0x03);
+    irq(r, 1, 1);
+    assert_int_equal(take_irq(r), 0x41);
+    out8(r, 0x20, 0x0b);
+    assert_int_equal(in8(r, 0x20), 0);
+    rig_free(r);
+}
+
+static void test_special_mask_and_poll(void **state)
+{
+    struct rig *r = rig_new();
+    pic_setup(r);
+    irq(r, 5, 1);
+    assert_int_equal(take_irq(r), 0x25);
+    irq(r, 6, 1);
+    assert_int_equal(r->intr, 0);
+    out8(r, 0x21, 0x20);
+    out8(r, 0x20, 0x68); /* special mask: a masked one in service blocks nothing */
+    assert_int_equal(r->intr, 1);
+    out8(r, 0x20, 0x0c); /* poll acknowledges */
+    r = rig_reload(r);
+    assert_int_equal(in8(r, 0x20), 0x86);
+    assert_int_equal(r->intr, 0);
+    out8(r, 0x20, 0x0c);
+    assert_int_equal(in8(r, 0x20), 0);
+    rig_free(r);
+}
+
+static void test_bad_state(void **state)
+{
+    struct rig *r = rig_new();
+    rig_refuses(r, "pic", "master.lowest", 0, 8);
+    rig_refuses(r, "pic", "slave.init", 0, 7);
+    rig_refuses(r, "pic", "master.poll", 0, 2);
+    rig_free(r);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_vectors_and_eoi),
+        cmocka_unit_test(test_slave_through_cascade),
+        cmocka_unit_test(test_mask_and_withdrawn_request),
+        cmocka_unit_test(test_level_reasserts),
+        cmocka_unit_test(test_rotation),
+        cmocka_unit_test(test_automatic_eoi),
+        cmocka_unit_test(test_special_mask_and_poll),
+        cmocka_unit_test(test_bad_state),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

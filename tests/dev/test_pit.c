@@ -1,0 +1,183 @@
+/* The 8254 and port 61h at register level, on a clock that the test drives. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include "tests/dev/board_rig.h"
+
+/* Virtual time of n counter clocks, rounded up. */
+static uint64_t clocks(uint64_t n)
+{
+    return n * 1000000000ull / 1193182 + 1;
+}
+
+static unsigned read16(struct rig *r, uint16_t port)
+{
+    unsigned low = in8(r, port);
+    return low | (unsigned)in8(r, port) << 8;
+}
+
+static unsigned irq0s(struct rig *r, uint64_t ns)
+{
+    unsigned n = 0;
+    for (uint64_t step = 0; step < 1000; step++) {
+        vclock_advance(&r->clock, ns / 1000);
+        while (r->intr) {
+            assert_int_equal(take_irq(r), 0x20);
+            out8(r, 0x20, 0x20);
+            n++;
+        }
+    }
+    return n;
+}
+
+static void test_rate_generator(void **state)
+{
+    struct rig *r = rig_new();
+    pic_setup(r);
+    out8(r, 0x43, 0x34); /* counter 0, both bytes, mode 2: Linux's tick */
+    out8(r, 0x40, 4773 & 255);
+    out8(r, 0x40, 4773 >> 8);
+    irq0s(r, 1000); /* the output's first rise */
+    unsigned n = irq0s(r, 1000 * MS);
+    assert_in_range(n, 249, 250); /* 4773 clocks are 4.0002 ms */
+    r = rig_reload(r);
+    assert_in_range(irq0s(r, 1000 * MS), 249, 250);
+    rig_free(r);
+}
+
+static void test_one_shot(void **state)
+{
+    struct rig *r = rig_new();
+    pic_setup(r);
+    out8(r, 0x43, 0x30); /* mode 0 */
+    out8(r, 0x40, 0xe8);
+    out8(r, 0x40, 0x03);
+    assert_int_equal(r->intr, 0);
+    vclock_advance(&r->clock, clocks(500));
+    assert_int_equal(read16(r, 0x40), 500);
+    r = rig_reload(r);
+    vclock_advance(&r->clock, clocks(499));
+    assert_int_equal(r->intr, 0);
+    vclock_advance(&r->clock, clocks(1));
+    assert_int_equal(take_irq(r), 0x20);
+    out8(r, 0x20, 0x20);
+    assert_int_equal(irq0s(r, 500 * MS), 0); /* once */
+    out8(r, 0x43, 0x38);                     /* mode 4: Linux's one-shot events */
+    out8(r, 0x40, 0xe8);
+    out8(r, 0x40, 0x03);
+    irq0s(r, 0);
+    assert_int_equal(irq0s(r, 500 * MS), 1);
+    rig_free(r);
+}
+
+static void test_square_wave_and_latch(void **state)
+{
+    struct rig *r = rig_new();
+    out8(r, 0x43, 0x36); /* mode 3 */
+    out8(r, 0x40, 0xe8);
+    out8(r, 0x40, 0x03);
+    vclock_advance(&r->clock, clocks(100));
+    out8(r, 0x43, 0x00); /* latch */
+    vclock_advance(&r->clock, clocks(100));
+    r = rig_reload(r);
+    assert_int_equal(read16(r, 0x40), 800); /* counts by two */
+    assert_in_range(read16(r, 0x40), 598, 600);
+    out8(r, 0x43, 0xe2);                  /* read back counter 0's status */
+    assert_int_equal(in8(r, 0x40), 0xb6); /* output high, both bytes, mode 3 */
+    vclock_advance(&r->clock, clocks(400));
+    out8(r, 0x43, 0xe2);
+    assert_int_equal(in8(r, 0x40), 0x36); /* second half: output low */
+    rig_free(r);
+}
+
+/* Linux's quick TSC calibration and old delay loops: counter 2 in mode 0, gated by port 61h. */
+static void test_counter_2_and_port_61(void **state)
+{
+    struct rig *r = rig_new();
+    out8(r, 0x61, (in8(r, 0x61) & ~2) | 1);
+    out8(r, 0x43, 0xb0);
+    out8(r, 0x42, 0xff);
+    out8(r, 0x42, 0xff);
+    assert_int_equal(in8(r, 0x61) & 0x20, 0);
+    vclock_advance(&r->clock, clocks(1000));
+    assert_in_range(read16(r, 0x42), 65535 - 1001, 65535 - 1000);
+    out8(r, 0x61, 0); /* the gate stops it */
+    vclock_advance(&r->clock, clocks(5000));
+    assert_in_range(read16(r, 0x42), 65535 - 1001, 65535 - 1000);
+    r = rig_reload(r);
+    out8(r, 0x61, 1);
+    vclock_advance(&r->clock, clocks(64540));
+    assert_int_equal(in8(r, 0x61) & 0x21, 0x21); /* output high */
+    unsigned toggles = 0;
+    for (unsigned i = 0, last = in8(r, 0x61) & 0x10; i < 1000; i++) {
+        vclock_advance(&r->clock, 1000);
+        unsigned now = in8(r, 0x61) & 0x10;
+        toggles += now != last;
+        last = now;
+    }
+    assert_in_range(toggles, 65, 67); /* 1 ms of 15.085 us refresh cycles */
+    rig_free(r);
+}
+
+static void test_gate_triggers_one_shot(void **state)
+{
+    struct rig *r = rig_new();
+    out8(r, 0x61, 0);
+    out8(r, 0x43, 0xb2); /* counter 2, mode 1 */
+    out8(r, 0x42, 100);
+    out8(r, 0x42, 0);
+    assert_int_equal(in8(r, 0x61) & 0x20, 0x20); /* high until triggered */
+    out8(r, 0x61, 1);
+    assert_int_equal(in8(r, 0x61) & 0x20, 0);
+    vclock_advance(&r->clock, clocks(60));
+    out8(r, 0x61, 0);
+    out8(r, 0x61, 1); /* again: starts anew */
+    vclock_advance(&r->clock, clocks(60));
+    assert_int_equal(in8(r, 0x61) & 0x20, 0);
+    vclock_advance(&r->clock, clocks(41));
+    assert_int_equal(in8(r, 0x61) & 0x20, 0x20);
+    rig_free(r);
+}
+
+static void test_bcd_and_new_count_at_period_end(void **state)
+{
+    struct rig *r = rig_new();
+    out8(r, 0x43, 0x35); /* mode 2, BCD */
+    out8(r, 0x40, 0x00);
+    out8(r, 0x40, 0x10); /* 1000 */
+    vclock_advance(&r->clock, clocks(1));
+    assert_int_equal(read16(r, 0x40), 0x0999);
+    out8(r, 0x40, 0x00);
+    out8(r, 0x40, 0x20); /* 2000, from the next period on */
+    vclock_advance(&r->clock, clocks(100));
+    assert_in_range(read16(r, 0x40), 0x0898, 0x0899);
+    r = rig_reload(r);
+    vclock_advance(&r->clock, clocks(900));
+    assert_in_range(read16(r, 0x40), 0x1997, 0x1999);
+    rig_free(r);
+}
+
+static void test_bad_state(void **state)
+{
+    struct rig *r = rig_new();
+    rig_refuses(r, "pit", "ch0.mode", 0, 6);
+    rig_refuses(r, "pit", "ch2.rw", 0, 4);
+    rig_refuses(r, "pit", "ch1.start", 7, 0xff);
+    rig_free(r);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_rate_generator),
+        cmocka_unit_test(test_one_shot),
+        cmocka_unit_test(test_square_wave_and_latch),
+        cmocka_unit_test(test_counter_2_and_port_61),
+        cmocka_unit_test(test_gate_triggers_one_shot),
+        cmocka_unit_test(test_bcd_and_new_count_at_period_end),
+        cmocka_unit_test(test_bad_state),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
