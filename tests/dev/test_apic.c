@@ -1,0 +1,280 @@
+/* Local APIC and I/O APIC at register level. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include "tests/dev/board_rig.h"
+
+enum {
+    ID = 0x20,
+    VERSION = 0x30,
+    TPR = 0x80,
+    PPR = 0xa0,
+    EOI = 0xb0,
+    LDR = 0xd0,
+    DFR = 0xe0,
+    SVR = 0xf0,
+    ISR = 0x100,
+    TMR = 0x180,
+    IRR = 0x200,
+    ESR = 0x280,
+    ICR = 0x300,
+    ICR_HIGH = 0x310,
+    LVTT = 0x320,
+    LVT0 = 0x350,
+    LVT1 = 0x360,
+    LVTE = 0x370,
+    TMICT = 0x380,
+    TMCCT = 0x390,
+    TDCR = 0x3e0
+};
+
+static struct rig *rig_on(void)
+{
+    struct rig *r = rig_new();
+    apic_set(r, SVR, 0x1ff);
+    return r;
+}
+
+static void self(struct rig *r, unsigned vector)
+{
+    apic_set(r, ICR, 0x40000 | vector);
+}
+
+static void test_identity_and_reset(void **state)
+{
+    struct rig *r = rig_new();
+    assert_int_equal(apic(r, VERSION), 0x50014);
+    assert_int_equal(apic(r, SVR), 0xff);
+    assert_int_equal(apic(r, DFR), 0xffffffff);
+    for (unsigned off = LVTT; off <= LVTE; off += 0x10)
+        assert_int_equal(apic(r, off), 0x10000);
+    apic_set(r, LVTT, 0x20030);
+    assert_int_equal(apic(r, LVTT), 0x30030); /* masked while the APIC is off */
+    self(r, 0x50);
+    assert_int_equal(r->intr, 0);
+    rig_free(r);
+}
+
+static void test_priorities(void **state)
+{
+    struct rig *r = rig_on();
+    self(r, 0x31);
+    self(r, 0x61);
+    assert_int_equal(apic(r, IRR + 0x10), 0x20000);
+    assert_int_equal(take_irq(r), 0x61);
+    assert_int_equal(apic(r, PPR), 0x60);
+    assert_int_equal(r->intr, 0);
+    self(r, 0x65); /* same class waits */
+    assert_int_equal(r->intr, 0);
+    self(r, 0x71);
+    r = rig_reload(r);
+    assert_int_equal(take_irq(r), 0x71);
+    assert_int_equal(apic(r, ISR + 0x30), 0x20002);
+    apic_set(r, EOI, 0);
+    assert_int_equal(r->intr, 0);
+    apic_set(r, EOI, 0);
+    assert_int_equal(take_irq(r), 0x65);
+    apic_set(r, EOI, 0);
+    apic_set(r, TPR, 0x30);
+    assert_int_equal(r->intr, 0);
+    assert_int_equal(lapic_cr8(&r->board.lapic), 3);
+    lapic_set_cr8(&r->board.lapic, 2);
+    assert_int_equal(apic(r, TPR), 0x20);
+    assert_int_equal(take_irq(r), 0x31);
+    assert_int_equal(board_ack_irq(&r->board), -1);
+    rig_free(r);
+}
+
+static void test_destinations_and_errors(void **state)
+{
+    struct rig *r = rig_on();
+    apic_set(r, ICR_HIGH, 5u << 24); /* another APIC */
+    apic_set(r, ICR, 0x40);
+    assert_int_equal(r->intr, 0);
+    apic_set(r, ICR_HIGH, 0);
+    apic_set(r, ICR, 0x41); /* physical, ourselves */
+    assert_int_equal(take_irq(r), 0x41);
+    apic_set(r, EOI, 0);
+    apic_set(r, ICR, 0xc0042); /* all but self */
+    assert_int_equal(r->intr, 0);
+    apic_set(r, ICR, 0x80043); /* all */
+    assert_int_equal(take_irq(r), 0x43);
+    apic_set(r, EOI, 0);
+    apic_set(r, LDR, 1u << 24);
+    apic_set(r, ICR_HIGH, 3u << 24);
+    apic_set(r, ICR, 0x844); /* logical, flat */
+    assert_int_equal(take_irq(r), 0x44);
+    apic_set(r, EOI, 0);
+    apic_set(r, ICR, 0x40400); /* NMI to self */
+    assert_int_equal(r->nmis, 1);
+
+    apic_set(r, LVTE, 0xfe);
+    self(r, 5);
+    assert_int_equal(take_irq(r), 0xfe);
+    apic_set(r, EOI, 0);
+    r = rig_reload(r);
+    assert_int_equal(apic(r, ESR), 0);
+    apic_set(r, ESR, 0);
+    assert_int_equal(apic(r, ESR), 0x20); /* send illegal vector */
+    apic_set(r, ESR, 0);
+    assert_int_equal(apic(r, ESR), 0);
+    apic(r, 0x50);
+    apic_set(r, ESR, 0);
+    assert_int_equal(apic(r, ESR), 0x80); /* illegal register */
+    rig_free(r);
+}
+
+static void test_timer(void **state)
+{
+    struct rig *r = rig_on();
+    apic_set(r, TDCR, 0x3); /* divide by 16 */
+    apic_set(r, LVTT, 0xec);
+    apic_set(r, TMICT, 62500); /* 1 ms */
+    vclock_advance(&r->clock, MS / 2);
+    assert_int_equal(apic(r, TMCCT), 31250);
+    r = rig_reload(r);
+    vclock_advance(&r->clock, MS / 2 - 1);
+    assert_int_equal(r->intr, 0);
+    vclock_advance(&r->clock, 1);
+    assert_int_equal(take_irq(r), 0xec);
+    apic_set(r, EOI, 0);
+    assert_int_equal(apic(r, TMCCT), 0);
+    assert_int_equal(vclock_next_deadline(&r->clock), UINT64_MAX);
+
+    apic_set(r, LVTT, 0x200ec); /* periodic */
+    apic_set(r, TDCR, 0xb);
+    apic_set(r, TMICT, 4000000);
+    unsigned n = 0;
+    for (unsigned i = 0; i < 1000; i++) {
+        vclock_advance(&r->clock, MS);
+        if (r->intr) {
+            take_irq(r);
+            apic_set(r, EOI, 0);
+            n++;
+        }
+    }
+    assert_int_equal(n, 250);
+    apic_set(r, LVTT, 0x300ec); /* masked: counts on, silently */
+    vclock_advance(&r->clock, 9 * MS);
+    assert_int_equal(r->intr, 0);
+    assert_int_equal(apic(r, TMCCT), 3000000);
+
+    apic_set(r, LVTT, 0x400ec); /* TSC deadline */
+    assert_int_equal(vclock_next_deadline(&r->clock), UINT64_MAX);
+    lapic_set_deadline(&r->board.lapic, vclock_now(&r->clock) + MS);
+    r = rig_reload(r);
+    vclock_advance(&r->clock, MS);
+    assert_int_equal(take_irq(r), 0xec);
+    rig_free(r);
+}
+
+static void test_virtual_wire(void **state)
+{
+    struct rig *r = rig_new();
+    pic_setup(r);
+    pic_set_irq(&r->board.pic, 5, 1);
+    assert_int_equal(r->intr, 1);
+    apic_set(r, LVT0, 0x10700);
+    assert_int_equal(r->intr, 0);
+    assert_int_equal(board_ack_irq(&r->board), -1);
+    lapic_enable(&r->board.lapic, false); /* APIC off: INTR is the 8259s' */
+    assert_int_equal(take_irq(r), 0x25);
+    out8(r, 0x20, 0x20);
+    lapic_enable(&r->board.lapic, true);
+    assert_int_equal(apic(r, SVR), 0xff);
+    rig_free(r);
+}
+
+static void test_ioapic_edge(void **state)
+{
+    struct rig *r = rig_on();
+    bus_mmio_write(&r->bus, IOAPIC_BASE, 1, 4);
+    assert_int_equal(bus_mmio_read(&r->bus, IOAPIC_BASE + 0x10, 4), 0x170020);
+    assert_int_equal(ioapic_get(r, 5), 0x10000);
+    ioapic_set_irq(&r->board.ioapic, 5, 1); /* masked: lost */
+    ioapic_entry(r, 5, 0x35);
+    assert_int_equal(r->intr, 0);
+    ioapic_set_irq(&r->board.ioapic, 5, 0);
+    ioapic_set_irq(&r->board.ioapic, 5, 1);
+    assert_int_equal(take_irq(r), 0x35);
+    apic_set(r, EOI, 0);
+    assert_int_equal(r->intr, 0);
+    ioapic_entry(r, 5, 0x01ull << 56 | 0x835); /* logical destination 1 */
+    apic_set(r, LDR, 1u << 24);
+    ioapic_set_irq(&r->board.ioapic, 5, 0);
+    r = rig_reload(r);
+    ioapic_set_irq(&r->board.ioapic, 5, 1);
+    assert_int_equal(take_irq(r), 0x35);
+    rig_free(r);
+}
+
+static void test_ioapic_level(void **state)
+{
+    struct rig *r = rig_on();
+    ioapic_entry(r, 17, 0x8051);
+    ioapic_set_irq(&r->board.ioapic, 17, 1);
+    assert_int_equal(take_irq(r), 0x51);
+    assert_int_equal(ioapic_get(r, 17), 0xc051); /* remote IRR */
+    assert_int_equal(apic(r, TMR + 0x20), 0x20000);
+    apic_set(r, EOI, 0); /* still asserted: again */
+    assert_int_equal(take_irq(r), 0x51);
+    ioapic_entry(r, 17, 0x18051);
+    apic_set(r, EOI, 0);
+    assert_int_equal(r->intr, 0); /* masked */
+    ioapic_entry(r, 17, 0x8051);
+    assert_int_equal(take_irq(r), 0x51);
+    ioapic_set_irq(&r->board.ioapic, 17, 0);
+    apic_set(r, EOI, 0);
+    assert_int_equal(r->intr, 0);
+    assert_int_equal(ioapic_get(r, 17), 0x8051);
+    rig_free(r);
+}
+
+/* IRQ 0 arrives at input 2: Linux's check_timer() depends on it. */
+static void test_timer_through_ioapic(void **state)
+{
+    struct rig *r = rig_on();
+    ioapic_entry(r, 2, 0x30);
+    out8(r, 0x43, 0x34);
+    out8(r, 0x40, 0xa5);
+    out8(r, 0x40, 0x12);
+    unsigned n = 0;
+    for (unsigned i = 0; i < 40; i++) {
+        vclock_advance(&r->clock, MS);
+        if (r->intr) {
+            assert_int_equal(take_irq(r), 0x30);
+            apic_set(r, EOI, 0);
+            n++;
+        }
+    }
+    assert_in_range(n, 9, 10);
+    rig_free(r);
+}
+
+static void test_bad_state(void **state)
+{
+    struct rig *r = rig_on();
+    rig_refuses(r, "lapic0", "irr", 0, 1);
+    rig_refuses(r, "lapic0", "timer_divide", 0, 0xff);
+    rig_refuses(r, "ioapic", "entry", 2, 0xff);
+    rig_refuses(r, "ioapic", "lines", 3, 1);
+    rig_free(r);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_identity_and_reset),
+        cmocka_unit_test(test_priorities),
+        cmocka_unit_test(test_destinations_and_errors),
+        cmocka_unit_test(test_timer),
+        cmocka_unit_test(test_virtual_wire),
+        cmocka_unit_test(test_ioapic_edge),
+        cmocka_unit_test(test_ioapic_level),
+        cmocka_unit_test(test_timer_through_ioapic),
+        cmocka_unit_test(test_bad_state),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
