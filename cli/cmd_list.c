@@ -35,7 +35,7 @@ static int add_row(struct cli *c, const struct machine_info *m, bool used, struc
     strlist_addf(cells, "%llu", (unsigned long long)m->snapshots);
     strlist_add(cells, size_format(size, m->own_bytes));
     return json_array_append_new(array,
-                                 json_pack("{s:s, s:I, s:s, s:s, s:b, s:s?, s:I, s:I, s:o}", "name", m->name, "id",
+                                 json_pack("{s:s, s:I, s:s, s:s, s:b, s:s?, s:I, s:I, s:o}", "machine", m->name, "id",
                                            (json_int_t)m->id, "uuid", m->uuid, "state", state, "used", used, "snapshot",
                                            m->parent_name, "snapshots", (json_int_t)m->snapshots, "bytes",
                                            (json_int_t)m->own_bytes, "created", out_time(m->created_at)));

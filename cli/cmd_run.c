@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include "cli/guestcmd.h"
 #include "cli/resolve.h"
 #include "src/imagefile.h"
@@ -19,7 +20,7 @@ struct run_opts {
 
 const struct opt run_options[] = {
     {"from", "SNAP", "fork from this snapshot", offsetof(struct run_opts, from), OPT_STR, 0},
-    {"copy-in", "PATH", "copy a file, or what a directory holds, into the command's directory; may be repeated",
+    {"copy-in", "PATH", "copy a file or directory to where the command runs; may be repeated",
      offsetof(struct run_opts, copy_in), OPT_LIST, 0},
     {"copy-out", "GUEST[:HOST]", "copy out afterwards, whatever the status; may be repeated",
      offsetof(struct run_opts, copy_out), OPT_LIST, 0},
@@ -82,15 +83,35 @@ static int boot_kernel(struct cli *c, const struct run_opts *o, struct err *e)
 
 /* ---- a fork */
 
-static int copy_in(struct client *client, const char *host, struct err *e)
+/* A fresh WORK_DIR, or none: a directory that is copied first becomes it. */
+static int prepare(struct client *client, bool make, struct err *e)
 {
-    cleanup(cleanup_free) char *path = NULL;
-    int r = cli_abspath(host, &path, e);
+    const char *const argv[] = {"/bin/sh", "-c", make ? "rm -rf " WORK_DIR " && mkdir " WORK_DIR : "rm -rf " WORK_DIR,
+                                NULL};
+    const struct client_exec x = {.argv = argv, .in = -1, .out = 2, .err = 2};
+    int status, r = client_exec(client, &x, &status, e);
 
-    if (!r)
-        r = client_call(client, "vmtest-copy-in", json_pack("{s:s, s:s}", "host", path, "guest", WORK_DIR "/"), NULL,
-                        e);
-    return r ? err_prefix(e, r, "--copy-in %s", host) : 0;
+    return !r && status ? err_set(e, VT_FAIL, "cannot make " WORK_DIR " in the guest") : r;
+}
+
+static int copy_in(struct client *client, const struct strlist *paths, struct err *e)
+{
+    int r = 0;
+
+    for (size_t i = 0; i < paths->n && !r; i++) {
+        cleanup(cleanup_free) char *path = NULL;
+        struct stat st = {0};
+
+        r = cli_abspath(paths->items[i], &path, e);
+        if (!r && i == 0 && stat(path, &st) == 0)
+            r = prepare(client, !S_ISDIR(st.st_mode), e);
+        if (!r)
+            r = client_call(client, "vmtest-copy-in", json_pack("{s:s, s:s}", "host", path, "guest", WORK_DIR), NULL,
+                            e);
+        if (r)
+            err_prefix(e, r, "--copy-in %s", paths->items[i]);
+    }
+    return r;
 }
 
 /* GUEST[:HOST], a relative GUEST being in the command's directory */
@@ -119,10 +140,8 @@ static int copy_out(struct client *client, const char *dir, const char *spec, st
 
 static int in_fork(struct cli *c, struct run_opts *o, struct client *client, struct err *e)
 {
-    int r = 0, status;
+    int r = copy_in(client, &o->copy_in, e), status;
 
-    for (size_t i = 0; i < o->copy_in.n && !r; i++)
-        r = copy_in(client, o->copy_in.items[i], e);
     if (r)
         return r;
     if (o->copy_in.n && !o->guest.dir)

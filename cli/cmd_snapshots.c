@@ -30,10 +30,10 @@ static void walk(const struct snapshot_info *list, size_t n, int64_t parent, uns
 
 static json_t *snapshot_json(const struct snapshot_info *s)
 {
-    return json_pack("{s:s, s:I, s:s?, s:s?, s:o, s:s, s:b, s:b, s:I, s:I}", "name", s->name, "id", (json_int_t)s->id,
-                     "parent", s->parent_name, "note", s->note, "taken", out_time(s->taken_at), "power",
-                     power_name(s->power), "current", (int)s->current, "memory", s->ram_bytes != 0, "ram_bytes",
-                     (json_int_t)s->ram_bytes, "bytes", (json_int_t)s->own_bytes);
+    return json_pack("{s:s, s:I, s:s?, s:s?, s:o, s:s, s:b, s:b, s:I, s:I}", "snapshot", s->name, "id",
+                     (json_int_t)s->id, "parent", s->parent_name, "note", s->note, "taken", out_time(s->taken_at),
+                     "power", power_name(s->power), "current", (int)s->current, "memory", s->ram_bytes != 0,
+                     "ram_bytes", (json_int_t)s->ram_bytes, "bytes", (json_int_t)s->own_bytes);
 }
 
 int cmd_snapshots(struct cli *c, void *opts, struct err *e)

@@ -1,7 +1,6 @@
 /* vmtest stop: asks the guest to shut down, or with --force takes its power away. */
 #include "cli/cmd.h"
 
-#include <time.h>
 #include "cli/life.h"
 
 struct stop_opts {
@@ -18,7 +17,18 @@ const struct opt stop_options[] = {
 
 #define DEFAULT_TIMEOUT (120 * NS_PER_SEC)
 
-static int shut_down(const char *name, struct client *client, uint64_t timeout, struct err *e)
+/* A machine that has ended meanwhile is what was asked for; an error of one that runs is not. */
+static int still_on(struct cli *c, const struct machine_info *m, int r, const struct err *why, struct err *e)
+{
+    bool locked = true;
+
+    if (machine_locked(c->store, m->id, &locked, NULL) == 0 && !locked)
+        return 0;
+    return err_set(e, r, "%s: %s (stop --force takes its power away)", m->name, why->msg);
+}
+
+static int shut_down(struct cli *c, const struct machine_info *m, struct client *client, uint64_t timeout,
+                     struct err *e)
 {
     struct err why = {0};
     char text[UNITS_MAX];
@@ -29,10 +39,9 @@ static int shut_down(const char *name, struct client *client, uint64_t timeout, 
                         json_pack("{s:s, s:f}", "for", "off", "timeout", (double)timeout / (double)NS_PER_SEC), NULL,
                         &why);
     if (r == VT_TIMEOUT)
-        return err_set(e, r, "%s: has not shut down within %s (stop --force takes its power away)", name,
+        return err_set(e, r, "%s: has not shut down within %s (stop --force takes its power away)", m->name,
                        duration_format(text, timeout));
-    /* gone is what was asked for */
-    return r && r != VT_GONE ? err_set(e, r, "%s: %s", name, why.msg) : 0;
+    return r ? still_on(c, m, r, &why, e) : 0;
 }
 
 int cmd_stop(struct cli *c, void *opts, struct err *e)
@@ -51,7 +60,7 @@ int cmd_stop(struct cli *c, void *opts, struct err *e)
         return r;
     already = client == NULL;
     if (!already && !o->force)
-        r = shut_down(m.name, client, o->timeout ? o->timeout : DEFAULT_TIMEOUT, e);
+        r = shut_down(c, &m, client, o->timeout ? o->timeout : DEFAULT_TIMEOUT, e);
     if (!already && !r)
         r = life_end(c, &m, client, e);
     if (r)

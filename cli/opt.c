@@ -162,8 +162,8 @@ static int check_words(const struct cli *c, struct err *e)
         return err_set(e, VT_USAGE, "%s: unexpected word; the guest's command goes after \"--\"",
                        c->words[v->max_words]);
     if (c->nwords > v->max_words)
-        return err_set(e, VT_USAGE, "%s: unexpected word; usage: vmtest %s %s", c->words[v->max_words], v->name,
-                       v->usage);
+        return err_set(e, VT_USAGE, "%s: unexpected word; usage: vmtest %s%s%s", c->words[v->max_words], v->name,
+                       *v->usage ? " " : "", v->usage);
     if (c->nwords < v->min_words)
         return err_set(e, VT_USAGE, "too few words; usage: vmtest %s %s", v->name, v->usage);
     return 0;

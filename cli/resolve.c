@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include "src/base/io.h"
 
 /* $VAR/vmtest or $HOME/fallback/vmtest, malloc'ed; NULL: out of memory or no $HOME */
@@ -110,22 +111,36 @@ int cli_connect(struct cli *c, const struct machine_info *m, struct client **ret
     return r ? err_set(e, r, "%s: %s", m->name, why.msg) : 0;
 }
 
+/* One try; VT_BUSY: the machine is locked, and nobody listens. */
+static int try_lock_or_connect(struct cli *c, const struct machine_info *m, int *ret_fd, struct client **ret,
+                               struct err *e)
+{
+    struct err why = {0};
+    int r = machine_lock(c->store, m->id, ret_fd, &why);
+
+    if (r == VT_BUSY) {
+        why = (struct err){0};
+        r = client_open(store_uuid(c->store), m->id, ret, &why);
+    }
+    if (r == VT_BUSY)
+        return err_set(e, r, "%s: another command is at work on it; try again later", m->name);
+    return r ? err_set(e, r, "%s: %s", m->name, why.msg) : 0;
+}
+
 int cli_lock_or_connect(struct cli *c, const struct machine_info *m, int *ret_fd, struct client **ret, struct err *e)
 {
+    const uint64_t until = clock_mono_ns() + 10 * NS_PER_SEC;
     struct err why = {0};
     int r;
 
     *ret_fd = -1;
     *ret = NULL;
-    r = machine_lock(c->store, m->id, ret_fd, &why);
-    if (r == 0)
-        return 0;
-    if (r != VT_BUSY)
-        return err_set(e, r, "%s", why.msg);
-    r = client_open(store_uuid(c->store), m->id, ret, &why);
-    if (r == VT_BUSY) /* locked, and nobody listens: another command works on it, or a monitor starts or ends */
-        return err_set(e, r, "%s: another command is at work on it; try again", m->name);
-    return r ? err_set(e, r, "%s: %s", m->name, why.msg) : 0;
+    /* another command, or a monitor that starts or ends: these are short */
+    while ((r = try_lock_or_connect(c, m, ret_fd, ret, &why)) == VT_BUSY && clock_mono_ns() < until) {
+        why = (struct err){0};
+        nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
+    }
+    return r ? err_set(e, r, "%s", why.msg) : 0;
 }
 
 int cli_log_path(struct cli *c, int64_t machine, char **ret, struct err *e)

@@ -28,7 +28,7 @@ int cli_snapshot(struct cli *c, const struct target *t, bool exact, struct snaps
 /* Connects to a running machine. VT_BUSY: it is not running, with what to do about it. */
 int cli_connect(struct cli *c, const struct machine_info *m, struct client **ret, struct err *e);
 /* Takes the machine's lock where it is off (*ret_fd), or connects where it runs (*ret). One of them is set, the other
- * is NULL or -1. */
+ * is NULL or -1. Waits a moment for other commands. VT_BUSY: they took longer. */
 int cli_lock_or_connect(struct cli *c, const struct machine_info *m, int *ret_fd, struct client **ret, struct err *e);
 
 /* The file that the machine's monitor logs to, its directory made; malloc'ed. */

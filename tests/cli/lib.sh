@@ -20,10 +20,10 @@ disk() {
     truncate -s "$2" "$1"
 }
 
-# status COMMAND...: says what it ended with
+# status COMMAND...: what it prints, its messages too, and what it ended with
 status() {
     code=0
-    "$@" || code=$?
+    "$@" 2>&1 || code=$?
     echo "status $code"
 }
 
@@ -37,7 +37,7 @@ made() {
 # Every machine of the test's store is ended and removed.
 end_all() {
     for name in $(vmtest --json list 2>/dev/null |
-        python3 -c 'import json, sys; print(*[m["name"] for m in json.load(sys.stdin)["machines"]])' 2>/dev/null); do
+        python3 -c 'import json, sys; print(*[m["machine"] for m in json.load(sys.stdin)["machines"]])' 2>/dev/null); do
         vmtest rm --force "$name"
     done
 }

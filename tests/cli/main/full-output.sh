@@ -1,4 +1,4 @@
 # a full disk behind standard output is not success
 . "$LIB"
-status vmtest version >/dev/full
 status sh -c 'vmtest version >/dev/full'
+status sh -c 'vmtest --json version >/dev/full'

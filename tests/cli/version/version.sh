@@ -2,7 +2,7 @@ vmtest version
 vmtest --version
 vmtest --json version
 vmtest version --json
-status() { "$@"; echo "status $?"; }
+. "$LIB"
 status vmtest version more
 status vmtest version --mroe
 status vmtest version -- ls
