@@ -65,6 +65,8 @@ void vtimer_set(struct vclock *c, struct vtimer *t, uint64_t deadline)
         ;
     t->next = *p;
     *p = t;
+    if (c->timers == t && c->armed)
+        c->armed(c->opaque);
 }
 
 /* `now` is read once: a timer that arms itself for a moment already past waits for the next call. */

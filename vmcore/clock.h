@@ -12,6 +12,8 @@ struct vclock {
     int64_t wall_offset; /* seconds since 1970 at virtual time 0 */
     bool running;
     struct vtimer *timers; /* armed ones, soonest first */
+    void (*armed)(void *opaque); /* told when the soonest deadline moved forward; may be NULL */
+    void *opaque;
     struct state_entry state;
 };
 

@@ -1,0 +1,418 @@
+/* What goes into a block: decoding from a backing page, rows, liveness, and putting the block together. A block runs on
+ * over conditional jumps that are not taken, ends at other jumps, at what may change mode, at its page's end, or at its
+ * limits. An instruction that crosses into the next page is a block of its own. */
+#include "vmcore/tb.h"
+
+#include "src/base/util.h"
+#include "vmcore/cpuid.h"
+#include "vmcore/mem.h"
+
+/* ---- rows */
+
+static const struct row rows[] = {
+#define COPY(m)      {#m, ZYDIS_MNEMONIC_##m, ROW_COPY, 0, 0, emit_copy},
+#define COPY_SSE2(m) {#m "_SSE2", ZYDIS_MNEMONIC_##m, ROW_COPY, 1, 0, emit_copy},
+#define SPEC(m, way) {#m, ZYDIS_MNEMONIC_##m, ROW_SPEC, 0, 0, emit_##way},
+#define HELP(m, h)   {#m, ZYDIS_MNEMONIC_##m, ROW_HELP, 0, HELPER_##h, NULL},
+#define END(m, h)    {#m, ZYDIS_MNEMONIC_##m, ROW_END, 0, HELPER_##h, NULL},
+#include "vmcore/insn.def"
+#undef COPY
+#undef COPY_SSE2
+#undef SPEC
+#undef HELP
+#undef END
+};
+
+unsigned row_count(void)
+{
+    return ARRAY_LEN(rows);
+}
+
+const struct row *row_get(unsigned i)
+{
+    return &rows[i];
+}
+
+/* An index by mnemonic, made by the compiler's designated initialisers: row number + 1. */
+static const uint16_t row_by_mnemonic[ZYDIS_MNEMONIC_MAX_VALUE + 1] = {
+#define COPY(m)      [ZYDIS_MNEMONIC_##m] = ROWNO_##m + 1,
+#define COPY_SSE2(m)
+#define SPEC(m, way) [ZYDIS_MNEMONIC_##m] = ROWNO_##m + 1,
+#define HELP(m, h)   [ZYDIS_MNEMONIC_##m] = ROWNO_##m + 1,
+#define END(m, h)    [ZYDIS_MNEMONIC_##m] = ROWNO_##m + 1,
+#include "vmcore/insn.def"
+#undef COPY
+#undef COPY_SSE2
+#undef SPEC
+#undef HELP
+#undef END
+};
+
+const struct row *row_find(const ZydisDecodedInstruction *z)
+{
+    unsigned i = row_by_mnemonic[z->mnemonic];
+
+    if (z->meta.isa_set == ZYDIS_ISA_SET_SSE2) {
+        if (z->mnemonic == ZYDIS_MNEMONIC_MOVSD)
+            i = ROWNO_SSE2_MOVSD + 1;
+        else if (z->mnemonic == ZYDIS_MNEMONIC_CMPSD)
+            i = ROWNO_SSE2_CMPSD + 1;
+    }
+    return i ? &rows[i - 1] : NULL;
+}
+
+/* ---- decoding */
+
+enum { USES_X87 = 1, USES_SSE = 2 };
+
+static unsigned vector_use(const struct ginsn *g)
+{
+    unsigned u = 0;
+
+    if (g->z.meta.category == ZYDIS_CATEGORY_X87_ALU || g->z.meta.isa_set == ZYDIS_ISA_SET_X87 ||
+        g->z.meta.isa_set == ZYDIS_ISA_SET_FCMOV || g->z.meta.isa_set == ZYDIS_ISA_SET_FXSAVE)
+        u |= USES_X87;
+    if (g->z.meta.isa_set == ZYDIS_ISA_SET_SSEMXCSR)
+        u |= USES_SSE;
+    for (unsigned i = 0; i < g->z.operand_count; i++)
+        if (g->op[i].type == ZYDIS_OPERAND_TYPE_REGISTER) {
+            ZydisRegisterClass c = ZydisRegisterGetClass(g->op[i].reg.value);
+            if (c == ZYDIS_REGCLASS_XMM)
+                u |= USES_SSE;
+            else if (c == ZYDIS_REGCLASS_MMX || c == ZYDIS_REGCLASS_X87)
+                u |= USES_X87;
+        }
+    if (g->z.mnemonic == ZYDIS_MNEMONIC_EMMS)
+        u |= USES_X87;
+    return u;
+}
+
+/* COPY and SPEC rows take only plain register operands; the emitters of MOV, PUSH and POP handle segments themselves. */
+static bool operands_ok(const struct ginsn *g)
+{
+    for (unsigned i = 0; i < g->z.operand_count_visible; i++) {
+        if (g->op[i].type != ZYDIS_OPERAND_TYPE_REGISTER)
+            continue;
+        switch (ZydisRegisterGetClass(g->op[i].reg.value)) {
+        case ZYDIS_REGCLASS_GPR8:
+        case ZYDIS_REGCLASS_GPR16:
+        case ZYDIS_REGCLASS_GPR32:
+        case ZYDIS_REGCLASS_X87:
+        case ZYDIS_REGCLASS_MMX:
+        case ZYDIS_REGCLASS_XMM:
+            break;
+        default:
+            return false;
+        }
+    }
+    return true;
+}
+
+static void classify(struct tb *t, struct ginsn *g)
+{
+    const struct row *r = row_find(&g->z);
+    unsigned use;
+
+    g->row = NULL;
+    g->vector = X_UD;
+    if (!r || !cpuid_offers(t->cpu->model, g->z.meta.isa_set) || g->z.encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY)
+        return;
+    if (r->kind == ROW_COPY && !operands_ok(g))
+        return;
+    use = vector_use(g);
+    if ((use & USES_SSE) && (t->mode & (M_EM | M_NOSSE)))
+        return;
+    if ((use && (t->mode & (M_TS | M_EM))) && g->z.mnemonic != ZYDIS_MNEMONIC_FWAIT) {
+        g->vector = X_NM;
+        return;
+    }
+    if (g->z.mnemonic == ZYDIS_MNEMONIC_FWAIT && (t->mode & M_TS) && (t->mode & M_MP)) {
+        g->vector = X_NM;
+        return;
+    }
+    g->hw_fault = use || g->z.mnemonic == ZYDIS_MNEMONIC_DIV || g->z.mnemonic == ZYDIS_MNEMONIC_IDIV;
+    g->row = r;
+}
+
+bool tb_decode(struct tb *t, uint32_t off, struct ginsn *g)
+{
+    ZyanStatus st;
+
+    if (off >= t->avail)
+        return false;
+    st = ZydisDecoderDecodeFull(&t->dec, t->code + off, MIN(t->avail - off, 15u), &g->z, g->op);
+    g->off = (uint16_t)off;
+    g->bytes = t->code + off;
+    g->hw_fault = false;
+    if (ZYAN_FAILED(st) && t->avail == 4096 && t->avail - off < 15) /* the next page first, whatever it says */
+        return false;
+    if (ZYAN_FAILED(st)) {
+        memset(&g->z, 0, sizeof g->z);
+        g->row = NULL;
+        g->len = 1;
+        g->vector = st == ZYDIS_STATUS_INSTRUCTION_TOO_LONG || st == ZYDIS_STATUS_NO_MORE_DATA ? X_GP : X_UD;
+    } else {
+        g->len = g->z.length;
+        classify(t, g);
+    }
+    live_decode(g);
+    g->ends = insn_ends_block(g);
+    return true;
+}
+
+bool insn_ends_block(const struct ginsn *g)
+{
+    if (!g->row || g->row->kind == ROW_END)
+        return true;
+    return g->row->emit == emit_JMP || g->row->emit == emit_CALL || g->row->emit == emit_RET;
+}
+
+static bool has_direct_target(const struct ginsn *g)
+{
+    return g->row && g->z.raw.imm[0].is_relative;
+}
+
+/* ---- emission */
+
+static ZydisRegister lxs_segment(ZydisMnemonic m)
+{
+    switch (m) {
+    case ZYDIS_MNEMONIC_LES:
+        return ZYDIS_REGISTER_ES;
+    case ZYDIS_MNEMONIC_LSS:
+        return ZYDIS_REGISTER_SS;
+    case ZYDIS_MNEMONIC_LFS:
+        return ZYDIS_REGISTER_FS;
+    case ZYDIS_MNEMONIC_LGS:
+        return ZYDIS_REGISTER_GS;
+    default:
+        return ZYDIS_REGISTER_DS;
+    }
+}
+
+static void emit_one(struct tb *t, struct ginsn *g)
+{
+    t->cur = g;
+    if (!g->row) {
+        emit_raise(t, g->vector);
+        return;
+    }
+    t->cpu->row_hits[g->row - rows]++;
+    if (g->row->emit) {
+        g->row->emit(t);
+        return;
+    }
+    const ZydisDecodedOperand *m = NULL;
+    uint32_t arg = g->z.operand_width / 8u, arg2 = 0;
+    for (unsigned i = 0; i < g->z.operand_count_visible; i++) {
+        if (g->op[i].type == ZYDIS_OPERAND_TYPE_MEMORY && g->op[i].visibility == ZYDIS_OPERAND_VISIBILITY_EXPLICIT) {
+            m = &g->op[i];
+            arg |= HELP_MEM | seg_index(m->mem.segment) << 16;
+        }
+        if (g->op[i].type == ZYDIS_OPERAND_TYPE_IMMEDIATE)
+            arg2 = arg2 << 16 | (uint16_t)g->op[i].imm.value.u;
+    }
+    if (g->z.attributes & ZYDIS_ATTRIB_HAS_MODRM)
+        arg |= (uint32_t)g->z.raw.modrm.reg << 24 | (uint32_t)(g->z.raw.modrm.rm & 7) << 28;
+    if (g->row->helper == HELPER_lxs)
+        arg2 = seg_index(lxs_segment(g->z.mnemonic));
+    if (g->row->helper == HELPER_ins || g->row->helper == HELPER_outs) {
+        arg2 = (g->z.address_width == 16 ? HELP_A16 : 0) |
+               (g->z.attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE) ? HELP_REP : 0);
+        arg = (g->z.opcode & 1 ? (g->z.operand_width == 16 ? 2u : 4u) : 1u) | S_DS << 16;
+        for (unsigned i = 0; i < g->z.operand_count; i++)
+            if (g->op[i].type == ZYDIS_OPERAND_TYPE_MEMORY)
+                arg = (arg & 0xff) | seg_index(g->op[i].mem.segment) << 16;
+        m = NULL;
+    }
+    if (g->row->helper == HELPER_in || g->row->helper == HELPER_out)
+        arg = (g->z.opcode & 1 ? (g->z.operand_width == 16 ? 2u : 4u) : 1u) | (g->z.opcode & 8 ? HELP_DX : 0);
+    emit_helper(t, g->row->helper, m, arg, arg2, g->row->kind == ROW_END);
+}
+
+static void liveness(struct tb *t, uint32_t end)
+{
+    struct ginsn *last = &t->in[t->n - 1];
+    uint8_t live = FL_ALL;
+
+    if (!last->ends && !(t->mode & M_STEP) && t->bpn2 == MEM_NONE && end < 4096)
+        live = live_ahead(t, end);
+    for (unsigned i = t->n; i-- > 0;) {
+        struct ginsn *g = &t->in[i];
+        g->taken_live = FL_ALL;
+        if (has_direct_target(g)) {
+            int32_t to = (int32_t)(g->off + g->len + (uint32_t)g->z.raw.imm[0].value.s);
+            if (!(t->mode & M_STEP) && t->bpn2 == MEM_NONE && to >= 0 && to < 4096 && g->z.operand_width != 16)
+                g->taken_live = live_ahead(t, (uint32_t)to);
+            live = g->ends ? g->taken_live : (uint8_t)(live | g->taken_live);
+        } else if (g->ends)
+            live = FL_ALL;
+        g->after = live;
+        live = (uint8_t)((live & ~g->kills) | g->reads);
+        g->before = live;
+    }
+}
+
+/* The two thunks that a dead block's entries are patched to. */
+static void thunk(struct tb *t, bool saved, uint8_t live)
+{
+    struct site s;
+    uint8_t *at = e_stub(&t->cold);
+
+    e_patch32(&t->cold, at, t->cold.p);
+    t->cur = &t->in[0];
+    site_init(t, &s, saved ? K_NEXT : K_CHAIN);
+    s.arg = t->in[0].off;
+    s.arg2 = UINT32_MAX;
+    s.live = live;
+    put_site(&t->cold, &s);
+}
+
+static struct block *finish(struct tb *t, uint8_t *hot0, uint8_t *cold0, uint8_t *entry_saved, uint8_t *entry_host,
+                            uint8_t *thunk_host, uint8_t *thunk_saved)
+{
+    struct cache *k = t->cache;
+    struct ginsn *last = &t->in[t->n - 1];
+    struct block *b = cache_alloc(k, sizeof *b);
+    struct link *l = b ? cache_alloc(k, t->nlinks * sizeof *l + 1) : NULL;
+    struct fault_entry *f = l ? cache_alloc(k, t->nfaults * sizeof *f + 1) : NULL;
+
+    if (!f || k->nblocks >= k->max_blocks)
+        return NULL;
+    memset(b, 0, sizeof *b);
+    b->bpn = t->bpn;
+    b->bpn2 = t->bpn2;
+    b->off = t->in[0].off;
+    b->glen = (uint16_t)(last->off + last->len - b->off);
+    b->ninsn = (uint16_t)t->n;
+    b->mode = t->mode;
+    b->live_in = t->in[0].before;
+    b->hot = (uint32_t)(hot0 - k->w);
+    b->hot_len = (uint32_t)(t->hot.p - hot0);
+    b->cold = (uint32_t)(cold0 - k->w);
+    b->cold_len = (uint32_t)(t->cold.p - cold0);
+    b->entry_host = (uint32_t)(entry_host - k->w);
+    b->entry_saved = (uint32_t)(entry_saved - k->w);
+    b->thunk_host = (uint32_t)(thunk_host - k->w);
+    b->thunk_saved = (uint32_t)(thunk_saved - k->w);
+    b->links = l;
+    b->nlinks = (uint16_t)t->nlinks;
+    for (unsigned i = 0; i < t->nlinks; i++)
+        l[i] = (struct link){NULL, NULL, (uint32_t)(t->links[i].jump - k->w), (uint32_t)(t->links[i].cold - k->w),
+                             t->links[i].check ? (uint32_t)(t->links[i].check - k->w) : 0};
+    b->faults = f;
+    b->nfaults = (uint16_t)t->nfaults;
+    memcpy(f, t->faults, t->nfaults * sizeof *f);
+    k->hot = ALIGN_UP((size_t)(t->hot.p - k->w), 16);
+    k->cold = (size_t)(t->cold.p - k->w);
+    return b;
+}
+
+static bool decode_run(struct tb *t, uint32_t off, unsigned max)
+{
+    unsigned side = 0;
+
+    t->n = 0;
+    while (t->n < max) {
+        struct ginsn *g = &t->in[t->n];
+        if (!tb_decode(t, off, g))
+            break;
+        if (t->n && off + g->len > 4096)
+            break;
+        t->n++;
+        off += g->len;
+        if (g->ends || off >= 4096)
+            break;
+        if (g->row->emit == emit_JCC || g->row->emit == emit_JCXZ || g->row->emit == emit_LOOP)
+            if (++side >= TB_MAX_SIDE)
+                break;
+    }
+    return t->n > 0;
+}
+
+static struct block *emit_block(struct tb *t)
+{
+    struct cache *k = t->cache;
+    struct ginsn *last = &t->in[t->n - 1];
+    uint32_t end = (uint32_t)last->off + last->len, nibl = k->nibl;
+    uint8_t *hot0 = k->w + k->hot, *cold0 = k->w + k->cold, *entry_host, *thunk_host, *thunk_saved;
+    struct block *b;
+
+    t->hot = (struct em){hot0, k->w + k->hot_end, false};
+    t->cold = (struct em){cold0, k->w + k->cold_end, false};
+    t->nlinks = t->nfaults = 0;
+    t->too_big = false;
+    t->open = true;
+    liveness(t, end);
+    t->cur = &t->in[0];
+    t->loc = LOC_SAVED;
+    if (t->cur->before) /* entry with flags in r12; else both entries are one */
+        fl_restore(t, &t->hot);
+    entry_host = t->hot.p;
+    t->loc = LOC_HOST;
+    for (unsigned i = 0; i < t->n; i++)
+        emit_one(t, &t->in[i]);
+    if (t->open)
+        exit_direct(t, (int32_t)end, last->after);
+    thunk_host = t->cold.p;
+    thunk(t, false, t->in[0].before);
+    thunk_saved = t->cold.p;
+    thunk(t, true, t->in[0].before);
+    if (t->hot.full || t->cold.full || t->too_big) {
+        k->nibl = nibl;
+        if (!t->too_big)
+            k->flush_wanted = true;
+        return NULL;
+    }
+    b = finish(t, hot0, cold0, hot0, entry_host, thunk_host, thunk_saved);
+    if (!b) {
+        k->nibl = nibl;
+        k->flush_wanted = true;
+    }
+    return b;
+}
+
+struct block *block_translate(struct cpu *cpu, uint32_t bpn, uint32_t off)
+{
+    struct cache *k = cpu->cache;
+    struct tb *t = k->tb;
+    struct block *b = NULL;
+
+    t->cpu = cpu;
+    t->cache = k;
+    t->mode = cpu->mode | (cpu->single ? M_STEP : 0);
+    t->bpn = bpn;
+    t->bpn2 = MEM_NONE;
+    ZydisDecoderInit(&t->dec, (t->mode & M_CODE32) ? ZYDIS_MACHINE_MODE_LEGACY_32 : ZYDIS_MACHINE_MODE_LEGACY_16,
+                     (t->mode & M_STACK32) ? ZYDIS_STACK_WIDTH_32 : ZYDIS_STACK_WIDTH_16);
+    ZydisDecoderEnableMode(&t->dec, ZYDIS_DECODER_MODE_MPX, ZYAN_FALSE);
+    ZydisDecoderEnableMode(&t->dec, ZYDIS_DECODER_MODE_CET, ZYAN_FALSE);
+    ZydisDecoderEnableMode(&t->dec, ZYDIS_DECODER_MODE_LZCNT, ZYAN_FALSE);
+    ZydisDecoderEnableMode(&t->dec, ZYDIS_DECODER_MODE_TZCNT, ZYAN_FALSE);
+    ZydisDecoderEnableMode(&t->dec, ZYDIS_DECODER_MODE_WBNOINVD, ZYAN_FALSE);
+    ZydisDecoderEnableMode(&t->dec, ZYDIS_DECODER_MODE_CLDEMOTE, ZYAN_FALSE);
+    memcpy(t->code, mem_read_ptr(cpu->mem, bpn), 4096);
+    t->avail = 4096;
+    if (!decode_run(t, off, (t->mode & M_STEP) ? 1 : TB_MAX_INSN)) {
+        uint32_t lin = cpu->eip + cpu->seg[S_CS].base;
+        if (mmu_code_page(cpu, (lin & 0xfffff000u) + 0x1000, &t->bpn2))
+            return NULL;
+        memcpy(t->code + 4096, mem_read_ptr(cpu->mem, t->bpn2), 16);
+        t->avail = 4096 + 16;
+        decode_run(t, off, 1);
+        if (!t->n)
+            return NULL;
+    } else if (t->in[0].off + t->in[0].len <= 4096)
+        t->avail = 4096;
+    for (unsigned max = t->n;; max = max / 2) {
+        t->n = max;
+        b = emit_block(t);
+        if (b || !t->too_big || max <= 1)
+            break;
+    }
+    if (b) {
+        cache_add(k, b);
+        cpu->blocks_made++;
+    }
+    return b;
+}

@@ -1,0 +1,241 @@
+#include "vmcore/cache.h"
+
+#include "src/base/util.h"
+#include "vmcore/mem.h"
+#include "vmcore/rt.h"
+
+static uint32_t hash(uint32_t bpn, uint32_t off, uint32_t mode)
+{
+    uint32_t h = (bpn * 0x9e3779b1u) ^ (off * 0x85ebca6bu) ^ (mode * 0xc2b2ae35u);
+    return (h ^ (h >> 15)) & ((1u << CACHE_HASH_BITS) - 1);
+}
+
+/* The second page of a crossing block must be what bpn2_lin says: the caller has resolved it for its linear address. */
+struct block *cache_find(struct cache *c, uint32_t bpn, uint32_t off, uint32_t mode, uint32_t bpn2)
+{
+    for (struct block *b = c->hash[hash(bpn, off, mode)]; b; b = b->hash_next)
+        if (b->bpn == bpn && b->off == off && b->mode == mode && (b->bpn2 == MEM_NONE || b->bpn2 == bpn2))
+            return b;
+    return NULL;
+}
+
+struct block *cache_by_host(struct cache *c, const void *host)
+{
+    uint32_t o = (uint32_t)((const uint8_t *)host - c->x), lo = 0, hi = c->nblocks;
+    bool cold = o >= c->hot_end;
+
+    while (lo < hi) {
+        uint32_t mid = (lo + hi) / 2;
+        struct block *b = c->order[mid];
+        uint32_t at = cold ? b->cold : b->hot, len = cold ? b->cold_len : b->hot_len;
+        if (o < at)
+            hi = mid;
+        else if (o >= at + len)
+            lo = mid + 1;
+        else
+            return b;
+    }
+    return NULL;
+}
+
+void *cache_alloc(struct cache *c, size_t n)
+{
+    n = ALIGN_UP(n, 8);
+    if (c->arena_used + n > c->arena_size)
+        return NULL;
+    c->arena_used += n;
+    return c->arena + c->arena_used - n;
+}
+
+static uint64_t line_mask(uint32_t off, uint32_t len)
+{
+    uint32_t first = off >> 6, last = MIN(off + len - 1, 4095u) >> 6;
+    return (last == 63 ? ~0ull : (1ull << (last + 1)) - 1) & ~((1ull << first) - 1);
+}
+
+void cache_add(struct cache *c, struct block *b)
+{
+    struct mem *m = c->cpu->mem;
+    uint32_t h = hash(b->bpn, b->off, b->mode);
+    struct code_page *p = &m->code[b->bpn];
+
+    b->hash_next = c->hash[h];
+    c->hash[h] = b;
+    c->order[c->nblocks++] = b;
+    if (!p->lines)
+        m->drop(m->opaque, b->bpn, true);
+    p->lines |= line_mask(b->off, b->glen);
+    b->page_next = p->blocks;
+    p->blocks = b;
+    if (b->bpn2 != MEM_NONE) {
+        p = &m->code[b->bpn2];
+        if (!p->lines)
+            m->drop(m->opaque, b->bpn2, true);
+        p->lines |= line_mask(0, (uint32_t)b->off + b->glen - 4096);
+        b->page2_next = p->straddle;
+        p->straddle = b;
+    }
+}
+
+static void put32(struct cache *c, uint32_t at, uint32_t v)
+{
+    __atomic_store_n((uint32_t *)(c->w + at), v, __ATOMIC_RELAXED);
+}
+
+void cache_link(struct cache *c, struct link *l, struct block *to, bool saved)
+{
+    if (l->to) { /* relinking: take it off the old target's list */
+        for (struct link **p = &l->to->in; *p; p = &(*p)->next_in)
+            if (*p == l) {
+                *p = l->next_in;
+                break;
+            }
+    }
+    l->to = to;
+    l->next_in = to->in;
+    to->in = l;
+    put32(c, l->jump, (saved ? to->entry_saved : to->entry_host) - (l->jump + 4));
+    if (l->check)
+        put32(c, l->check, to->bpn + 1);
+}
+
+static void unlink_into(struct cache *c, struct block *b)
+{
+    for (struct link *l = b->in; l; l = l->next_in) {
+        if (l->check)
+            put32(c, l->check, 0xffffffffu);
+        put32(c, l->jump, l->cold - (l->jump + 4));
+        l->to = NULL;
+    }
+    b->in = NULL;
+}
+
+/* Entries become jumps to thunks that look the instruction up again: the jump hash may still lead here. */
+static void patch_entry(struct cache *c, uint32_t at, uint32_t to)
+{
+    c->w[at] = 0xe9;
+    put32(c, at + 1, to - (at + 5));
+}
+
+void cache_kill(struct cache *c, struct block *b)
+{
+    struct block **p;
+
+    vt_assert(!b->dead);
+    b->dead = 1;
+    for (p = &c->hash[hash(b->bpn, b->off, b->mode)]; *p != b; p = &(*p)->hash_next)
+        ;
+    *p = b->hash_next;
+    unlink_into(c, b);
+    for (unsigned i = 0; i < b->nlinks; i++)
+        if (b->links[i].to) { /* nothing jumps through them again */
+            struct link **q = &b->links[i].to->in;
+            while (*q != &b->links[i])
+                q = &(*q)->next_in;
+            *q = b->links[i].next_in;
+            b->links[i].to = NULL;
+        }
+    patch_entry(c, b->entry_saved, b->thunk_saved);
+    if (b->entry_host != b->entry_saved)
+        patch_entry(c, b->entry_host, b->thunk_host);
+    c->cpu->invalidations++;
+}
+
+static bool overlaps(const struct block *b, bool second, uint32_t off, uint32_t len)
+{
+    uint32_t start = second ? 0 : b->off;
+    uint32_t end = second ? (uint32_t)b->off + b->glen - 4096 : MIN((uint32_t)b->off + b->glen, 4096u);
+    return off < end && off + len > start;
+}
+
+static void list_remove(struct block **list, struct block *b, bool second)
+{
+    while (*list != b)
+        list = second ? &(*list)->page2_next : &(*list)->page_next;
+    *list = second ? b->page2_next : b->page_next;
+}
+
+static void recount_lines(struct code_page *p)
+{
+    p->lines = 0;
+    for (struct block *b = p->blocks; b; b = b->page_next)
+        p->lines |= line_mask(b->off, b->glen);
+    for (struct block *b = p->straddle; b; b = b->page2_next)
+        p->lines |= line_mask(0, (uint32_t)b->off + b->glen - 4096);
+}
+
+void cache_write(struct cache *c, uint32_t bpn, uint32_t off, uint32_t len)
+{
+    struct mem *m = c->cpu->mem;
+    struct code_page *p = &m->code[bpn];
+    bool hit = false;
+
+    c->cpu->code_writes++;
+    if (!(p->lines & line_mask(off, len)))
+        return;
+    for (struct block *b = p->blocks, *next; b; b = next) {
+        next = b->page_next;
+        if (!overlaps(b, false, off, len))
+            continue;
+        hit = true;
+        cache_kill(c, b);
+        list_remove(&p->blocks, b, false);
+        if (b->bpn2 != MEM_NONE) {
+            list_remove(&m->code[b->bpn2].straddle, b, true);
+            recount_lines(&m->code[b->bpn2]);
+        }
+    }
+    for (struct block *b = p->straddle, *next; b; b = next) {
+        next = b->page2_next;
+        if (!overlaps(b, true, off, len))
+            continue;
+        hit = true;
+        cache_kill(c, b);
+        list_remove(&p->straddle, b, true);
+        list_remove(&m->code[b->bpn].blocks, b, false);
+        recount_lines(&m->code[b->bpn]);
+    }
+    if (hit)
+        recount_lines(p);
+}
+
+bool cache_hits_own_block(struct cache *c, const struct site *s, uint64_t pa0, unsigned n0, uint64_t pa1, unsigned n1)
+{
+    struct mem *m = c->cpu->mem;
+    struct block *b;
+    uint32_t p0 = mem_bpn(m, pa0), p1 = n1 ? mem_bpn(m, pa1) : MEM_NONE;
+
+    if ((p0 == MEM_NONE || !m->code[p0].lines) && (p1 == MEM_NONE || !m->code[p1].lines))
+        return false;
+    b = cache_by_host(c, s);
+    if (!b || b->ninsn <= 1)
+        return false;
+    for (int i = 0; i < 2; i++) {
+        uint32_t p = i ? p1 : p0, off = i ? 0 : pa0 & 0xfff, n = i ? n1 : n0;
+        if (p != MEM_NONE && ((p == b->bpn && overlaps(b, false, off, n)) ||
+                              (p == b->bpn2 && b->bpn2 != MEM_NONE && overlaps(b, true, off, n))))
+            return true;
+    }
+    return false;
+}
+
+void cache_flush(struct cache *c)
+{
+    struct mem *m = c->cpu->mem;
+
+    for (uint32_t i = 0; i < c->nblocks; i++) {
+        struct block *b = c->order[i];
+        memset(&m->code[b->bpn], 0, sizeof m->code[0]);
+        if (b->bpn2 != MEM_NONE)
+            memset(&m->code[b->bpn2], 0, sizeof m->code[0]);
+    }
+    c->nblocks = 0;
+    c->arena_used = 0;
+    memset(c->hash, 0, sizeof *c->hash << CACHE_HASH_BITS);
+    memset(c->cpu->jh, 0, sizeof c->cpu->jh);
+    c->hot = c->base_hot;
+    c->cold = c->base_cold;
+    c->nibl = 0;
+    c->flush_wanted = false;
+    c->cpu->flushes++;
+}

@@ -1,0 +1,96 @@
+/* Code memory and blocks: lookup, chains, invalidation. Code memory is one memfd mapped twice, for writing and for
+ * execution; hot code fills it from the start, cold code (misses, twins, exits) from the middle.
+ *
+ * Invariants:
+ *  1. A block is keyed by backing page, offset, mode and, where an instruction crosses into a second page, that page.
+ *  2. A dead block's memory stays until the whole cache is flushed, which happens outside of translated code only.
+ *  3. A direct jump is linked only to a live block of the same mode that does not cross pages at its first instruction. */
+#ifndef VT_CACHE_H
+#define VT_CACHE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "src/base/err.h"
+#include "vmcore/cpu.h"
+
+struct link { /* a direct exit that can be linked */
+    struct link *next_in; /* list of links into the same block */
+    struct block *to;
+    uint32_t jump;  /* code offset of the rel32 */
+    uint32_t cold;  /* where it jumps while not linked */
+    uint32_t check; /* code offset of the imm32 that holds the backing page + 1 (K_XPAGE), 0 for K_CHAIN */
+};
+
+struct fault_entry { /* a place where the host CPU may fault on the guest's behalf */
+    uint32_t host;   /* code offset of the host instruction */
+    uint16_t off;    /* guest instruction in its page */
+    uint8_t len, live;
+    uint8_t loc; /* where the live flags are: 0 in RFLAGS, 1 in r12 */
+    uint8_t fix; /* FIX_: borrowed registers */
+    uint8_t size, rw;
+};
+enum { FIX_NONE, FIX_RDI_R10 };
+
+struct block {
+    struct block *hash_next, *page_next, *page2_next;
+    uint32_t bpn, bpn2; /* MEM_NONE: does not cross */
+    uint16_t off, glen, ninsn;
+    uint8_t dead, live_in;
+    uint32_t mode;
+    uint32_t hot, hot_len, cold, cold_len; /* code offsets */
+    uint32_t entry_host;  /* flags in RFLAGS */
+    uint32_t entry_saved; /* flags in r12 */
+    uint32_t thunk_host, thunk_saved;
+    struct link *in;
+    struct link *links;
+    struct fault_entry *faults;
+    uint16_t nlinks, nfaults;
+};
+
+struct cache {
+    uint8_t *w, *x; /* the two mappings */
+    size_t size, hot_end, cold_end;
+    size_t hot, cold; /* next free offsets */
+    size_t base_hot, base_cold;
+    int fd;
+    struct cpu *cpu;
+    uint8_t *arena; /* blocks, links, fault maps */
+    size_t arena_used, arena_size;
+    struct block **order; /* by hot offset, for lookup by host address */
+    uint32_t nblocks, max_blocks;
+    struct block **hash;
+    uint32_t ibl[64];      /* inline lookup routines made so far: code offset by slot */
+    uint32_t ibl_mode[64]; /* and their mode */
+    uint32_t nibl;
+    bool flush_wanted;
+    void *tb; /* block.c's workspace */
+};
+
+#define CACHE_HASH_BITS 16
+
+int cache_new(struct cpu *cpu, size_t size, struct cache **ret, struct err *e);
+void cache_free(struct cache *c);
+void cache_flush(struct cache *c); /* outside of translated code only */
+
+struct block *cache_find(struct cache *c, uint32_t bpn, uint32_t off, uint32_t mode, uint32_t bpn2_lin);
+struct block *cache_by_host(struct cache *c, const void *host);
+void cache_add(struct cache *c, struct block *b);
+void cache_link(struct cache *c, struct link *l, struct block *to, bool saved);
+void cache_kill(struct cache *c, struct block *b);
+/* Invalidates blocks that overlap bytes [off, off+len) of a backing page. */
+void cache_write(struct cache *c, uint32_t bpn, uint32_t off, uint32_t len);
+/* Would this write change code of the block that holds the site, other than by its last instruction? */
+bool cache_hits_own_block(struct cache *c, const struct site *s, uint64_t pa0, unsigned n0, uint64_t pa1, unsigned n1);
+void *cache_alloc(struct cache *c, size_t n); /* NULL: full */
+
+static inline bool cache_contains(const struct cache *c, const void *host)
+{
+    return (const uint8_t *)host >= c->x && (const uint8_t *)host < c->x + c->size;
+}
+
+/* block.c: translates at the CPU's eip (bpn, off known). NULL: an exception was raised, or the cache is full
+ * (flush_wanted). Leaves general registers: call through cpu_translate. */
+struct block *block_translate(struct cpu *cpu, uint32_t bpn, uint32_t off);
+
+#endif

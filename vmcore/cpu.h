@@ -1,0 +1,323 @@
+/* The virtual CPU: the one struct that emitted code, helpers and the dispatcher share. GS points at it in translated
+ * code. Guest registers are in host registers there and in gpr[] while C runs. Private to vmcore. */
+#ifndef VT_CPU_H
+#define VT_CPU_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "vmcore/cpu_offsets.h"
+#include "vmcore/port.h"
+
+struct mem;
+struct block;
+struct cache;
+struct vm;
+
+enum { R_EAX, R_ECX, R_EDX, R_EBX, R_ESP, R_EBP, R_ESI, R_EDI };
+enum { S_ES, S_CS, S_SS, S_DS, S_FS, S_GS, S_LDTR, S_TR };
+
+/* Arithmetic flags as a mask in liveness; the order is EFLAGS's. */
+enum { FL_CF = 1, FL_PF = 2, FL_AF = 4, FL_ZF = 8, FL_SF = 16, FL_OF = 32, FL_ALL = 63 };
+
+#define EF_CF   0x1u
+#define EF_PF   0x4u
+#define EF_AF   0x10u
+#define EF_ZF   0x40u
+#define EF_SF   0x80u
+#define EF_TF   0x100u
+#define EF_IF   0x200u
+#define EF_DF   0x400u
+#define EF_OF   0x800u
+#define EF_IOPL 0x3000u
+#define EF_NT   0x4000u
+#define EF_RF   0x10000u
+#define EF_VM   0x20000u
+#define EF_AC   0x40000u
+#define EF_VIF  0x80000u
+#define EF_VIP  0x100000u
+#define EF_ID   0x200000u
+#define EF_ARITH (EF_CF | EF_PF | EF_AF | EF_ZF | EF_SF | EF_OF)
+
+#define CR0_PE 0x1u
+#define CR0_MP 0x2u
+#define CR0_EM 0x4u
+#define CR0_TS 0x8u
+#define CR0_ET 0x10u
+#define CR0_NE 0x20u
+#define CR0_WP 0x10000u
+#define CR0_AM 0x40000u
+#define CR0_NW 0x20000000u
+#define CR0_CD 0x40000000u
+#define CR0_PG 0x80000000u
+#define CR4_VME 0x1u
+#define CR4_PVI 0x2u
+#define CR4_TSD 0x4u
+#define CR4_DE 0x8u
+#define CR4_PSE 0x10u
+#define CR4_PAE 0x20u
+#define CR4_MCE 0x40u
+#define CR4_PGE 0x80u
+#define CR4_PCE 0x100u
+#define CR4_OSFXSR 0x200u
+#define CR4_OSXMMEXCPT 0x400u
+#define CR4_UMIP 0x800u
+#define CR4_SMEP 0x100000u
+#define EFER_SCE 0x1u
+#define EFER_LME 0x100u
+#define EFER_LMA 0x400u
+#define EFER_NXE 0x800u
+#define EFER_AUTOIBRS 0x200000u
+
+enum { X_DE, X_DB, X_NMI, X_BP, X_OF, X_BR, X_UD, X_NM, X_DF, X_TS = 10, X_NP, X_SS, X_GP, X_PF, X_MF = 16, X_AC, X_MC, X_XM };
+
+/* Mode bits: part of a block's key. What is not in here must not change how a block is translated. */
+enum {
+    M_CPL = 3,
+    M_CODE32 = 1 << 2,
+    M_STACK32 = 1 << 3,
+    M_CS_FLAT = 1 << 4,
+    M_DS_FLAT = 1 << 5,
+    M_ES_FLAT = 1 << 6,
+    M_SS_FLAT = 1 << 7,
+    M_DF = 1 << 8,
+    M_MP = 1 << 9, /* CR0.MP: FWAIT obeys TS */
+    M_EM = 1 << 10,
+    M_NOSSE = 1 << 11,  /* CR4.OSFXSR clear */
+    M_STEP = 1 << 12,   /* one instruction a block, exact flags */
+    M_TS = 1 << 13,
+};
+
+struct cpu_seg {
+    uint32_t base;
+    uint32_t limit;    /* bytes, scaled */
+    int64_t fast_lim;  /* see CPU_SEG_LIM */
+    uint16_t sel;
+    uint16_t attr;     /* descriptor bits 55:40 as one word: type, S, DPL, P at 7:0; AVL, L, DB, G at 15:12 */
+    uint32_t raw[2];   /* the descriptor's 8 bytes as loaded */
+    uint32_t valid;    /* 0: null or unusable */
+};
+
+/* What a place in translated code tells the C side; laid out in the cold code right after its jump. Offsets are
+ * relative to the site itself, so that code memory holds no addresses. */
+struct site {
+    uint16_t off; /* of the guest instruction in its page */
+    uint8_t len;  /* of the guest instruction */
+    uint8_t live; /* FL_ mask of flags that are live before it: in R12 */
+    uint8_t size; /* of the access in bytes; for exits: see block.c */
+    uint8_t rw;   /* 1 read, 2 write, 3 both */
+    uint8_t helper;
+    uint8_t kind; /* enum site_kind; SITE_KIND */
+    int32_t retry, cont;
+    uint32_t arg, arg2;
+};
+
+enum site_kind {
+    K_MEM,      /* TLB miss: r8 = linear address */
+    K_SEG,      /* segment limit or type needs a closer look: r8 = offset; arg = segment */
+    K_POST,     /* after a twin that wrote */
+    K_HELPER,   /* C function helper_table[helper] */
+    K_CHAIN,    /* direct jump inside the page, not linked yet; arg = offset of the target */
+    K_XPAGE,    /* direct jump to another page: r15 is the new vbase; arg = offset of the target */
+    K_INDIRECT, /* r11 = target EIP */
+    K_POLL,     /* attn was set at an exit: r15 + arg = EIP; arg2: FL_ mask; flags in HFL */
+    K_NEXT,     /* leave to the instruction at r15 + arg */
+    K_COUNT
+};
+
+#define TLB_LIST_MAX 8192
+struct tlb_list {
+    uint32_t n;
+    uint32_t page[TLB_LIST_MAX];
+};
+
+#define JH_BITS 12
+struct jump_hash {
+    uint32_t eip, mode;
+    uint32_t backing; /* page + 1 */
+    uint32_t vbase;
+    const void *code;
+    uint64_t pad;
+};
+
+#define ATTN_INTR  1u   /* the board's INTR line is up and IF is set */
+#define ATTN_EVENT 2u   /* events were posted */
+#define ATTN_TIMER 4u   /* a timer is due */
+#define ATTN_STOP  8u   /* vm_kick */
+#define ATTN_EXIT  16u  /* reset, power off, debug exit: the vCPU thread's own request */
+#define ATTN_NMI   32u
+#define ATTN_FLUSH 64u  /* the code cache is full */
+
+struct cpu {
+    struct cpu *self;
+    uint64_t host_rsp;
+    void (*stub)(void);
+    uint32_t attn; /* atomic */
+    uint32_t hfl;
+    const void *kinds;
+    uint64_t pad0[3];
+    uint64_t gpr[8];
+    uint64_t r8, r9, r10, r11, r12, r13, r14, r15;
+    struct cpu_seg seg[8];
+    uint8_t bounce[128];
+
+    /* what is not in the emitted code's reach */
+    uint32_t eip; /* valid outside of translated code */
+    uint32_t next_eip; /* in helpers */
+    uint32_t model_signature; /* EDX at reset */
+    uint64_t saved_tsc; /* state tables only */
+    uint32_t mode;
+    uint32_t eflags; /* IF, IOPL, TF, NT, RF, VM, AC, VIF, VIP, ID; arithmetic flags are in r12, DF in mode */
+    uint32_t cr0, cr2, cr3, cr4, cr8;
+    uint32_t dr[8];
+    uint64_t efer, pat, apic_base, tsc_offset, tsc_adjust, tsc_aux, spec_ctrl, misc_enable, mcg_status;
+    uint64_t sysenter_cs, sysenter_esp, sysenter_eip, star, lstar, cstar, sfmask, kernel_gs_base;
+    uint64_t mtrr_def, mtrr_fix[11], mtrr_var[16], vm_hsave, hwcr, syscfg, patch_level;
+    uint64_t pdpte[4];
+    struct {
+        uint32_t base, limit;
+    } gdt, idt;
+    uint8_t cpl, halted, nmi_masked, intr_level;
+    uint8_t exc_pending, exc_has_error, exc_soft, in_delivery;
+    uint8_t single; /* the next block is one instruction: see cpu_slow */
+    uint8_t trap_after; /* #DB after the instruction that runs now */
+    uint32_t exc_vector, exc_error, exc_cr2;
+    uint32_t inhibit_eip; /* no interrupt at this EIP (after STI, MOV SS); valid if inhibit */
+    uint8_t inhibit, nmi_pending, stop, triple;
+    uint32_t bounce_lin, bounce_len, bounce_pa[2];
+    uint8_t bounce_kind;
+    void *bounce_host[2];
+
+    const struct cpu_model *model;
+    struct mem *mem;
+    struct cache *cache;
+    struct vm *vm;
+    struct bus *bus;
+    /* board hooks */
+    int (*ack_irq)(void *board);
+    void *board;
+    uint64_t (*read_tsc)(struct cpu *cpu);
+    void (*exc_hook)(struct cpu *cpu); /* tests: called instead of delivery */
+    void (*apic_base_hook)(void *board, uint64_t v);
+
+    uint64_t exits[K_COUNT], fills, fast_fills, walks, page_faults, interrupts, exceptions, code_writes, blocks_made,
+        invalidations, flushes, cr3_writes, helper_calls[256], twins;
+    uint64_t row_hits[640];
+
+    uint8_t fx[512] __attribute__((aligned(16)));     /* guest vector state while vm_run is not running */
+    uint8_t fx_tmp[512] __attribute__((aligned(16))); /* around calls that leave general registers */
+    uint8_t fx_host[512] __attribute__((aligned(16)));
+    uint8_t tlb_large[1024]; /* by 4 MiB of linear space: slots were filled from a large page */
+    struct tlb_list list[2][2]; /* [user][global]: filled data slots */
+    struct tlb_list code_list[2][2];
+    struct jump_hash jh[1 << JH_BITS] __attribute__((aligned(64)));
+};
+
+/* ---- enter.S */
+void vcpu_enter(struct cpu *cpu, const void *code);
+void vcpu_stub(void);
+void vcpu_leave(void);
+void vcpu_restore(void);
+
+/* ---- tables */
+static inline uint32_t *cpu_tags(struct cpu *c, int user, uint32_t page)
+{
+    return (uint32_t *)((char *)c + TLB_TAGS(user)) + 2 * (size_t)page; /* [0] read, [1] write */
+}
+static inline uint64_t *cpu_addend(struct cpu *c, int user, uint32_t page)
+{
+    return (uint64_t *)((char *)c + TLB_ADDEND(user)) + page;
+}
+static inline uint32_t *cpu_code_tab(struct cpu *c, int user, uint32_t page)
+{
+    return (uint32_t *)((char *)c + TLB_CODE(user)) + page;
+}
+static inline uint32_t tlb_invalid(uint32_t page)
+{
+    return page ? 0 : 0xfffff000u;
+}
+
+/* ---- cpu.c */
+void cpu_reset(struct cpu *c);
+void cpu_update_mode(struct cpu *c);
+uint32_t cpu_get_eflags(struct cpu *c, uint32_t live);
+/* Sets arithmetic flags, DF and system flags named in mask. Updates mode and attn. */
+void cpu_set_eflags(struct cpu *c, uint32_t v, uint32_t mask);
+void cpu_set_attn(struct cpu *c, uint32_t bits);
+void cpu_update_intr(struct cpu *c);
+
+/* Raises an exception at the current instruction: state must be as before it. Returns 1 (leave), so that a helper may
+ * `return cpu_raise(...)`. error < 0: none. */
+int cpu_raise(struct cpu *c, unsigned vector, int64_t error);
+int cpu_raise_pf(struct cpu *c, uint32_t lin, uint32_t error);
+
+/* ---- mmu.c: accesses of C code by linear address; 0, or 1 with an exception raised. `sup`: as supervisor whatever the
+ * CPL (descriptor tables, TSS). */
+enum { ACC_READ = 1, ACC_WRITE = 2, ACC_EXEC = 4, ACC_SUP = 8, ACC_PROBE = 16 };
+int mmu_translate(struct cpu *c, uint32_t lin, unsigned acc, uint64_t *ret_pa, uint32_t *ret_flags);
+int mmu_read(struct cpu *c, uint32_t lin, void *dst, unsigned len, unsigned acc);
+int mmu_write(struct cpu *c, uint32_t lin, const void *src, unsigned len, unsigned acc);
+int mmu_probe(struct cpu *c, uint32_t lin, unsigned len, unsigned acc); /* check rights only */
+void mmu_flush_all(struct cpu *c);      /* everything, global pages too */
+void mmu_flush_nonglobal(struct cpu *c);
+void mmu_invlpg(struct cpu *c, uint32_t lin);
+void mmu_flush_writes(struct cpu *c);   /* write permission only: a capture began */
+void mmu_drop_host_page(struct cpu *c, uint32_t bpn, bool writes_only); /* a backing page moved, or has code now */
+/* Fills the current CPL's slot after mmu_translate gave bpn and flags. */
+void mmu_fill(struct cpu *c, uint32_t lin, uint32_t bpn, bool write, uint32_t flags);
+/* K_MEM and K_SEG; returns the host address to go on at, or 0 to leave. */
+uint64_t mmu_slow(struct cpu *c, const struct site *s, uint32_t lin);
+uint64_t mmu_seg_slow(struct cpu *c, const struct site *s, uint32_t off);
+uint64_t mmu_post(struct cpu *c, const struct site *s, uint32_t unused);
+/* Backing page of code at lin for the current CPL: 0 and *ret_bpn, or 1 with an exception raised. */
+int mmu_code_page(struct cpu *c, uint32_t lin, uint32_t *ret_bpn);
+
+/* ---- dispatch.c */
+uint64_t cpu_resume(struct cpu *c); /* deliver what is pending, find the block at eip; 0: leave */
+extern const void *const site_kind_table[K_COUNT];
+
+/* ---- seg.c, gate.c */
+int seg_load(struct cpu *c, unsigned seg, uint16_t sel, unsigned vector_on_fault);
+void seg_set_real(struct cpu *c, unsigned seg, uint16_t sel);
+void seg_set_flat(struct cpu *c, unsigned seg, uint16_t sel, unsigned attr);
+int seg_descriptor(struct cpu *c, uint16_t sel, unsigned vector, uint32_t raw[2], uint32_t *ret_addr);
+void seg_from_raw(struct cpu *c, unsigned seg, uint16_t sel, const uint32_t raw[2]);
+int seg_set_accessed(struct cpu *c, uint32_t addr, uint32_t raw[2]);
+void seg_update(struct cpu *c, unsigned seg); /* after base, limit, attr, valid changed */
+/* Offset to linear with all checks of the segment; 0 or 1 with #GP/#SS raised. acc: ACC_READ and ACC_WRITE bits. */
+int seg_check(struct cpu *c, unsigned seg, uint32_t off, unsigned len, unsigned acc, uint32_t *ret_lin);
+int gate_interrupt(struct cpu *c, unsigned vector, bool soft, bool has_error, uint32_t error);
+void cpu_deliver_exception(struct cpu *c);
+
+/* ---- helpers */
+typedef int (*helper_fn)(struct cpu *c, const struct site *s, uint32_t addr);
+extern const helper_fn helper_table[256];
+int helper_index(const char *name);
+
+/* The r12 form of flags (AH of LAHF in bits 15:8, OF in bit 0) cut to a liveness mask. */
+static inline uint64_t cpu_mask_flags(uint64_t r12, uint32_t live)
+{
+    uint32_t m = (live & FL_CF ? 0x100 : 0) | (live & FL_PF ? 0x400 : 0) | (live & FL_AF ? 0x1000 : 0) |
+                 (live & FL_ZF ? 0x4000 : 0) | (live & FL_SF ? 0x8000 : 0) | (live & FL_OF ? 1 : 0);
+    return r12 & m;
+}
+static inline uint32_t cpu_flags_to_ef(uint64_t r12)
+{
+    return ((uint32_t)(r12 >> 8) & (EF_CF | EF_PF | EF_AF | EF_ZF | EF_SF)) | (r12 & 1 ? EF_OF : 0);
+}
+static inline uint64_t cpu_flags_from_ef(uint32_t ef)
+{
+    return ((uint64_t)(ef & (EF_CF | EF_PF | EF_AF | EF_ZF | EF_SF)) << 8) | (ef & EF_OF ? 1 : 0);
+}
+
+/* Current and next EIP at a site. */
+static inline uint32_t site_eip(const struct cpu *c, const struct site *s)
+{
+    return (uint32_t)c->r15 + s->off;
+}
+static inline uint32_t site_next(const struct cpu *c, const struct site *s)
+{
+    return (uint32_t)c->r15 + s->off + s->len;
+}
+
+#endif

@@ -1,0 +1,111 @@
+/* The CPU's saved table, and what a load validates. TLBs, blocks and links are not state. */
+#include "vmcore/vm.h"
+
+#include "src/base/util.h"
+
+#define SEG_FIELDS(n)                                                                                                  \
+    {"seg" #n "_sel", offsetof(struct cpu, seg[n].sel), 1, F_U16, 1},                                                  \
+        {"seg" #n "_base", offsetof(struct cpu, seg[n].base), 1, F_U32, 1},                                            \
+        {"seg" #n "_limit", offsetof(struct cpu, seg[n].limit), 1, F_U32, 1},                                          \
+        {"seg" #n "_attr", offsetof(struct cpu, seg[n].attr), 1, F_U16, 1},                                            \
+        {"seg" #n "_valid", offsetof(struct cpu, seg[n].valid), 1, F_U32, 1},                                          \
+        {"seg" #n "_raw", offsetof(struct cpu, seg[n].raw), 2, F_U32, 1}
+
+static const struct field fields[] = {
+    FIELD_ARRAY(struct cpu, gpr, F_U64),
+    FIELD(struct cpu, r12, F_U64),
+    FIELD(struct cpu, eip, F_U32),
+    FIELD(struct cpu, eflags, F_U32),
+    FIELD(struct cpu, cr0, F_U32),
+    FIELD(struct cpu, cr2, F_U32),
+    FIELD(struct cpu, cr3, F_U32),
+    FIELD(struct cpu, cr4, F_U32),
+    FIELD(struct cpu, cr8, F_U32),
+    FIELD_ARRAY(struct cpu, dr, F_U32),
+    FIELD(struct cpu, efer, F_U64),
+    FIELD(struct cpu, pat, F_U64),
+    FIELD(struct cpu, apic_base, F_U64),
+    FIELD(struct cpu, tsc_adjust, F_U64),
+    FIELD(struct cpu, tsc_aux, F_U64),
+    FIELD(struct cpu, mcg_status, F_U64),
+    FIELD(struct cpu, sysenter_cs, F_U64),
+    FIELD(struct cpu, sysenter_esp, F_U64),
+    FIELD(struct cpu, sysenter_eip, F_U64),
+    FIELD(struct cpu, star, F_U64),
+    FIELD(struct cpu, lstar, F_U64),
+    FIELD(struct cpu, cstar, F_U64),
+    FIELD(struct cpu, sfmask, F_U64),
+    FIELD(struct cpu, mtrr_def, F_U64),
+    FIELD_ARRAY(struct cpu, mtrr_fix, F_U64),
+    FIELD_ARRAY(struct cpu, mtrr_var, F_U64),
+    FIELD(struct cpu, hwcr, F_U64),
+    FIELD(struct cpu, syscfg, F_U64),
+    FIELD_ARRAY(struct cpu, pdpte, F_U64),
+    FIELD(struct cpu, gdt.base, F_U32),
+    FIELD(struct cpu, gdt.limit, F_U32),
+    FIELD(struct cpu, idt.base, F_U32),
+    FIELD(struct cpu, idt.limit, F_U32),
+    FIELD(struct cpu, cpl, F_U8),
+    FIELD(struct cpu, halted, F_BOOL),
+    FIELD(struct cpu, nmi_masked, F_BOOL),
+    FIELD(struct cpu, nmi_pending, F_BOOL),
+    FIELD(struct cpu, inhibit, F_BOOL),
+    FIELD(struct cpu, inhibit_eip, F_U32),
+    FIELD(struct cpu, trap_after, F_BOOL),
+    FIELD(struct cpu, exc_pending, F_BOOL),
+    FIELD(struct cpu, exc_has_error, F_BOOL),
+    FIELD(struct cpu, exc_vector, F_U32),
+    FIELD(struct cpu, exc_error, F_U32),
+    FIELD(struct cpu, exc_cr2, F_U32),
+    FIELD(struct cpu, saved_tsc, F_U64),
+    FIELD_BYTES(struct cpu, fx),
+    SEG_FIELDS(0),
+    SEG_FIELDS(1),
+    SEG_FIELDS(2),
+    SEG_FIELDS(3),
+    SEG_FIELDS(4),
+    SEG_FIELDS(5),
+    SEG_FIELDS(6),
+    SEG_FIELDS(7),
+    FIELD_END,
+};
+
+static void before_save(void *dev)
+{
+    struct cpu *c = dev;
+
+    c->saved_tsc = c->vm->guest_tsc;
+}
+
+static int loaded(void *dev, const char **why)
+{
+    struct cpu *c = dev;
+    uint32_t mxcsr;
+
+    if (c->cpl > 3 || ((c->cr0 & CR0_PG) && !(c->cr0 & CR0_PE)) || c->exc_vector > 31) {
+        *why = "processor state that cannot be";
+        return -1;
+    }
+    for (unsigned i = 0; i < 8; i++)
+        if (c->gpr[i] >> 32) {
+            *why = "a 32-bit register wider than that";
+            return -1;
+        }
+    memcpy(&mxcsr, c->fx + 24, 4);
+    mxcsr &= 0xffff; /* reserved bits would fault in the host */
+    memcpy(c->fx + 24, &mxcsr, 4);
+    memset(c->fx + 6, 0, 18); /* addresses of the host that saved it */
+    c->eflags &= EF_TF | EF_IF | EF_DF | EF_IOPL | EF_NT | EF_RF | EF_VM | EF_AC | EF_VIF | EF_VIP | EF_ID;
+    for (unsigned i = 0; i < 6; i++)
+        seg_update(c, i);
+    c->single = 0;
+    c->triple = 0;
+    c->vm->guest_tsc = c->saved_tsc;
+    mmu_flush_all(c);
+    memset(c->jh, 0, sizeof c->jh);
+    cpu_update_mode(c);
+    cpu_update_intr(c);
+    return 0;
+}
+
+const struct state_table cpu_state_table = {"cpu", 1, fields, loaded, before_save};

@@ -1,0 +1,191 @@
+/* A processor alone, in ring 3 with flat segments and paging, for the differential test. Selectors are those that
+ * 32-bit programs have on a 64-bit Linux host, so that reads of them agree. */
+#include "vmcore/cpu_test.h"
+
+#include <string.h>
+#include "src/base/util.h"
+#include "vmcore/cpuid.h"
+#include "vmcore/tb.h"
+#include "vmcore/vm.h"
+
+enum { RAM = 64 << 20, GDT_PA = 0x1000, DIR_PA = 0x2000, GDT_VA = (int)0xffc00000, FIRST_FREE = 0x3000 };
+
+struct cpu_test {
+    struct vm *vm;
+    uint32_t next_free;
+    uint32_t dir[1024]; /* page table of each 4 MiB, 0 none */
+    bool done;
+};
+
+static void on_exception(struct cpu *c)
+{
+    c->stop = 1;
+    cpu_set_attn(c, ATTN_EXIT);
+}
+
+static uint32_t new_page(struct cpu_test *t)
+{
+    uint32_t pa = t->next_free;
+
+    vt_assert(pa < RAM && (pa < 0xa0000 || pa >= 0xc0000));
+    t->next_free += 4096;
+    if (t->next_free == 0xa0000)
+        t->next_free = 0x100000;
+    return pa;
+}
+
+static uint32_t *phys(struct cpu_test *t, uint32_t pa)
+{
+    return (uint32_t *)(mem_write_ptr(t->vm->mem, pa >> 12) + (pa & 0xfff));
+}
+
+static uint32_t *pte(struct cpu_test *t, uint32_t va)
+{
+    uint32_t *d = &t->dir[va >> 22];
+
+    if (!*d) {
+        *d = new_page(t);
+        phys(t, DIR_PA)[va >> 22] = *d | 7;
+    }
+    return phys(t, *d) + ((va >> 12) & 1023);
+}
+
+int cpu_test_new(struct cpu_test **ret)
+{
+    static const uint32_t gdt[12] = {[8] = 0x0000ffff, [9] = 0x00cffb00, [10] = 0x0000ffff, [11] = 0x00cff300};
+    struct vm_config config = {.board = VM_BOARD_BARE, .ram_bytes = RAM};
+    struct cpu_test *t = calloc(1, sizeof *t);
+    struct err e = {0};
+    struct cpu *c;
+
+    if (!t)
+        return VT_FAIL;
+    t->next_free = FIRST_FREE;
+    if (vm_new(&config, &t->vm, &e) || vm_thread_init(t->vm, &e)) {
+        cpu_test_free(t);
+        return VT_FAIL;
+    }
+    c = t->vm->cpu;
+    memcpy(phys(t, GDT_PA), gdt, sizeof gdt);
+    *pte(t, (uint32_t)GDT_VA) = GDT_PA | 3;
+    c->gdt.base = (uint32_t)GDT_VA;
+    c->gdt.limit = sizeof gdt - 1;
+    c->cr0 = CR0_PE | CR0_PG | CR0_WP | CR0_NE | CR0_ET | CR0_MP;
+    c->cr3 = DIR_PA;
+    c->cr4 = CR4_PSE | CR4_OSFXSR | CR4_OSXMMEXCPT;
+    c->exc_hook = on_exception;
+    *ret = t;
+    return 0;
+}
+
+void cpu_test_free(struct cpu_test *t)
+{
+    if (!t)
+        return;
+    vm_free(t->vm);
+    free(t);
+}
+
+uint8_t *cpu_test_map(struct cpu_test *t, uint32_t va, int writable)
+{
+    uint32_t *p = pte(t, va), pa = *p & 0xfffff000u;
+
+    if (!pa)
+        pa = new_page(t);
+    *p = pa | 5 | (writable ? 2 : 0);
+    mmu_flush_all(t->vm->cpu);
+    return (uint8_t *)phys(t, pa);
+}
+
+void cpu_test_unmap(struct cpu_test *t, uint32_t va)
+{
+    *pte(t, va) &= ~1u;
+    mmu_flush_all(t->vm->cpu);
+}
+
+static void load(struct cpu *c, const struct cpu_test_regs *r)
+{
+    for (unsigned i = 0; i < 8; i++)
+        c->gpr[i] = r->gpr[i];
+    c->eip = r->eip;
+    c->cpl = 3;
+    seg_set_flat(c, S_CS, 0x23, 0xc0fb);
+    seg_set_flat(c, S_SS, 0x2b, 0xc0f3);
+    seg_set_flat(c, S_DS, 0x2b, 0xc0f3);
+    seg_set_flat(c, S_ES, 0x2b, 0xc0f3);
+    for (unsigned i = S_FS; i <= S_GS; i++) {
+        memset(&c->seg[i], 0, sizeof c->seg[i]);
+        seg_update(c, i);
+    }
+    c->eflags = (r->eflags & (EF_TF | EF_DF | EF_AC | EF_ID)) | EF_IF;
+    c->r12 = cpu_flags_from_ef(r->eflags);
+    memcpy(c->fx, r->fx, sizeof c->fx);
+    memset(c->fx + 8, 0, 16);
+    c->exc_pending = c->single = c->trap_after = c->inhibit = c->stop = 0;
+    cpu_update_mode(c);
+}
+
+void cpu_test_run(struct cpu_test *t, struct cpu_test_regs *r, uint32_t until, struct cpu_test_fault *f)
+{
+    struct cpu *c = t->vm->cpu;
+
+    load(c, r);
+    __asm__ volatile("fxsave64 %0" : "=m"(c->fx_host));
+    __asm__ volatile("fxrstor64 %0" : : "m"(c->fx));
+    while (!c->stop && c->eip != until) {
+        __atomic_store_n(&c->attn, 0, __ATOMIC_SEQ_CST);
+        if (t->vm->cache->flush_wanted)
+            cache_flush(t->vm->cache);
+        uint64_t code = cpu_resume(c);
+        if (code)
+            vcpu_enter(c, (const void *)code);
+    }
+    __atomic_store_n(&c->attn, 0, __ATOMIC_SEQ_CST);
+    __asm__ volatile("fxsave64 %0" : "=m"(c->fx));
+    __asm__ volatile("fxrstor64 %0" : : "m"(c->fx_host));
+    *f = (struct cpu_test_fault){-1, 0, 0};
+    if (c->stop)
+        *f = (struct cpu_test_fault){(int)c->exc_vector, c->exc_has_error ? c->exc_error : 0,
+                                     c->exc_vector == X_PF ? c->exc_cr2 : 0};
+    c->exc_pending = 0;
+    for (unsigned i = 0; i < 8; i++)
+        r->gpr[i] = (uint32_t)c->gpr[i];
+    r->eip = c->eip;
+    r->eflags = cpu_get_eflags(c, FL_ALL);
+    memcpy(r->fx, c->fx, sizeof r->fx);
+    memset(r->fx + 6, 0, 18);
+}
+
+void cpu_test_flush_code(struct cpu_test *t)
+{
+    struct mem *m = t->vm->mem;
+
+    for (uint32_t p = 0; p < m->pages; p++)
+        if (m->code[p].lines)
+            cache_write(t->vm->cache, p, 0, 4096);
+}
+
+unsigned cpu_test_rows(void)
+{
+    return row_count();
+}
+
+const char *cpu_test_row_name(unsigned i)
+{
+    return row_get(i)->name;
+}
+
+bool cpu_test_row_is_copy(unsigned i)
+{
+    return row_get(i)->kind == ROW_COPY;
+}
+
+uint64_t cpu_test_row_hits(struct cpu_test *t, unsigned i)
+{
+    return t->vm->cpu->row_hits[i];
+}
+
+bool cpu_test_isa_offered(unsigned zydis_isa_set)
+{
+    return cpuid_offers(cpu_model_find(NULL), zydis_isa_set);
+}

@@ -1,0 +1,157 @@
+/* CPU models. The identity is a performance decision: a vendor, family and feature bits on which current kernels need
+ * no page-table isolation, VERW or retpolines, and which nearly every host can run. AMD APM vol. 3, appendix E. */
+#include "vmcore/cpuid.h"
+
+#include <Zydis/Zydis.h>
+#include "vmcore/cpu.h"
+#include "vmcore/helpers.h"
+#include "vmcore/rt.h"
+
+#define EDX1                                                                                                           \
+    (1u << 0 /* FPU */ | 1u << 2 /* DE */ | 1u << 3 /* PSE */ | 1u << 4 /* TSC */ | 1u << 5 /* MSR */ |                \
+     1u << 6 /* PAE */ | 1u << 7 /* MCE */ | 1u << 8 /* CX8 */ | 1u << 9 /* APIC */ | 1u << 11 /* SEP */ |             \
+     1u << 12 /* MTRR */ | 1u << 13 /* PGE */ | 1u << 14 /* MCA */ | 1u << 15 /* CMOV */ | 1u << 16 /* PAT */ |        \
+     1u << 17 /* PSE36 */ | 1u << 19 /* CLFSH */ | 1u << 23 /* MMX */ | 1u << 24 /* FXSR */ | 1u << 25 /* SSE */ |     \
+     1u << 26 /* SSE2 */)
+#define ECX1                                                                                                           \
+    (1u << 0 /* SSE3 */ | 1u << 9 /* SSSE3 */ | 1u << 19 /* SSE4.1 */ | 1u << 20 /* SSE4.2 */ | 1u << 23 /* POPCNT */ | \
+     1u << 31 /* hypervisor */)
+/* what 8000_0001h repeats of EDX1 */
+#define EDX_DUP (EDX1 & 0x0183f3ffu)
+
+static const struct cpuid_leaf v2_32_leaves[] = {
+    {1, 0, 0x00b00f21, 0x00010800, ECX1, EDX1}, /* family 1Ah; CLFLUSH 64 bytes, one logical processor */
+    {6, 0, 4, 0, 0, 0},                         /* ARAT */
+    {7, 0, 0, 1u << 1 /* TSC_ADJUST */ | 1u << 6 /* FDP on exceptions only */ | 1u << 7 /* SMEP */ | 1u << 9 /* ERMS */ |
+                 1u << 13 /* no FCS, FDS */,
+     1u << 2 /* UMIP */, 1u << 4 /* FSRM */},
+    {0x80000001, 0, 0x00b00f21, 0, 1u << 0 /* LAHF */ | 1u << 8 /* PREFETCHW */, EDX_DUP | 1u << 20 /* NX */},
+    {0x80000005, 0, 0xff40ff40, 0xff40ff40, 0x20080140, 0x20080140}, /* L1: 32 KiB, 8 ways */
+    {0x80000006, 0, 0x60006000, 0x60006000, 0x02006140, 0x00000000}, /* L2: 512 KiB, 8 ways */
+    {0x80000007, 0, 0, 0, 0, 1u << 8 /* invariant TSC */},
+    {0x80000008, 0, 0x2024 /* 36 physical, 32 linear bits */, 1u << 26 /* SSB_NO */, 0, 0},
+    {0x80000021, 0, 1u << 0 | 1u << 2 /* LFENCE serialises */ | 1u << 6 /* null clears base */ |
+                        1u << 8 /* Automatic IBRS */ | 1u << 29 /* SRSO_NO */,
+     0, 0, 0},
+};
+
+static const struct cpu_model models[] = {
+    {"x86-64-v2", 7, 0x80000021, v2_32_leaves, sizeof v2_32_leaves / sizeof v2_32_leaves[0],
+     "vmtest virtual processor", "AuthenticAMD"},
+};
+
+static bool same(const char *a, const char *b)
+{
+    while (*a && *a == *b)
+        a++, b++;
+    return *a == *b;
+}
+
+const struct cpu_model *cpu_model_at(unsigned i)
+{
+    return i < sizeof models / sizeof models[0] ? &models[i] : NULL;
+}
+
+const struct cpu_model *cpu_model_find(const char *name)
+{
+    const struct cpu_model *m;
+
+    if (!name)
+        return &models[0];
+    for (unsigned i = 0; (m = cpu_model_at(i)); i++)
+        if (same(m->name, name))
+            return m;
+    return NULL;
+}
+
+static uint32_t word(const char *s, unsigned at)
+{
+    uint32_t v = 0;
+    unsigned n = 0;
+
+    while (s[n])
+        n++;
+    for (unsigned i = 0; i < 4; i++)
+        if (at + i < n)
+            v |= (uint32_t)(unsigned char)s[at + i] << (8 * i);
+    return v;
+}
+
+void cpuid_query(const struct cpu_model *m, uint32_t leaf, uint32_t sub, uint32_t out[4])
+{
+    memset(out, 0, 16);
+    if (leaf == 0 || leaf == 0x80000000u) {
+        out[0] = leaf ? m->max_ext : m->max_basic;
+        out[1] = word(m->vendor, 0);
+        out[3] = word(m->vendor, 4);
+        out[2] = word(m->vendor, 8);
+        return;
+    }
+    if (leaf >= 0x80000002u && leaf <= 0x80000004u) {
+        for (unsigned i = 0; i < 4; i++)
+            out[i] = word(m->brand, (leaf - 0x80000002u) * 16 + i * 4);
+        return;
+    }
+    for (unsigned i = 0; i < m->nleaves; i++)
+        if (m->leaves[i].leaf == leaf && m->leaves[i].sub == sub) {
+            out[0] = m->leaves[i].eax;
+            out[1] = m->leaves[i].ebx;
+            out[2] = m->leaves[i].ecx;
+            out[3] = m->leaves[i].edx;
+            return;
+        }
+}
+
+bool cpuid_offers(const struct cpu_model *m, unsigned isa_set)
+{
+    switch (isa_set) {
+    case ZYDIS_ISA_SET_I86:
+    case ZYDIS_ISA_SET_I186:
+    case ZYDIS_ISA_SET_I286REAL:
+    case ZYDIS_ISA_SET_I286PROTECTED:
+    case ZYDIS_ISA_SET_I386:
+    case ZYDIS_ISA_SET_I486REAL:
+    case ZYDIS_ISA_SET_PENTIUMREAL:
+    case ZYDIS_ISA_SET_PENTIUMMMX:
+    case ZYDIS_ISA_SET_PPRO:
+    case ZYDIS_ISA_SET_CMOV:
+    case ZYDIS_ISA_SET_FCMOV:
+    case ZYDIS_ISA_SET_X87:
+    case ZYDIS_ISA_SET_FXSAVE:
+    case ZYDIS_ISA_SET_SSE:
+    case ZYDIS_ISA_SET_SSEMXCSR:
+    case ZYDIS_ISA_SET_SSE2:
+    case ZYDIS_ISA_SET_SSE2MMX:
+    case ZYDIS_ISA_SET_SSE3:
+    case ZYDIS_ISA_SET_SSE3X87:
+    case ZYDIS_ISA_SET_SSSE3:
+    case ZYDIS_ISA_SET_SSSE3MMX:
+    case ZYDIS_ISA_SET_SSE4:
+    case ZYDIS_ISA_SET_SSE42:
+    case ZYDIS_ISA_SET_POPCNT:
+    case ZYDIS_ISA_SET_FAT_NOP:
+    case ZYDIS_ISA_SET_PAUSE:
+    case ZYDIS_ISA_SET_CLFSH:
+    case ZYDIS_ISA_SET_SSE_PREFETCH:
+    case ZYDIS_ISA_SET_PREFETCH_NOP:
+    case ZYDIS_ISA_SET_LAHF:
+    case ZYDIS_ISA_SET_RDPMC:
+        return true;
+    default:
+        return false;
+    }
+}
+
+int help_cpuid(struct cpu *c, const struct site *s, uint32_t addr)
+{
+    uint32_t v[4];
+
+    cpuid_query(c->model, (uint32_t)c->gpr[R_EAX], (uint32_t)c->gpr[R_ECX], v);
+    if ((uint32_t)c->gpr[R_EAX] == 1 && !(c->apic_base & 0x800))
+        v[3] &= ~(1u << 9);
+    c->gpr[R_EAX] = v[0];
+    c->gpr[R_EBX] = v[1];
+    c->gpr[R_ECX] = v[2];
+    c->gpr[R_EDX] = v[3];
+    return 0;
+}

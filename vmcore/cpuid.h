@@ -1,0 +1,27 @@
+/* CPU models: what CPUID says, and so which instructions exist. */
+#ifndef VT_CPUID_H
+#define VT_CPUID_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct cpuid_leaf {
+    uint32_t leaf, sub;
+    uint32_t eax, ebx, ecx, edx;
+};
+struct cpu_model {
+    const char *name;
+    uint32_t max_basic, max_ext;
+    const struct cpuid_leaf *leaves;
+    unsigned nleaves;
+    const char *brand; /* 48 bytes or fewer */
+    const char *vendor;
+};
+
+const struct cpu_model *cpu_model_find(const char *name); /* NULL name: the default; NULL: no such model */
+const struct cpu_model *cpu_model_at(unsigned i);         /* NULL past the end */
+void cpuid_query(const struct cpu_model *m, uint32_t leaf, uint32_t sub, uint32_t out[4]); /* eax ebx ecx edx */
+/* Is an instruction of this Zydis ISA set offered? */
+bool cpuid_offers(const struct cpu_model *m, unsigned isa_set);
+
+#endif

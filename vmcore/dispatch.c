@@ -1,0 +1,216 @@
+/* From a place in translated code to the next block: what vcpu_stub calls. Each function returns the host address to
+ * go on at, or 0 to leave vcpu_enter; guest flags are in r12 from here on. */
+#include "vmcore/cpu.h"
+
+#include "src/base/util.h"
+#include "vmcore/cache.h"
+#include "vmcore/helpers.h"
+#include "vmcore/mem.h"
+#include "vmcore/rt.h"
+
+const helper_fn helper_table[256] = {
+#define HELPER(n) [HELPER_##n] = help_##n,
+#include "vmcore/helpers.def"
+#undef HELPER
+};
+
+static bool same_name(const char *a, const char *b)
+{
+    while (*a && *a == *b)
+        a++, b++;
+    return *a == *b;
+}
+
+int helper_index(const char *name)
+{
+    static const char *const names[] = {
+#define HELPER(n) #n,
+#include "vmcore/helpers.def"
+#undef HELPER
+    };
+    for (unsigned i = 0; i < ARRAY_LEN(names); i++)
+        if (same_name(names[i], name))
+            return (int)i;
+    vt_assert(!"a helper of that name");
+    return -1;
+}
+
+/* The translator uses vector registers: the guest's are put aside. */
+static struct block *translate(struct cpu *c, uint32_t bpn, uint32_t off)
+{
+    struct block *b;
+
+    __asm__ volatile("fxsave64 %0" : "=m"(c->fx_tmp));
+    b = block_translate(c, bpn, off);
+    __asm__ volatile("fxrstor64 %0" : : "m"(c->fx_tmp));
+    return b;
+}
+
+static struct block *find(struct cpu *c, uint32_t lin, uint32_t bpn, uint32_t mode)
+{
+    uint32_t off = lin & 0xfff, flags;
+    struct block *b = cache_find(c->cache, bpn, off, mode, MEM_NONE);
+    uint64_t pa;
+
+    if (b || off <= 4096 - 15)
+        return b;
+    if (mmu_translate(c, (lin & 0xfffff000u) + 0x1000, ACC_EXEC | ACC_PROBE, &pa, &flags))
+        return NULL;
+    return cache_find(c->cache, bpn, off, mode, mem_bpn(c->mem, pa));
+}
+
+/* The block at eip, exceptions delivered; NULL: leave. */
+static struct block *resume_block(struct cpu *c)
+{
+    for (;;) {
+        uint32_t attn = __atomic_load_n(&c->attn, __ATOMIC_ACQUIRE), lin, bpn, mode;
+        struct block *b;
+
+        if (c->exc_pending) {
+            c->trap_after = 0;
+            if (c->exc_hook) {
+                c->exc_hook(c);
+                return NULL;
+            }
+            cpu_deliver_exception(c);
+            if (c->triple)
+                return NULL;
+            continue;
+        }
+        if (c->trap_after) { /* TF was set when the last instruction began */
+            c->trap_after = 0;
+            c->dr[6] |= 0x4000;
+            cpu_raise(c, X_DB, -1);
+            continue;
+        }
+        if (attn) {
+            if (attn != ATTN_INTR || !c->inhibit || c->inhibit_eip != c->eip)
+                return NULL;
+            c->single = 1; /* the instruction in the shadow of STI or MOV SS */
+        }
+        lin = c->eip + c->seg[S_CS].base;
+        if (!(c->mode & M_CS_FLAT) && c->eip > c->seg[S_CS].limit) {
+            cpu_raise(c, X_GP, 0);
+            continue;
+        }
+        if (mmu_code_page(c, lin, &bpn))
+            continue;
+        if (c->eflags & EF_TF)
+            c->single = c->trap_after = 1;
+        mode = c->mode | (c->single ? M_STEP : 0);
+        b = find(c, lin, bpn, mode);
+        if (!b) {
+            b = translate(c, bpn, lin & 0xfff);
+            if (!b) {
+                c->trap_after = 0;
+                if (!c->exc_pending) {
+                    vt_assert(c->cache->flush_wanted);
+                    cpu_set_attn(c, ATTN_FLUSH);
+                }
+                continue;
+            }
+        }
+        c->single = 0;
+        c->r15 = (uint32_t)(c->eip - (lin & 0xfff));
+        if (b->bpn2 == MEM_NONE && !(mode & M_STEP) && (mode & M_CS_FLAT)) {
+            struct jump_hash *j = &c->jh[(c->eip ^ (c->eip >> 10)) & ((1u << JH_BITS) - 1)];
+            j->eip = c->eip;
+            j->mode = mode;
+            j->backing = bpn + 1;
+            j->vbase = (uint32_t)c->r15;
+            j->code = c->cache->x + b->entry_saved;
+        }
+        return b;
+    }
+}
+
+uint64_t cpu_resume(struct cpu *c)
+{
+    struct block *b;
+
+    if (!c->exc_pending && !c->single && !c->trap_after && !__atomic_load_n(&c->attn, __ATOMIC_ACQUIRE) && !(c->eflags & EF_TF)) {
+        const struct jump_hash *j = &c->jh[(c->eip ^ (c->eip >> 10)) & ((1u << JH_BITS) - 1)];
+        if (j->eip == c->eip && j->mode == c->mode && j->code &&
+            *cpu_code_tab(c, c->cpl == 3, c->eip >> 12) == j->backing) {
+            c->r15 = j->vbase;
+            return (uint64_t)j->code;
+        }
+    }
+    b = resume_block(c);
+    return b ? (uint64_t)(c->cache->x + b->entry_saved) : 0;
+}
+
+static uint64_t link_and_go(struct cpu *c, const struct site *s, uint32_t eip, bool saved)
+{
+    struct block *own = cache_by_host(c->cache, s), *b;
+
+    c->eip = eip;
+    b = resume_block(c);
+    if (!b)
+        return 0;
+    if (s->arg2 != UINT32_MAX && own && !own->dead && c->eip == eip && b->mode == own->mode && b->bpn2 == MEM_NONE &&
+        !(b->mode & M_STEP) && s->arg2 < own->nlinks && (saved || (b->bpn == own->bpn && b->off == s->arg)))
+        cache_link(c->cache, &own->links[s->arg2], b, saved);
+    return (uint64_t)(c->cache->x + b->entry_saved);
+}
+
+static uint64_t on_chain(struct cpu *c, const struct site *s, uint32_t unused)
+{
+    c->exits[K_CHAIN]++;
+    c->r12 = cpu_mask_flags(c->hfl, s->live);
+    return link_and_go(c, s, (uint32_t)c->r15 + s->arg, false);
+}
+
+static uint64_t on_xpage(struct cpu *c, const struct site *s, uint32_t unused)
+{
+    c->exits[K_XPAGE]++;
+    c->r12 = cpu_mask_flags(c->r12, s->live);
+    return link_and_go(c, s, (uint32_t)c->r15 + s->arg, true);
+}
+
+static uint64_t on_indirect(struct cpu *c, const struct site *s, uint32_t unused)
+{
+    c->exits[K_INDIRECT]++;
+    c->r12 = cpu_mask_flags(c->r12, FL_ALL);
+    c->eip = (uint32_t)c->r11;
+    return cpu_resume(c);
+}
+
+static uint64_t on_next(struct cpu *c, const struct site *s, uint32_t unused)
+{
+    c->exits[s->kind]++;
+    c->r12 = cpu_mask_flags(c->r12, s->live);
+    c->eip = (uint32_t)c->r15 + s->arg;
+    return cpu_resume(c);
+}
+
+/* A helper runs with eip at its instruction and next_eip after it; exceptions leave with eip as it is. Where mode, or
+ * the attention word, changed, or the row ends the block, the way goes on by lookup. */
+static uint64_t on_helper(struct cpu *c, const struct site *s, uint32_t addr)
+{
+    uint32_t mode = c->mode;
+    uint64_t killed = c->invalidations;
+
+    c->helper_calls[s->helper]++;
+    c->r12 = cpu_mask_flags(c->r12, s->live);
+    c->eip = site_eip(c, s);
+    c->next_eip = c->eip + s->len;
+    if (helper_table[s->helper](c, s, addr))
+        return cpu_resume(c);
+    if (!s->rw && mode == c->mode && killed == c->invalidations && c->next_eip == c->eip + s->len && !__atomic_load_n(&c->attn, __ATOMIC_ACQUIRE))
+        return (uint64_t)((const char *)s + s->cont);
+    c->eip = c->next_eip;
+    return cpu_resume(c);
+}
+
+static uint64_t on_slow(struct cpu *c, const struct site *s, uint32_t lin)
+{
+    c->exits[K_MEM]++;
+    return mmu_slow(c, s, lin);
+}
+
+const void *const site_kind_table[K_COUNT] = {
+    [K_MEM] = on_slow,     [K_SEG] = mmu_seg_slow, [K_POST] = mmu_post,       [K_HELPER] = on_helper,
+    [K_CHAIN] = on_chain,  [K_XPAGE] = on_xpage,   [K_INDIRECT] = on_indirect, [K_POLL] = on_next,
+    [K_NEXT] = on_next,
+};

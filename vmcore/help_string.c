@@ -1,0 +1,272 @@
+/* REP strings, and strings with 16-bit addresses: native runs of min(count, rest of either page), registers written
+ * back after each, so that faults and interrupts fall between runs. Devices, code pages and elements that cross a page
+ * go one at a time through mmu_read and mmu_write. */
+#include "vmcore/cpu.h"
+
+#include "src/base/util.h"
+#include "vmcore/helpers.h"
+#include "vmcore/mem.h"
+#include "vmcore/rt.h"
+
+enum { OP_MOVS, OP_STOS, OP_LODS, OP_CMPS, OP_SCAS };
+
+struct str {
+    unsigned op, size, seg;
+    bool rep, repne, down;
+    uint32_t mask; /* of index and count registers */
+};
+
+static uint32_t get(const struct cpu *c, int reg, uint32_t mask)
+{
+    return (uint32_t)c->gpr[reg] & mask;
+}
+
+static void put(struct cpu *c, int reg, uint32_t v, uint32_t mask)
+{
+    c->gpr[reg] = (((uint32_t)c->gpr[reg]) & ~mask) | (v & mask);
+}
+
+/* A host pointer to guest memory at lin from the TLB, filling it first; NULL: not plain memory (or a fault). */
+static uint8_t *host_ptr(struct cpu *c, uint32_t lin, bool write, bool *fault)
+{
+    int user = c->cpl == 3;
+    uint8_t dummy;
+
+    *fault = false;
+    if (cpu_tags(c, user, lin >> 12)[write] != (lin & 0xfffff000u)) {
+        uint64_t pa;
+        uint32_t flags, bpn;
+        if (mmu_translate(c, lin, write ? ACC_WRITE : ACC_READ, &pa, &flags)) {
+            *fault = true;
+            return NULL;
+        }
+        bpn = mem_bpn(c->mem, pa);
+        if (bpn == MEM_NONE || (write && mem_has_code(c->mem, bpn)))
+            return NULL;
+        if (write) /* its side effects are those of a write to come: version, dirty bit */
+            mmu_fill(c, lin, bpn, true, flags);
+        else if (mmu_read(c, lin, &dummy, 1, 0))
+            return NULL;
+    }
+    return (uint8_t *)(*cpu_addend(c, user, lin >> 12) + lin);
+}
+
+static uint32_t left_in_page(uint32_t lin, unsigned size, bool down)
+{
+    if (down)
+        return ((lin & 0xfff) + size > 4096 ? 0 : (lin & 0xfff) / size + 1);
+    return (4096 - (lin & 0xfff)) / size;
+}
+
+static void native_movs(uint8_t *d, const uint8_t *s, uint32_t n, unsigned size, bool down)
+{
+    uint64_t cnt = n;
+
+    if (down)
+        __asm__ volatile("std" ::: "cc");
+    if (size == 1)
+        __asm__ volatile("rep movsb" : "+D"(d), "+S"(s), "+c"(cnt) : : "memory");
+    else if (size == 2)
+        __asm__ volatile("rep movsw" : "+D"(d), "+S"(s), "+c"(cnt) : : "memory");
+    else
+        __asm__ volatile("rep movsl" : "+D"(d), "+S"(s), "+c"(cnt) : : "memory");
+    if (down)
+        __asm__ volatile("cld" ::: "cc");
+}
+
+static void native_stos(uint8_t *d, uint32_t v, uint32_t n, unsigned size, bool down)
+{
+    uint64_t cnt = n;
+
+    if (down)
+        __asm__ volatile("std" ::: "cc");
+    if (size == 1)
+        __asm__ volatile("rep stosb" : "+D"(d), "+c"(cnt) : "a"(v) : "memory");
+    else if (size == 2)
+        __asm__ volatile("rep stosw" : "+D"(d), "+c"(cnt) : "a"(v) : "memory");
+    else
+        __asm__ volatile("rep stosl" : "+D"(d), "+c"(cnt) : "a"(v) : "memory");
+    if (down)
+        __asm__ volatile("cld" ::: "cc");
+}
+
+static uint64_t flags_of_compare(uint32_t a, uint32_t b, unsigned size)
+{
+    uint64_t f;
+
+    if (size == 1)
+        __asm__("cmpb %b2, %b1; lahf; seto %%al" : "=&a"(f) : "q"(a), "q"(b) : "cc");
+    else if (size == 2)
+        __asm__("cmpw %w2, %w1; lahf; seto %%al" : "=&a"(f) : "r"(a), "r"(b) : "cc");
+    else
+        __asm__("cmpl %2, %1; lahf; seto %%al" : "=&a"(f) : "r"(a), "r"(b) : "cc");
+    return f & 0xffff;
+}
+
+static uint32_t load(const uint8_t *p, unsigned size)
+{
+    return size == 1 ? *p : size == 2 ? *(const uint16_t *)p : *(const uint32_t *)p;
+}
+
+/* Compares run element by element, but over host pointers. Returns how many were done; *stop when the condition ended it. */
+static uint32_t run_compare(struct cpu *c, const struct str *t, const uint8_t *a, const uint8_t *b, uint32_t n, bool *stop)
+{
+    int step = t->down ? -(int)t->size : (int)t->size;
+    uint32_t acc = (uint32_t)c->gpr[R_EAX], x = 0, y = 0, i = 0;
+
+    if (t->size == 1)
+        acc &= 0xff;
+    else if (t->size == 2)
+        acc &= 0xffff;
+    *stop = false;
+    while (i < n) {
+        x = t->op == OP_SCAS ? acc : load(a, t->size);
+        y = load(b, t->size);
+        i++;
+        a += step;
+        b += step;
+        if ((x == y) == t->repne) {
+            *stop = true;
+            break;
+        }
+    }
+    c->r12 = flags_of_compare(x, y, t->size);
+    return i;
+}
+
+static void advance(struct cpu *c, const struct str *t, uint32_t n)
+{
+    uint32_t d = t->down ? 0 - n * t->size : n * t->size;
+
+    if (t->op != OP_STOS && t->op != OP_SCAS)
+        put(c, R_ESI, (uint32_t)c->gpr[R_ESI] + d, t->mask);
+    if (t->op != OP_LODS)
+        put(c, R_EDI, (uint32_t)c->gpr[R_EDI] + d, t->mask);
+    if (t->rep)
+        put(c, R_ECX, (uint32_t)c->gpr[R_ECX] - n, t->mask);
+}
+
+static void set_acc(struct cpu *c, uint32_t v, unsigned size)
+{
+    if (size == 4)
+        c->gpr[R_EAX] = v;
+    else if (size == 2)
+        c->gpr[R_EAX] = (c->gpr[R_EAX] & ~0xffffull) | v;
+    else
+        c->gpr[R_EAX] = (c->gpr[R_EAX] & ~0xffull) | v;
+}
+
+/* One element, by checked accesses. */
+static int one(struct cpu *c, const struct str *t, uint32_t src, uint32_t dst, bool *stop)
+{
+    uint32_t a = 0, b = 0;
+
+    *stop = false;
+    switch (t->op) {
+    case OP_MOVS:
+        if (mmu_read(c, src, &a, t->size, 0) || mmu_write(c, dst, &a, t->size, 0))
+            return 1;
+        break;
+    case OP_STOS:
+        a = (uint32_t)c->gpr[R_EAX];
+        if (mmu_write(c, dst, &a, t->size, 0))
+            return 1;
+        break;
+    case OP_LODS:
+        if (mmu_read(c, src, &a, t->size, 0))
+            return 1;
+        set_acc(c, a, t->size);
+        break;
+    default:
+        if (t->op == OP_CMPS ? mmu_read(c, src, &a, t->size, 0) : 0)
+            return 1;
+        if (mmu_read(c, dst, &b, t->size, 0))
+            return 1;
+        if (t->op == OP_SCAS)
+            a = (uint32_t)c->gpr[R_EAX] & (t->size == 1 ? 0xff : t->size == 2 ? 0xffff : 0xffffffffu);
+        c->r12 = flags_of_compare(a, b, t->size);
+        *stop = (a == b) == t->repne;
+    }
+    advance(c, t, 1);
+    return 0;
+}
+
+/* 0 went on, 1 exception, 2 condition met. */
+static int turn(struct cpu *c, const struct str *t, uint32_t count)
+{
+    bool uses_src = t->op != OP_STOS && t->op != OP_SCAS, uses_dst = t->op != OP_LODS, stop, fault;
+    bool writes = t->op == OP_MOVS || t->op == OP_STOS;
+    uint32_t so = get(c, R_ESI, t->mask), dof = get(c, R_EDI, t->mask), src = 0, dst = 0, n = count, span;
+    uint8_t *hs = NULL, *hd = NULL;
+
+    if (uses_src && seg_check(c, t->seg, so, t->size, ACC_READ, &src))
+        return 1;
+    if (uses_dst && seg_check(c, S_ES, dof, t->size, writes ? ACC_WRITE : ACC_READ, &dst))
+        return 1;
+    if (uses_src) {
+        span = left_in_page(src, t->size, t->down);
+        n = MIN(n, span);
+        if (n)
+            hs = host_ptr(c, src, false, &fault);
+        if (n && !hs && fault)
+            return 1;
+    }
+    if (uses_dst && n) {
+        span = left_in_page(dst, t->size, t->down);
+        n = MIN(n, span);
+        if (n)
+            hd = host_ptr(c, dst, writes, &fault);
+        if (n && !hd && fault)
+            return 1;
+    }
+    /* a segment that is not flat, or 16-bit indices: a run must not pass their end */
+    if (n > 1 && (t->mask == 0xffff || c->seg[S_ES].fast_lim != 0xffffffffll || c->seg[t->seg].fast_lim != 0xffffffffll))
+        n = 1;
+    if (!n || (uses_src && !hs) || (uses_dst && !hd)) {
+        if (one(c, t, src, dst, &stop))
+            return 1;
+        return stop ? 2 : 0;
+    }
+    stop = false;
+    switch (t->op) {
+    case OP_MOVS:
+        native_movs(hd, hs, n, t->size, t->down);
+        break;
+    case OP_STOS:
+        native_stos(hd, (uint32_t)c->gpr[R_EAX], n, t->size, t->down);
+        break;
+    case OP_LODS:
+        set_acc(c, load(hs + (t->down ? -(int64_t)((n - 1) * t->size) : (int64_t)((n - 1) * t->size)), t->size), t->size);
+        break;
+    default:
+        n = run_compare(c, t, hs, hd, n, &stop);
+    }
+    advance(c, t, n);
+    return stop ? 2 : 0;
+}
+
+/* arg: operation, size << 8, source segment << 16; arg2: 1 REP, 2 REPNE, 4 16-bit addresses. */
+int help_string(struct cpu *c, const struct site *s, uint32_t addr)
+{
+    struct str t = {s->arg & 0xff, (s->arg >> 8) & 0xff, (s->arg >> 16) & 7, s->arg2 & 1, s->arg2 & 2,
+                    c->eflags & EF_DF, s->arg2 & 4 ? 0xffffu : 0xffffffffu};
+    bool bounded = c->eflags & EF_TF;
+
+    if (!t.rep)
+        return turn(c, &t, 1) == 1;
+    for (unsigned turns = 0;; turns++) {
+        uint32_t count = get(c, R_ECX, t.mask);
+        int r;
+        if (!count)
+            return 0;
+        r = turn(c, &t, bounded ? 1 : count);
+        if (r == 1)
+            return 1;
+        if (r == 2 && (t.op == OP_CMPS || t.op == OP_SCAS))
+            return 0;
+        if (get(c, R_ECX, t.mask) && (__atomic_load_n(&c->attn, __ATOMIC_RELAXED) || bounded)) {
+            c->next_eip = c->eip; /* again, after what wants attention */
+            return 0;
+        }
+    }
+}

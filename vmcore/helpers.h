@@ -1,0 +1,41 @@
+/* Helper numbers, and how their arguments are packed in struct site. */
+#ifndef VT_HELPERS_H
+#define VT_HELPERS_H
+
+#include "vmcore/cpu.h"
+
+enum {
+#define HELPER(n) HELPER_##n,
+#include "vmcore/helpers.def"
+#undef HELPER
+    HELPER_COUNT
+};
+#define HELPER(n) int help_##n(struct cpu *c, const struct site *s, uint32_t addr);
+#include "vmcore/helpers.def"
+#undef HELPER
+
+/* arg of rows with operands: size in bytes 7:0, HELP_MEM, HELP_DX, segment 18:16, ModRM.reg 26:24, ModRM.rm 30:28.
+ * arg2: immediates (16 bits each, the last one lowest), HELP_REP, HELP_A16. addr: offset of the memory operand. */
+#define HELP_MEM 0x100u
+#define HELP_DX  0x200u
+#define HELP_REP 0x80000000u
+#define HELP_A16 0x40000000u
+
+static inline unsigned help_size(const struct site *s)
+{
+    return s->arg & 0xff;
+}
+static inline unsigned help_seg(const struct site *s)
+{
+    return (s->arg >> 16) & 7;
+}
+static inline unsigned help_reg(const struct site *s)
+{
+    return (s->arg >> 24) & 7;
+}
+static inline unsigned help_rm(const struct site *s)
+{
+    return (s->arg >> 28) & 7;
+}
+
+#endif

@@ -1,0 +1,63 @@
+/* Guest memory: made and freed on the host side. See mem.h. */
+#include "vmcore/mem.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+#include "src/base/util.h"
+
+void mem_free(struct mem *m)
+{
+    size_t bytes;
+
+    if (!m)
+        return;
+    bytes = (size_t)m->pages << VT_PAGE_SHIFT;
+    if (m->ram)
+        munmap(m->ram, bytes);
+    if (m->shadow)
+        munmap(m->shadow, bytes);
+    if (m->fd >= 0)
+        close(m->fd);
+    free(m->host);
+    free(m->born);
+    free(m->shadow_born);
+    free(m->ver);
+    free(m->code);
+    free(m);
+}
+
+int mem_new(uint64_t ram_bytes, struct mem **ret, struct err *e)
+{
+    struct mem *m = calloc(1, sizeof *m);
+    size_t n = ram_bytes >> VT_PAGE_SHIFT;
+
+    if (!m)
+        return err_set(e, VT_FAIL, "out of memory");
+    m->fd = -1;
+    m->pages = (uint32_t)n;
+    m->epoch = 1;
+    m->host = calloc(n, sizeof *m->host);
+    m->born = calloc(n, sizeof *m->born);
+    m->shadow_born = calloc(n, sizeof *m->shadow_born);
+    m->ver = calloc(n, 1);
+    m->code = calloc(n, sizeof *m->code);
+    m->fd = memfd_create("guest-ram", MFD_CLOEXEC);
+    if (!m->host || !m->born || !m->shadow_born || !m->ver || !m->code || m->fd < 0 ||
+        ftruncate(m->fd, (off_t)ram_bytes) != 0) {
+        mem_free(m);
+        return err_set(e, VT_FAIL, "no memory for %llu MiB of guest RAM", (unsigned long long)(ram_bytes >> 20));
+    }
+    m->ram = mmap(NULL, ram_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, m->fd, 0);
+    if (m->ram == MAP_FAILED)
+        m->ram = NULL;
+    m->shadow = mmap(NULL, ram_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (m->shadow == MAP_FAILED)
+        m->shadow = NULL;
+    if (!m->ram || !m->shadow) {
+        mem_free(m);
+        return err_set(e, VT_FAIL, "cannot map %llu MiB of guest RAM", (unsigned long long)(ram_bytes >> 20));
+    }
+    mem_track_init(m);
+    *ret = m;
+    return 0;
+}

@@ -1,0 +1,237 @@
+/* Model-specific registers and time stamps. What is not listed here does not exist: #GP. */
+#include "vmcore/cpu.h"
+
+#include "vmcore/helpers.h"
+#include "vmcore/rt.h"
+
+enum {
+    MSR_TSC = 0x10, MSR_APIC_BASE = 0x1b, MSR_FEAT_CTL = 0x3a, MSR_TSC_ADJUST = 0x3b, MSR_SPEC_CTRL = 0x48,
+    MSR_PRED_CMD = 0x49, MSR_UCODE = 0x8b, MSR_MTRRCAP = 0xfe, MSR_SYSENTER_CS = 0x174, MSR_SYSENTER_ESP = 0x175,
+    MSR_SYSENTER_EIP = 0x176, MSR_MCG_CAP = 0x179, MSR_MCG_STATUS = 0x17a, MSR_MISC_ENABLE = 0x1a0, MSR_MTRR_VAR = 0x200,
+    MSR_MTRR_FIX64K = 0x250, MSR_MTRR_FIX16K = 0x258, MSR_MTRR_FIX4K = 0x268, MSR_PAT = 0x277, MSR_MTRR_DEF = 0x2ff,
+    MSR_EFER = (int)0xc0000080, MSR_STAR = (int)0xc0000081, MSR_LSTAR = (int)0xc0000082, MSR_CSTAR = (int)0xc0000083,
+    MSR_SFMASK = (int)0xc0000084, MSR_SYSCFG = (int)0xc0010010, MSR_HWCR = (int)0xc0010015,
+    MSR_NB_CFG = (int)0xc001001f, MSR_INT_PENDING = (int)0xc0010055, MSR_VM_CR = (int)0xc0010114,
+    MSR_LS_CFG = (int)0xc0011020, MSR_DE_CFG = (int)0xc0011029,
+};
+
+static uint64_t tsc(const struct cpu *c)
+{
+    uint32_t lo, hi;
+
+    if (c->read_tsc)
+        return c->read_tsc((struct cpu *)(uintptr_t)c);
+    __asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
+    return ((uint64_t)hi << 32 | lo) + c->tsc_offset;
+}
+
+/* The storage of an MTRR, or NULL. */
+static uint64_t *mtrr(struct cpu *c, uint32_t n)
+{
+    if (n >= MSR_MTRR_VAR && n < MSR_MTRR_VAR + 16)
+        return &c->mtrr_var[n - MSR_MTRR_VAR];
+    if (n == MSR_MTRR_FIX64K)
+        return &c->mtrr_fix[0];
+    if (n == MSR_MTRR_FIX16K || n == MSR_MTRR_FIX16K + 1)
+        return &c->mtrr_fix[1 + n - MSR_MTRR_FIX16K];
+    if (n >= MSR_MTRR_FIX4K && n < MSR_MTRR_FIX4K + 8)
+        return &c->mtrr_fix[3 + n - MSR_MTRR_FIX4K];
+    return n == MSR_MTRR_DEF ? &c->mtrr_def : NULL;
+}
+
+static bool read_msr(struct cpu *c, uint32_t n, uint64_t *v)
+{
+    uint64_t *m = mtrr(c, n);
+
+    *v = 0;
+    if (m) {
+        *v = *m;
+        return true;
+    }
+    switch ((int)n) {
+    case MSR_TSC:
+        *v = tsc(c);
+        return true;
+    case MSR_APIC_BASE:
+        *v = c->apic_base;
+        return true;
+    case MSR_TSC_ADJUST:
+        *v = c->tsc_adjust;
+        return true;
+    case MSR_UCODE:
+        *v = c->patch_level;
+        return true;
+    case MSR_MTRRCAP:
+        *v = 0x508; /* 8 variable ranges, fixed ranges, write-combining */
+        return true;
+    case MSR_SYSENTER_CS:
+        *v = c->sysenter_cs;
+        return true;
+    case MSR_SYSENTER_ESP:
+        *v = c->sysenter_esp;
+        return true;
+    case MSR_SYSENTER_EIP:
+        *v = c->sysenter_eip;
+        return true;
+    case MSR_PAT:
+        *v = c->pat;
+        return true;
+    case MSR_EFER:
+        *v = c->efer;
+        return true;
+    case MSR_STAR:
+        *v = c->star;
+        return true;
+    case MSR_LSTAR:
+        *v = c->lstar;
+        return true;
+    case MSR_CSTAR:
+        *v = c->cstar;
+        return true;
+    case MSR_SFMASK:
+        *v = c->sfmask;
+        return true;
+    case MSR_SYSCFG:
+        *v = c->syscfg;
+        return true;
+    case MSR_HWCR:
+        *v = c->hwcr;
+        return true;
+    case MSR_MCG_STATUS:
+        *v = c->mcg_status;
+        return true;
+    case MSR_MCG_CAP:
+    case MSR_NB_CFG:
+    case MSR_INT_PENDING:
+    case MSR_VM_CR:
+    case MSR_LS_CFG:
+        return true;
+    case MSR_DE_CFG:
+        *v = 2; /* LFENCE serialises */
+        return true;
+    default:
+        return false;
+    }
+}
+
+static bool pat_ok(uint64_t v)
+{
+    for (unsigned i = 0; i < 8; i++) {
+        unsigned t = (v >> (8 * i)) & 0xff;
+        if (t > 7 || t == 2 || t == 3)
+            return false;
+    }
+    return true;
+}
+
+static bool write_msr(struct cpu *c, uint32_t n, uint64_t v)
+{
+    uint64_t *m = mtrr(c, n);
+
+    if (m) {
+        *m = v;
+        return true;
+    }
+    switch ((int)n) {
+    case MSR_TSC: {
+        uint64_t d = v - tsc(c);
+        c->tsc_offset += d;
+        c->tsc_adjust += d;
+        return true;
+    }
+    case MSR_TSC_ADJUST:
+        c->tsc_offset += v - c->tsc_adjust;
+        c->tsc_adjust = v;
+        return true;
+    case MSR_APIC_BASE:
+        c->apic_base = v;
+        if (c->apic_base_hook)
+            c->apic_base_hook(c->board, v);
+        return true;
+    case MSR_SYSENTER_CS:
+        c->sysenter_cs = v;
+        return true;
+    case MSR_SYSENTER_ESP:
+        c->sysenter_esp = v;
+        return true;
+    case MSR_SYSENTER_EIP:
+        c->sysenter_eip = v;
+        return true;
+    case MSR_PAT:
+        if (!pat_ok(v))
+            return false;
+        c->pat = v;
+        return true;
+    case MSR_EFER:
+        if (v & ~(uint64_t)(EFER_SCE | EFER_NXE | EFER_AUTOIBRS))
+            return false;
+        if ((v ^ c->efer) & EFER_NXE)
+            mmu_flush_all(c);
+        c->efer = v;
+        return true;
+    case MSR_STAR:
+        c->star = v;
+        return true;
+    case MSR_LSTAR:
+        c->lstar = v;
+        return true;
+    case MSR_CSTAR:
+        c->cstar = v;
+        return true;
+    case MSR_SFMASK:
+        c->sfmask = v;
+        return true;
+    case MSR_SYSCFG:
+        c->syscfg = v;
+        return true;
+    case MSR_HWCR:
+        c->hwcr = v;
+        return true;
+    case MSR_MCG_STATUS:
+        c->mcg_status = v;
+        return true;
+    case MSR_UCODE:
+    case MSR_DE_CFG:
+    case MSR_LS_CFG:
+    case MSR_NB_CFG:
+    case MSR_INT_PENDING:
+        return true;
+    default:
+        return false;
+    }
+}
+
+int help_rdmsr(struct cpu *c, const struct site *s, uint32_t addr)
+{
+    uint64_t v;
+
+    if (c->cpl || !read_msr(c, (uint32_t)c->gpr[R_ECX], &v))
+        return cpu_raise(c, X_GP, 0);
+    c->gpr[R_EAX] = (uint32_t)v;
+    c->gpr[R_EDX] = v >> 32;
+    return 0;
+}
+
+int help_wrmsr(struct cpu *c, const struct site *s, uint32_t addr)
+{
+    if (c->cpl || !write_msr(c, (uint32_t)c->gpr[R_ECX], c->gpr[R_EDX] << 32 | (uint32_t)c->gpr[R_EAX]))
+        return cpu_raise(c, X_GP, 0);
+    return 0;
+}
+
+int help_rdtsc(struct cpu *c, const struct site *s, uint32_t addr)
+{
+    uint64_t v;
+
+    if ((c->cr4 & CR4_TSD) && c->cpl)
+        return cpu_raise(c, X_GP, 0);
+    v = tsc(c);
+    c->gpr[R_EAX] = (uint32_t)v;
+    c->gpr[R_EDX] = v >> 32;
+    return 0;
+}
+
+int help_rdpmc(struct cpu *c, const struct site *s, uint32_t addr)
+{
+    return cpu_raise(c, X_GP, 0); /* no counters */
+}

@@ -1,0 +1,413 @@
+/* How an instruction crosses from guest to host: addresses, the checked access, copies. Host registers in translated
+ * 32-bit code: 0..7 the guest's, r8 address, r9 addend, r10 scratch, r11 value across accesses, r12 saved flags, r13
+ * and r14 kept, r15 EIP minus page offset. Each access is one native host instruction at [r8 + r9]; nothing of the
+ * guest's state changes before the last access of an instruction has passed its check. */
+#include "vmcore/tb.h"
+
+int host_gpr(ZydisRegister r)
+{
+    if (r >= ZYDIS_REGISTER_EAX && r <= ZYDIS_REGISTER_EDI)
+        return r - ZYDIS_REGISTER_EAX;
+    if (r >= ZYDIS_REGISTER_AX && r <= ZYDIS_REGISTER_DI)
+        return r - ZYDIS_REGISTER_AX;
+    if (r >= ZYDIS_REGISTER_AL && r <= ZYDIS_REGISTER_BL)
+        return r - ZYDIS_REGISTER_AL;
+    if (r >= ZYDIS_REGISTER_AH && r <= ZYDIS_REGISTER_BH)
+        return r - ZYDIS_REGISTER_AH + 4;
+    return H_NONE;
+}
+
+unsigned seg_index(ZydisRegister r)
+{
+    switch (r) {
+    case ZYDIS_REGISTER_ES:
+        return S_ES;
+    case ZYDIS_REGISTER_CS:
+        return S_CS;
+    case ZYDIS_REGISTER_SS:
+        return S_SS;
+    case ZYDIS_REGISTER_FS:
+        return S_FS;
+    case ZYDIS_REGISTER_GS:
+        return S_GS;
+    default:
+        return S_DS;
+    }
+}
+
+bool seg_is_flat(const struct tb *t, unsigned seg)
+{
+    switch (seg) {
+    case S_ES:
+        return t->mode & M_ES_FLAT;
+    case S_SS:
+        return t->mode & M_SS_FLAT;
+    case S_DS:
+        return t->mode & M_DS_FLAT;
+    default:
+        return false; /* CS as data, FS, GS: by their fast limit */
+    }
+}
+
+bool stack32(const struct tb *t)
+{
+    return t->mode & M_STACK32;
+}
+
+/* ---- flags */
+
+static void save_seq(struct em *e)
+{
+    e_mov64(e, H_R10, H_RAX);
+    e8(e, 0x9f); /* lahf */
+    e8(e, 0x0f); /* seto al */
+    e8(e, 0x90);
+    e8(e, 0xc0);
+    e_mov(e, H_R12, H_RAX);
+    e_mov64(e, H_RAX, H_R10);
+}
+
+void fl_save(struct tb *t)
+{
+    if (t->loc == LOC_HOST) {
+        save_seq(&t->hot);
+        t->loc = LOC_BOTH;
+    }
+}
+
+void fl_restore(struct tb *t, struct em *e)
+{
+    if (t->loc != LOC_SAVED)
+        return;
+    e_mov64(e, H_R10, H_RAX);
+    e_mov(e, H_RAX, H_R12);
+    e8(e, 0x04); /* add al, 127: OF again */
+    e8(e, 0x7f);
+    e8(e, 0x9e); /* sahf */
+    e_mov64(e, H_RAX, H_R10);
+    t->loc = LOC_BOTH;
+}
+
+/* ---- sites */
+
+void put_site(struct em *e, const struct site *s)
+{
+    for (unsigned i = 0; i < sizeof *s; i++)
+        e8(e, ((const uint8_t *)s)[i]);
+}
+
+void site_init(struct tb *t, struct site *s, unsigned kind)
+{
+    memset(s, 0, sizeof *s);
+    s->kind = (uint8_t)kind;
+    if (t->cur) {
+        s->off = t->cur->off;
+        s->len = t->cur->len;
+        s->live = t->cur->before;
+    }
+}
+
+void fault_here(struct tb *t, struct em *e, unsigned fix)
+{
+    struct fault_entry *f;
+
+    if (!t->cur->hw_fault)
+        return;
+    if (t->nfaults == TB_MAX_FAULTS) {
+        t->too_big = true;
+        return;
+    }
+    f = &t->faults[t->nfaults++];
+    f->host = (uint32_t)(e->p - t->cache->w);
+    f->off = t->cur->off;
+    f->len = t->cur->len;
+    f->live = t->cur->before;
+    f->loc = t->loc == LOC_SAVED;
+    f->fix = (uint8_t)fix;
+}
+
+/* ---- addresses */
+
+/* The effective address (offset in its segment) of an explicit memory operand into r8d, plus extra. Flags stay. */
+void ea_to_r8(struct tb *t, const ZydisDecodedOperand *op, int32_t extra)
+{
+    struct em *e = &t->hot;
+    int base = op->mem.base == ZYDIS_REGISTER_NONE ? H_NONE : host_gpr(op->mem.base);
+    int index = op->mem.index == ZYDIS_REGISTER_NONE ? H_NONE : host_gpr(op->mem.index);
+    int32_t disp = (int32_t)(op->mem.disp.has_displacement ? op->mem.disp.value : 0) + extra;
+    int scale = op->mem.scale == 8 ? 3 : op->mem.scale == 4 ? 2 : op->mem.scale == 2 ? 1 : 0;
+
+    if (base == H_NONE && index == H_NONE) {
+        e_mov_imm(e, H_R8, t->cur->z.address_width == 16 ? (uint16_t)disp : (uint32_t)disp);
+        return;
+    }
+    if (index == H_NONE && !disp)
+        e_mov(e, H_R8, base);
+    else
+        e_mem(e, 0, 0x8d, H_R8, base, index, scale, disp);
+    if (t->cur->z.address_width == 16)
+        e_movzx16(e, H_R8, H_R8);
+}
+
+/* ---- the checked access */
+
+void emit_access(struct tb *t, unsigned seg, unsigned size, unsigned rw, access_op op)
+{
+    struct em *h = &t->hot, *c = &t->cold;
+    uint8_t *seg_fail = NULL, *miss, *retry, *twin, *cont, *seg_jmp = NULL, *at, *site;
+    int user = (t->mode & M_CPL) == 3;
+    enum flags_loc loc;
+    struct site s;
+
+    if (t->cur->before)
+        fl_save(t);
+    if (!seg_is_flat(t, seg)) {
+        e_mem(h, 1, 0x8d, H_R10, H_R8, H_NONE, 0, (int32_t)size - 1);
+        e_gs(h, 1, 0x3b, H_R10, H_NONE, 0, CPU_SEG + (int)seg * CPU_SEG_SIZE + CPU_SEG_LIM);
+        seg_fail = e_jcc32(h, CC_G);
+        e_gs(h, 0, 0x03, H_R8, H_NONE, 0, CPU_SEG + (int)seg * CPU_SEG_SIZE + CPU_SEG_BASE);
+    }
+    retry = h->p;
+    e_mov(h, H_R9, H_R8);
+    e_shift(h, 5, H_R9, 12);
+    if (size > 1)
+        e_lea(h, H_R10, H_R8, (int32_t)size - 1);
+    else
+        e_mov(h, H_R10, H_R8);
+    e_alu_i32(h, 4, H_R10, 0xfffff000u);
+    e_gs(h, 0, 0x3b, H_R10, H_R9, 3, TLB_TAGS(user) + (rw & 2 ? 4 : 0));
+    miss = e_jcc32(h, CC_NE);
+    e_gs(h, 1, 0x8b, H_R9, H_R9, 3, TLB_ADDEND(user));
+    if (t->loc == LOC_BOTH || !t->cur->before)
+        t->loc = LOC_SAVED; /* or dead */
+    loc = t->loc;
+    op(t, h);
+    cont = h->p;
+
+    /* cold: the closer look at the segment, the miss, the twin */
+    t->loc = loc;
+    if (seg_fail) {
+        e_patch32(h, seg_fail, c->p);
+        at = e_stub(c);
+        e_patch32(c, at, c->p);
+        site_init(t, &s, K_SEG);
+        s.size = (uint8_t)size;
+        s.rw = (uint8_t)rw;
+        s.arg = seg;
+        put_site(c, &s);
+        seg_jmp = e_jmp32(c);
+    }
+    e_patch32(h, miss, c->p);
+    at = e_stub(c);
+    site = c->p;
+    e_patch32(c, at, site);
+    site_init(t, &s, K_MEM);
+    s.size = (uint8_t)size;
+    s.rw = (uint8_t)rw;
+    s.retry = (int32_t)(retry - site);
+    put_site(c, &s);
+    twin = c->p;
+    if (seg_jmp)
+        e_patch32(c, seg_jmp, twin);
+    op(t, c);
+    if (rw & 2) {
+        at = e_stub(c);
+        site = c->p;
+        e_patch32(c, at, site);
+        site_init(t, &s, K_POST);
+        s.size = (uint8_t)size;
+        s.rw = (uint8_t)rw;
+        s.cont = (int32_t)(cont - site);
+        put_site(c, &s);
+    } else {
+        at = e_jmp32(c);
+        e_patch32(c, at, cont);
+    }
+}
+
+/* ---- copies */
+
+/* After an operation that may write flags: where they are now. */
+static void flags_after(struct tb *t)
+{
+    if (t->cur->writes)
+        t->loc = LOC_HOST;
+}
+
+static void flags_before(struct tb *t, struct em *e)
+{
+    const struct ginsn *g = t->cur;
+
+    if (g->reads || (g->writes && (g->after & ~g->kills)))
+        fl_restore(t, e);
+}
+
+static const ZydisDecodedOperand *mem_operand(const struct ginsn *g)
+{
+    for (unsigned i = 0; i < g->z.operand_count_visible; i++)
+        if (g->op[i].type == ZYDIS_OPERAND_TYPE_MEMORY)
+            return &g->op[i];
+    return NULL;
+}
+
+/* Is the ModRM.reg operand one of AH, CH, DH, BH? Their encoding excludes REX. */
+static bool high_byte_reg(const struct ginsn *g)
+{
+    for (unsigned i = 0; i < g->z.operand_count_visible; i++)
+        if (g->op[i].type == ZYDIS_OPERAND_TYPE_REGISTER && g->op[i].encoding == ZYDIS_OPERAND_ENCODING_MODRM_REG &&
+            g->op[i].reg.value >= ZYDIS_REGISTER_AH && g->op[i].reg.value <= ZYDIS_REGISTER_BH)
+            return true;
+    return false;
+}
+
+static void prefixes(struct em *e, const struct ginsn *g, bool op16)
+{
+    const ZydisDecodedInstruction *z = &g->z;
+
+    if (z->attributes & ZYDIS_ATTRIB_HAS_LOCK)
+        e8(e, 0xf0);
+    for (unsigned i = 0; i < z->raw.prefix_count; i++) {
+        unsigned v = z->raw.prefixes[i].value;
+        if ((v == 0xf2 || v == 0xf3) && z->raw.prefixes[i].type == ZYDIS_PREFIX_TYPE_MANDATORY)
+            e8(e, v);
+        if (v == 0x66 && z->raw.prefixes[i].type == ZYDIS_PREFIX_TYPE_MANDATORY)
+            op16 = true;
+    }
+    if (op16)
+        e8(e, 0x66);
+}
+
+static void opcode_bytes(struct em *e, const struct ginsn *g, unsigned rex)
+{
+    if (rex)
+        e8(e, rex);
+    switch (g->z.opcode_map) {
+    case ZYDIS_OPCODE_MAP_0F:
+        e8(e, 0x0f);
+        break;
+    case ZYDIS_OPCODE_MAP_0F38:
+        e8(e, 0x0f);
+        e8(e, 0x38);
+        break;
+    case ZYDIS_OPCODE_MAP_0F3A:
+        e8(e, 0x0f);
+        e8(e, 0x3a);
+        break;
+    default:
+        break;
+    }
+    e8(e, g->z.opcode);
+}
+
+/* Does the operand size come from a 66 prefix in host code? In 16-bit guest code the sense is inverted. */
+static bool wants_66(const struct tb *t, const struct ginsn *g)
+{
+    bool has66 = false;
+
+    for (unsigned i = 0; i < g->z.raw.prefix_count; i++)
+        if (g->z.raw.prefixes[i].value == 0x66 && g->z.raw.prefixes[i].type != ZYDIS_PREFIX_TYPE_MANDATORY)
+            has66 = true;
+    if (!(t->mode & M_CODE32) && g->z.opcode_map <= ZYDIS_OPCODE_MAP_0F && g->z.operand_width != 8 &&
+        g->z.meta.category != ZYDIS_CATEGORY_X87_ALU)
+        return g->z.operand_width == 16;
+    return has66 && g->z.operand_width == 16;
+}
+
+static void imm_bytes(struct em *e, const struct ginsn *g)
+{
+    for (unsigned i = 0; i < 2; i++)
+        for (unsigned k = 0; k < g->z.raw.imm[i].size / 8u; k++)
+            e8(e, g->bytes[g->z.raw.imm[i].offset + k]);
+}
+
+/* The instruction itself, its memory operand at [r8 + r9]. */
+void copy_op(struct tb *t, struct em *e)
+{
+    const struct ginsn *g = t->cur;
+    const ZydisDecodedOperand *m = mem_operand(g);
+    bool borrow = m && high_byte_reg(g), moffs = !(g->z.attributes & ZYDIS_ATTRIB_HAS_MODRM);
+
+    flags_before(t, e);
+    if (borrow) {
+        e_mov64(e, H_R10, H_RDI);
+        e_mem(e, 1, 0x8d, H_RDI, H_R8, H_R9, 0, 0);
+    }
+    fault_here(t, e, borrow ? FIX_RDI_R10 : FIX_NONE);
+    prefixes(e, g, wants_66(t, g));
+    if (!m) {
+        if (g->z.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && g->z.opcode >= 0x40 && g->z.opcode <= 0x4f) {
+            e8(e, 0xff); /* INC and DEC: their short forms are REX here */
+            e8(e, 0xc0 | (g->z.opcode & 15));
+        } else {
+            opcode_bytes(e, g, 0);
+            if (g->z.attributes & ZYDIS_ATTRIB_HAS_MODRM)
+                e8(e, g->bytes[g->z.raw.modrm.offset]);
+            imm_bytes(e, g);
+        }
+    } else if (moffs && g->z.mnemonic == ZYDIS_MNEMONIC_MOV) { /* A0..A3: accumulator and an offset */
+        e8(e, 0x43);
+        e8(e, (g->z.opcode & 1) | (g->z.opcode & 2 ? 0x88 : 0x8a));
+        e8(e, 0x04);
+        e8(e, 0x08);
+    } else {
+        opcode_bytes(e, g, borrow ? 0 : 0x43);
+        if (borrow)
+            e8(e, (unsigned)g->z.raw.modrm.reg << 3 | 7);
+        else {
+            e8(e, (unsigned)g->z.raw.modrm.reg << 3 | 4);
+            e8(e, 0x08);
+        }
+        imm_bytes(e, g);
+    }
+    if (borrow)
+        e_mov64(e, H_RDI, H_R10);
+    flags_after(t);
+}
+
+void emit_copy(struct tb *t)
+{
+    const ZydisDecodedOperand *m = mem_operand(t->cur);
+
+    if (!m || m->mem.type == ZYDIS_MEMOP_TYPE_AGEN) {
+        copy_op(t, &t->hot);
+        return;
+    }
+    unsigned rw = (m->actions & ZYDIS_OPERAND_ACTION_MASK_READ ? 1 : 0) |
+                  (m->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE ? 2 : 0);
+    unsigned size = m->size / 8;
+    if (t->cur->z.mnemonic == ZYDIS_MNEMONIC_CLFLUSH)
+        size = 1, rw = 1;
+    ea_to_r8(t, m, 0);
+    emit_access(t, seg_index(m->mem.segment), size ? size : 1, rw ? rw : 1, copy_op);
+}
+
+/* ---- helpers */
+
+void emit_helper(struct tb *t, unsigned helper, const ZydisDecodedOperand *mem, uint32_t arg, uint32_t arg2, bool ends)
+{
+    struct em *h = &t->hot, *c = &t->cold;
+    struct site s;
+    uint8_t *at;
+
+    if (t->cur->before)
+        fl_save(t);
+    if (mem)
+        ea_to_r8(t, mem, 0);
+    at = e_stub(h);
+    e_patch32(h, at, c->p);
+    site_init(t, &s, K_HELPER);
+    s.helper = (uint8_t)helper;
+    s.rw = ends;
+    s.cont = (int32_t)(h->p - c->p);
+    s.arg = arg;
+    s.arg2 = arg2;
+    put_site(c, &s);
+    t->loc = LOC_SAVED;
+    if (ends)
+        t->open = false;
+}
+
+void emit_raise(struct tb *t, unsigned vector)
+{
+    emit_helper(t, (unsigned)helper_index("raise"), NULL, vector, 0, true);
+}

@@ -1,0 +1,419 @@
+/* Instructions with an address or a shape of their own: stack, strings, LEA, MOV's odd forms, bit tests by register. */
+#include "vmcore/tb.h"
+
+static void load_reg(struct tb *t, struct em *e) /* acc_reg of acc_size bytes from [r8 + r9] */
+{
+    if (t->acc_size == 2)
+        e8(e, 0x66);
+    e_mem(e, 0, t->acc_size == 1 ? 0x8a : 0x8b, t->acc_reg, H_R8, H_R9, 0, 0);
+}
+
+static void store_reg(struct tb *t, struct em *e)
+{
+    if (t->acc_size == 2)
+        e8(e, 0x66);
+    e_mem(e, 0, t->acc_size == 1 ? 0x88 : 0x89, t->acc_reg, H_R8, H_R9, 0, 0);
+}
+
+static void store_imm(struct tb *t, struct em *e)
+{
+    uint32_t v = (uint32_t)t->cur->op[0].imm.value.s;
+
+    if (t->acc_size == 2)
+        e8(e, 0x66);
+    e_mem(e, 0, 0xc7, 0, H_R8, H_R9, 0, 0);
+    if (t->acc_size == 2)
+        e16(e, v);
+    else
+        e32(e, v);
+}
+
+static void load_selector(struct tb *t, int host)
+{
+    e_gs(&t->hot, 0, 0x0fb7, host, H_NONE, 0,
+         CPU_SEG + (int)seg_index(t->cur->op[t->acc_reg].reg.value) * CPU_SEG_SIZE + (int)offsetof(struct cpu_seg, sel));
+}
+
+static void stack_ea(struct tb *t, int base, int32_t disp)
+{
+    if (disp)
+        e_lea(&t->hot, H_R8, base, disp);
+    else
+        e_mov(&t->hot, H_R8, base);
+    if (!stack32(t))
+        e_movzx16(&t->hot, H_R8, H_R8);
+}
+
+static void set_sp(struct tb *t, int base, int32_t disp)
+{
+    if (stack32(t)) {
+        e_lea(&t->hot, H_RSP, base, disp);
+        return;
+    }
+    e_lea(&t->hot, H_R10, base, disp);
+    e8(&t->hot, 0x66);
+    e_rr(&t->hot, 0, 0x89, H_R10, H_RSP);
+}
+
+static bool is_seg(const ZydisDecodedOperand *o)
+{
+    return o->type == ZYDIS_OPERAND_TYPE_REGISTER && o->reg.value >= ZYDIS_REGISTER_ES &&
+           o->reg.value <= ZYDIS_REGISTER_GS;
+}
+
+void emit_PUSH(struct tb *t)
+{
+    const struct ginsn *g = t->cur;
+    const ZydisDecodedOperand *o = &g->op[0];
+    int size = g->z.operand_width == 16 ? 2 : 4;
+
+    t->acc_size = (unsigned)size;
+    if (o->type == ZYDIS_OPERAND_TYPE_MEMORY) {
+        t->acc_reg = H_R11;
+        ea_to_r8(t, o, 0);
+        emit_access(t, seg_index(o->mem.segment), (unsigned)size, 1, load_reg);
+    } else if (is_seg(o)) {
+        t->acc_reg = 0;
+        load_selector(t, H_R11);
+        t->acc_reg = H_R11;
+    } else if (o->type == ZYDIS_OPERAND_TYPE_REGISTER)
+        t->acc_reg = host_gpr(o->reg.value);
+    stack_ea(t, H_RSP, -size);
+    emit_access(t, S_SS, (unsigned)size, 2, o->type == ZYDIS_OPERAND_TYPE_IMMEDIATE ? store_imm : store_reg);
+    set_sp(t, H_RSP, -size);
+}
+
+void emit_POP(struct tb *t)
+{
+    const struct ginsn *g = t->cur;
+    const ZydisDecodedOperand *o = &g->op[0];
+    int size = g->z.operand_width == 16 ? 2 : 4;
+
+    if (is_seg(o)) {
+        emit_helper(t, (unsigned)helper_index("pop_seg"), NULL, seg_index(o->reg.value), (uint32_t)size, false);
+        return;
+    }
+    t->acc_size = (unsigned)size;
+    t->acc_reg = H_R11;
+    stack_ea(t, H_RSP, 0);
+    emit_access(t, S_SS, (unsigned)size, 1, load_reg);
+    if (o->type == ZYDIS_OPERAND_TYPE_MEMORY) {
+        /* an address from ESP is taken after the increment; ESP itself changes last */
+        bool by_sp = o->mem.base == ZYDIS_REGISTER_ESP;
+        ea_to_r8(t, o, by_sp ? size : 0);
+        emit_access(t, seg_index(o->mem.segment), (unsigned)size, 2, store_reg);
+        set_sp(t, H_RSP, size);
+        return;
+    }
+    set_sp(t, H_RSP, size);
+    if (size == 2)
+        e8(&t->hot, 0x66);
+    e_rr(&t->hot, 0, 0x89, H_R11, host_gpr(o->reg.value));
+}
+
+void emit_LEAVE(struct tb *t)
+{
+    int size = t->cur->z.operand_width == 16 ? 2 : 4;
+
+    t->acc_size = (unsigned)size;
+    t->acc_reg = H_R11;
+    stack_ea(t, H_RBP, 0);
+    emit_access(t, S_SS, (unsigned)size, 1, load_reg);
+    set_sp(t, H_RBP, size);
+    if (size == 2)
+        e8(&t->hot, 0x66);
+    e_rr(&t->hot, 0, 0x89, H_R11, H_RBP);
+}
+
+void emit_LEA(struct tb *t)
+{
+    const struct ginsn *g = t->cur;
+
+    ea_to_r8(t, &g->op[1], 0);
+    if (g->z.operand_width == 16)
+        e8(&t->hot, 0x66);
+    e_rr(&t->hot, 0, 0x89, H_R8, host_gpr(g->op[0].reg.value));
+}
+
+void emit_NOP(struct tb *t)
+{
+    if (t->cur->z.mnemonic == ZYDIS_MNEMONIC_PAUSE) {
+        e8(&t->hot, 0xf3);
+        e8(&t->hot, 0x90);
+    }
+}
+
+static void xlat_load(struct tb *t, struct em *e)
+{
+    e_mem(e, 0, 0x8a, H_RAX, H_R8, H_R9, 0, 0);
+}
+
+void emit_XLAT(struct tb *t)
+{
+    const struct ginsn *g = t->cur;
+    unsigned seg = S_DS;
+
+    for (unsigned i = 0; i < g->z.operand_count; i++)
+        if (g->op[i].type == ZYDIS_OPERAND_TYPE_MEMORY)
+            seg = seg_index(g->op[i].mem.segment);
+    e_rr(&t->hot, 0, 0x0fb6, H_R8, H_RAX);
+    e_mem(&t->hot, 0, 0x8d, H_R8, H_RBX, H_R8, 0, 0);
+    if (g->z.address_width == 16)
+        e_movzx16(&t->hot, H_R8, H_R8);
+    emit_access(t, seg, 1, 1, xlat_load);
+}
+
+/* BT and friends with a register offset address a bit string: the byte address moves by the offset's upper part. */
+static void bit_op(struct tb *t, struct em *e)
+{
+    const struct ginsn *g = t->cur;
+
+    if (g->reads || (g->after & ~g->kills))
+        fl_restore(t, e);
+    if (g->z.attributes & ZYDIS_ATTRIB_HAS_LOCK)
+        e8(e, 0xf0);
+    if (t->acc_size == 2)
+        e8(e, 0x66);
+    e_mem(e, 0, 0x0f00u | g->z.opcode, H_R11, H_R8, H_R9, 0, 0);
+    t->loc = LOC_HOST;
+}
+
+void emit_BT(struct tb *t)
+{
+    const struct ginsn *g = t->cur;
+    const ZydisDecodedOperand *o = &g->op[0];
+    struct em *h = &t->hot;
+
+    if (o->type != ZYDIS_OPERAND_TYPE_MEMORY || g->op[1].type != ZYDIS_OPERAND_TYPE_REGISTER) {
+        emit_copy(t);
+        return;
+    }
+    int reg = host_gpr(g->op[1].reg.value);
+    t->acc_size = g->z.operand_width == 16 ? 2 : 4;
+    if (g->before)
+        fl_save(t);
+    ea_to_r8(t, o, 0);
+    if (t->acc_size == 2)
+        e_rr(h, 0, 0x0fbf, H_R10, reg);
+    else
+        e_mov(h, H_R10, reg);
+    e_mov(h, H_R11, H_R10);
+    e_shift(h, 7, H_R10, t->acc_size == 2 ? 4 : 5);
+    e_mem(h, 0, 0x8d, H_R8, H_R8, H_R10, t->acc_size == 2 ? 1 : 2, 0);
+    if (g->z.address_width == 16)
+        e_movzx16(h, H_R8, H_R8);
+    e_alu_i8(h, 4, H_R11, t->acc_size == 2 ? 15 : 31);
+    if (g->before)
+        t->loc = LOC_SAVED;
+    emit_access(t, seg_index(o->mem.segment), t->acc_size, g->z.mnemonic == ZYDIS_MNEMONIC_BT ? 1 : 3, bit_op);
+}
+
+static void maskmov_op(struct tb *t, struct em *e)
+{
+    const struct ginsn *g = t->cur;
+
+    e_mov64(e, H_R10, H_RDI);
+    e_mem(e, 1, 0x8d, H_RDI, H_R8, H_R9, 0, 0);
+    fault_here(t, e, FIX_RDI_R10);
+    if (g->z.mnemonic == ZYDIS_MNEMONIC_MASKMOVDQU)
+        e8(e, 0x66);
+    e8(e, 0x0f);
+    e8(e, 0xf7);
+    e8(e, g->bytes[g->z.raw.modrm.offset]);
+    e_mov64(e, H_RDI, H_R10);
+}
+
+void emit_MASKMOV(struct tb *t)
+{
+    const struct ginsn *g = t->cur;
+    unsigned seg = S_DS;
+
+    for (unsigned i = 0; i < g->z.operand_count; i++)
+        if (g->op[i].type == ZYDIS_OPERAND_TYPE_MEMORY)
+            seg = seg_index(g->op[i].mem.segment);
+    stack_ea(t, H_RDI, 0);
+    if (g->z.address_width == 16)
+        e_movzx16(&t->hot, H_R8, H_R8);
+    emit_access(t, seg, g->z.mnemonic == ZYDIS_MNEMONIC_MASKMOVDQU ? 16 : 8, 3, maskmov_op);
+}
+
+static void store_r11w(struct tb *t, struct em *e)
+{
+    e8(e, 0x66);
+    e_mem(e, 0, 0x89, H_R11, H_R8, H_R9, 0, 0);
+}
+
+void emit_MOV(struct tb *t)
+{
+    const struct ginsn *g = t->cur;
+    const ZydisDecodedOperand *d = &g->op[0], *s = &g->op[1];
+    ZydisRegisterClass dc = d->type == ZYDIS_OPERAND_TYPE_REGISTER ? ZydisRegisterGetClass(d->reg.value) : 0;
+    ZydisRegisterClass sc = s->type == ZYDIS_OPERAND_TYPE_REGISTER ? ZydisRegisterGetClass(s->reg.value) : 0;
+
+    if (dc == ZYDIS_REGCLASS_CONTROL || sc == ZYDIS_REGCLASS_CONTROL) {
+        bool to = dc == ZYDIS_REGCLASS_CONTROL;
+        emit_helper(t, (unsigned)helper_index(to ? "mov_to_cr" : "mov_from_cr"), NULL, (uint32_t)g->z.raw.modrm.reg,
+                    (uint32_t)g->z.raw.modrm.rm, to);
+    } else if (dc == ZYDIS_REGCLASS_DEBUG || sc == ZYDIS_REGCLASS_DEBUG) {
+        bool to = dc == ZYDIS_REGCLASS_DEBUG;
+        emit_helper(t, (unsigned)helper_index(to ? "mov_to_dr" : "mov_from_dr"), NULL, (uint32_t)g->z.raw.modrm.reg,
+                    (uint32_t)g->z.raw.modrm.rm, to);
+    } else if (dc == ZYDIS_REGCLASS_TEST || sc == ZYDIS_REGCLASS_TEST) {
+        emit_raise(t, X_UD);
+    } else if (is_seg(d)) {
+        if (d->reg.value == ZYDIS_REGISTER_CS) {
+            emit_raise(t, X_UD);
+        } else if (s->type == ZYDIS_OPERAND_TYPE_MEMORY) {
+            emit_helper(t, (unsigned)helper_index("mov_to_seg"), s, seg_index(d->reg.value) | 0x100,
+                        seg_index(s->mem.segment), false);
+        } else
+            emit_helper(t, (unsigned)helper_index("mov_to_seg"), NULL, seg_index(d->reg.value),
+                        (uint32_t)host_gpr(s->reg.value), false);
+    } else if (is_seg(s)) {
+        t->acc_reg = 1;
+        if (d->type == ZYDIS_OPERAND_TYPE_MEMORY) {
+            ea_to_r8(t, d, 0);
+            load_selector(t, H_R11);
+            emit_access(t, seg_index(d->mem.segment), 2, 2, store_r11w);
+        } else if (g->z.operand_width == 16) {
+            load_selector(t, H_R11);
+            e8(&t->hot, 0x66);
+            e_rr(&t->hot, 0, 0x89, H_R11, host_gpr(d->reg.value));
+        } else
+            load_selector(t, host_gpr(d->reg.value));
+    } else
+        emit_copy(t);
+}
+
+/* ---- strings: without REP and with 32-bit addresses inline; else one helper that runs natively page by page */
+
+static unsigned string_size(const struct ginsn *g)
+{
+    return g->z.operand_width / 8u;
+}
+
+static bool string_helper(struct tb *t, unsigned what)
+{
+    const struct ginsn *g = t->cur;
+    bool rep = g->z.attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE);
+    uint32_t seg = S_DS;
+
+    if (!rep && g->z.address_width == 32)
+        return false;
+    for (unsigned i = 0; i < g->z.raw.prefix_count; i++)
+        switch (g->z.raw.prefixes[i].value) {
+        case 0x26:
+            seg = S_ES;
+            break;
+        case 0x2e:
+            seg = S_CS;
+            break;
+        case 0x36:
+            seg = S_SS;
+            break;
+        case 0x3e:
+            seg = S_DS;
+            break;
+        case 0x64:
+            seg = S_FS;
+            break;
+        case 0x65:
+            seg = S_GS;
+            break;
+        default:
+            break;
+        }
+    emit_helper(t, (unsigned)helper_index("string"), NULL, what | string_size(g) << 8 | seg << 16,
+                (rep ? 1u : 0) | (g->z.attributes & ZYDIS_ATTRIB_HAS_REPNE ? 2u : 0) | (g->z.address_width == 16 ? 4u : 0),
+                false);
+    return true;
+}
+
+static unsigned source_seg(const struct ginsn *g)
+{
+    for (unsigned i = 0; i < g->z.operand_count; i++)
+        if (g->op[i].type == ZYDIS_OPERAND_TYPE_MEMORY && g->op[i].mem.base == ZYDIS_REGISTER_ESI)
+            return seg_index(g->op[i].mem.segment);
+    return S_DS;
+}
+
+static void advance(struct tb *t, int reg)
+{
+    int n = (int)string_size(t->cur);
+
+    e_lea(&t->hot, reg, reg, t->mode & M_DF ? -n : n);
+}
+
+static void string_access(struct tb *t, int reg, unsigned seg, unsigned rw, access_op op)
+{
+    e_mov(&t->hot, H_R8, reg);
+    emit_access(t, seg, t->acc_size, rw, op);
+}
+
+void emit_LODS(struct tb *t)
+{
+    if (string_helper(t, 2))
+        return;
+    t->acc_size = string_size(t->cur);
+    t->acc_reg = H_RAX;
+    string_access(t, H_RSI, source_seg(t->cur), 1, load_reg);
+    advance(t, H_RSI);
+}
+
+void emit_STOS(struct tb *t)
+{
+    if (string_helper(t, 1))
+        return;
+    t->acc_size = string_size(t->cur);
+    t->acc_reg = H_RAX;
+    string_access(t, H_RDI, S_ES, 2, store_reg);
+    advance(t, H_RDI);
+}
+
+void emit_MOVS(struct tb *t)
+{
+    if (t->cur->row->sse2) {
+        emit_copy(t);
+        return;
+    }
+    if (string_helper(t, 0))
+        return;
+    t->acc_size = string_size(t->cur);
+    t->acc_reg = H_R11;
+    string_access(t, H_RSI, source_seg(t->cur), 1, load_reg);
+    string_access(t, H_RDI, S_ES, 2, store_reg);
+    advance(t, H_RSI);
+    advance(t, H_RDI);
+}
+
+static void compare_op(struct tb *t, struct em *e)
+{
+    if (t->cur->after & ~t->cur->kills)
+        fl_restore(t, e);
+    if (t->acc_size == 2)
+        e8(e, 0x66);
+    e_mem(e, 0, t->acc_size == 1 ? 0x3a : 0x3b, t->acc_reg, H_R8, H_R9, 0, 0);
+    t->loc = LOC_HOST;
+}
+
+void emit_SCAS(struct tb *t)
+{
+    if (string_helper(t, 4))
+        return;
+    t->acc_size = string_size(t->cur);
+    t->acc_reg = H_RAX;
+    string_access(t, H_RDI, S_ES, 1, compare_op);
+    advance(t, H_RDI);
+}
+
+void emit_CMPS(struct tb *t)
+{
+    if (string_helper(t, 3))
+        return;
+    t->acc_size = string_size(t->cur);
+    t->acc_reg = H_R11;
+    string_access(t, H_RSI, source_seg(t->cur), 1, load_reg);
+    string_access(t, H_RDI, S_ES, 1, compare_op);
+    advance(t, H_RSI);
+    advance(t, H_RDI);
+}

@@ -1,0 +1,124 @@
+/* The translation of one block in the making: shared by block.c (what goes into it), liveness.c and rewrite*.c (how an
+ * instruction is emitted). Runs outside of general-registers-only land. */
+#ifndef VT_TB_H
+#define VT_TB_H
+
+#include <Zydis/Zydis.h>
+#include "vmcore/cache.h"
+#include "vmcore/emit.h"
+#include "vmcore/helpers.h"
+
+#define TB_MAX_INSN  32
+#define TB_MAX_SIDE  4
+#define TB_MAX_LINKS 12
+#define TB_MAX_FAULTS 96
+
+/* Row numbers, in the order of insn.def. */
+enum {
+#define COPY(m)      ROWNO_##m,
+#define COPY_SSE2(m) ROWNO_SSE2_##m,
+#define SPEC(m, way) ROWNO_##m,
+#define HELP(m, h)   ROWNO_##m,
+#define END(m, h)    ROWNO_##m,
+#include "vmcore/insn.def"
+#undef COPY
+#undef COPY_SSE2
+#undef SPEC
+#undef HELP
+#undef END
+    ROW_COUNT
+};
+
+enum row_kind { ROW_COPY, ROW_SPEC, ROW_HELP, ROW_END };
+struct tb;
+struct row {
+    const char *name;
+    uint16_t mnemonic;
+    uint8_t kind;
+    uint8_t sse2; /* the SSE2 instruction that shares its mnemonic with a string instruction */
+    uint8_t helper;
+    void (*emit)(struct tb *t);
+};
+/* NULL: not granted, #UD. */
+const struct row *row_find(const ZydisDecodedInstruction *z);
+unsigned row_count(void);
+const struct row *row_get(unsigned i);
+
+struct ginsn {
+    ZydisDecodedInstruction z;
+    ZydisDecodedOperand op[ZYDIS_MAX_OPERAND_COUNT];
+    const struct row *row; /* NULL: raises `vector` */
+    const uint8_t *bytes;
+    uint16_t off;
+    uint8_t len;
+    uint8_t vector;        /* X_UD, X_NM or X_GP where row is NULL */
+    uint8_t reads, kills, writes; /* FL_ masks; kills: written whatever happens */
+    uint8_t before, after; /* live flags */
+    uint8_t taken_live;    /* live at a direct jump's target */
+    bool hw_fault;         /* the host may fault on it: DIV, x87, SSE */
+    bool ends;
+};
+
+enum flags_loc { LOC_HOST, LOC_SAVED, LOC_BOTH };
+
+struct tb {
+    struct cpu *cpu;
+    struct cache *cache;
+    ZydisDecoder dec;
+    uint32_t mode, bpn, bpn2;
+    uint8_t code[2 * 4096]; /* the page, and the one after where an instruction crosses */
+    uint32_t avail;         /* bytes of code[] that may be read */
+    struct ginsn in[TB_MAX_INSN];
+    unsigned n;
+    struct ginsn *cur;
+    struct em hot, cold;
+    enum flags_loc loc;
+    bool open; /* the hot code does not end in an exit yet */
+    struct {
+        uint8_t *jump, *cold, *check;
+    } links[TB_MAX_LINKS];
+    unsigned nlinks;
+    struct fault_entry faults[TB_MAX_FAULTS];
+    unsigned nfaults;
+    bool too_big;
+    int acc_reg; /* parameter of small access operations */
+    unsigned acc_size;
+};
+
+/* liveness.c */
+void live_decode(struct ginsn *g);                 /* fills reads, kills, writes */
+uint8_t live_ahead(struct tb *t, uint32_t off);    /* flags live at an offset of this page */
+bool insn_ends_block(const struct ginsn *g);
+bool tb_decode(struct tb *t, uint32_t off, struct ginsn *g); /* false: bytes of the next page are needed */
+
+/* rewrite.c: pieces */
+void fl_save(struct tb *t);
+void fl_restore(struct tb *t, struct em *e);
+void ea_to_r8(struct tb *t, const ZydisDecodedOperand *op, int32_t extra);
+typedef void (*access_op)(struct tb *t, struct em *e);
+/* r8d holds the offset in the segment; checks, then op with the operand at [r8 + r9]. */
+void emit_access(struct tb *t, unsigned seg, unsigned size, unsigned rw, access_op op);
+void emit_copy(struct tb *t);
+void copy_op(struct tb *t, struct em *e);
+void put_site(struct em *e, const struct site *s);
+void site_init(struct tb *t, struct site *s, unsigned kind);
+void emit_helper(struct tb *t, unsigned helper, const ZydisDecodedOperand *mem, uint32_t arg, uint32_t arg2, bool ends);
+void emit_raise(struct tb *t, unsigned vector);
+int host_gpr(ZydisRegister r); /* 0..7 from any general register name */
+unsigned seg_index(ZydisRegister r);
+bool seg_is_flat(const struct tb *t, unsigned seg);
+bool stack32(const struct tb *t);
+void fault_here(struct tb *t, struct em *e, unsigned fix);
+
+/* exits.c */
+void exit_direct(struct tb *t, int32_t toff, uint8_t live); /* ends the hot path */
+void exit_indirect(struct tb *t);                          /* r11d = EIP */
+void exit_next(struct tb *t, int32_t off, uint8_t live);    /* through C, always */
+
+#define EMITTER(name) void emit_##name(struct tb *t);
+EMITTER(LEA) EMITTER(CALL) EMITTER(RET) EMITTER(JMP) EMITTER(JCC) EMITTER(JCXZ) EMITTER(LOOP)
+EMITTER(PUSH) EMITTER(POP) EMITTER(LEAVE) EMITTER(XLAT) EMITTER(BT) EMITTER(MASKMOV) EMITTER(NOP) EMITTER(MOV)
+EMITTER(LODS) EMITTER(STOS) EMITTER(SCAS) EMITTER(MOVS) EMITTER(CMPS)
+#undef EMITTER
+
+#endif

@@ -1,0 +1,57 @@
+/* The machine's insides, shared by vm.c (running), vm_host.c (making, loading, saving) and vm_thread.c (signals, the
+ * timer thread). */
+#ifndef VT_VM_H
+#define VT_VM_H
+
+#include <pthread.h>
+#include "vmcore/board.h"
+#include "vmcore/boot.h"
+#include "vmcore/bus.h"
+#include "vmcore/cache.h"
+#include "vmcore/clock.h"
+#include "vmcore/cpu.h"
+#include "vmcore/mem.h"
+#include "vmcore/rt_log.h"
+#include "vmcore/state.h"
+#include "vmcore/vmcore.h"
+
+struct vm {
+    struct cpu *cpu; /* the start of the GS region */
+    struct mem *mem;
+    struct cache *cache;
+    struct bus bus;
+    struct vclock clock;
+    struct board *board; /* NULL: VM_BOARD_BARE */
+    struct devctx ctx;
+    struct state_list states;
+    struct state_entry cpu_state;
+    struct vm_config config;
+    struct rt_log_ring log;
+    uint64_t guest_tsc; /* while stopped: what RDTSC would give */
+
+    struct vm_event *events; /* atomic LIFO */
+    uint32_t kicked;         /* atomic */
+    uint32_t asleep;         /* atomic: the vCPU thread waits on cpu->attn */
+    uint8_t want_reset, want_poweroff, want_exit;
+    uint32_t exit_code;
+    bool failed;
+    struct err failure;
+
+    int timer_fd;
+    bool ticker_on;
+    pthread_t ticker;
+    void *alt_stack;
+    uint64_t halts, halted_ns;
+
+    struct { /* direct boot, kept for resets */
+        uint8_t *kernel, *initrd;
+        size_t kernel_len, initrd_len;
+        char *cmdline;
+    } boot;
+};
+
+void vm_arm_timer(void *vm);         /* vm.c: programs timer_fd for the soonest deadline */
+int vm_boot_again(struct vm *vm, struct err *e); /* vm_host.c */
+extern const struct state_table cpu_state_table; /* cpu_state.c */
+
+#endif

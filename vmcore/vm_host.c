@@ -1,0 +1,428 @@
+/* Making a machine, loading it, its state and its images. On the host's side: libc is welcome. */
+#include "vmcore/vm.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include "src/base/util.h"
+#include "vmcore/cpuid.h"
+#include "vmcore/tb.h"
+
+#define CODE_BYTES (192u << 20)
+
+/* ---- hooks */
+
+static void on_intr(void *opaque, unsigned n, int level)
+{
+    struct vm *vm = opaque;
+
+    vm->cpu->intr_level = level != 0;
+    cpu_update_intr(vm->cpu);
+}
+
+static void on_nmi(void *opaque, unsigned n, int level)
+{
+    struct vm *vm = opaque;
+
+    if (level) {
+        vm->cpu->nmi_pending = 1;
+        cpu_set_attn(vm->cpu, ATTN_NMI);
+    }
+}
+
+static void on_reset(void *opaque)
+{
+    struct vm *vm = opaque;
+
+    vm->want_reset = 1;
+    cpu_set_attn(vm->cpu, ATTN_EXIT);
+}
+
+static void on_poweroff(void *opaque)
+{
+    struct vm *vm = opaque;
+
+    vm->want_poweroff = 1;
+    cpu_set_attn(vm->cpu, ATTN_EXIT);
+}
+
+static void on_exit_code(void *opaque, uint32_t code)
+{
+    struct vm *vm = opaque;
+
+    vm->want_exit = 1;
+    vm->exit_code = code;
+    cpu_set_attn(vm->cpu, ATTN_EXIT);
+}
+
+static int ack_irq(void *board)
+{
+    return board_ack_irq(board);
+}
+
+static void on_apic_base(void *board, uint64_t v)
+{
+    lapic_enable(&((struct board *)board)->lapic, v & 0x800);
+}
+
+static void on_drop(void *opaque, uint32_t bpn, bool writes_only)
+{
+    mmu_drop_host_page(((struct vm *)opaque)->cpu, bpn, writes_only);
+}
+
+static void on_code_write(void *opaque, uint32_t bpn, uint32_t off, uint32_t len)
+{
+    cache_write(((struct vm *)opaque)->cache, bpn, off, len);
+}
+
+static void on_flush_writes(void *opaque)
+{
+    mmu_flush_writes(((struct vm *)opaque)->cpu);
+}
+
+/* A page's first touch after a restore: the store's code uses vector registers. */
+static int on_load(void *opaque, struct pagesrc *src, uint32_t bpn, uint8_t *dst)
+{
+    struct vm *vm = opaque;
+    uint8_t fx[512] __attribute__((aligned(16)));
+    int r;
+
+    __asm__ volatile("fxsave64 %0" : "=m"(fx));
+    r = src->fill(src, bpn, 1, dst, &vm->failure);
+    if (r) {
+        vm->failed = true;
+        cpu_set_attn(vm->cpu, ATTN_EXIT);
+    }
+    __asm__ volatile("fxrstor64 %0" : : "m"(fx));
+    return r;
+}
+
+static void add_state(struct devctx *c, struct state_entry *e, const char *instance, const struct state_table *t, void *dev)
+{
+    state_add(&((struct vm *)c->opaque)->states, e, instance, t, dev);
+}
+
+/* ---- life */
+
+void vm_free(struct vm *vm)
+{
+    if (!vm)
+        return;
+    if (vm->ticker_on) {
+        pthread_cancel(vm->ticker);
+        pthread_join(vm->ticker, NULL);
+    }
+    if (vm->timer_fd >= 0)
+        close(vm->timer_fd);
+    if (vm->board) {
+        board_release(vm->board);
+        free(vm->board);
+    }
+    if (vm->cache) {
+        free(vm->cache->tb);
+        cache_free(vm->cache);
+    }
+    mem_free(vm->mem);
+    if (vm->cpu)
+        munmap(vm->cpu, CPU_REGION_SIZE);
+    if (vm->alt_stack)
+        munmap(vm->alt_stack, 4096);
+    free(vm->boot.kernel);
+    free(vm->boot.initrd);
+    free(vm->boot.cmdline);
+    free(vm);
+}
+
+static int cpu_init(struct vm *vm, const char *model, struct err *e)
+{
+    struct cpu *c = mmap(NULL, CPU_REGION_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    uint32_t id[4];
+
+    if (c == MAP_FAILED)
+        return err_set(e, VT_FAIL, "cannot map the processor's tables: %s", strerror(errno));
+    vm->cpu = c;
+    c->self = c;
+    c->stub = vcpu_stub;
+    c->kinds = site_kind_table;
+    c->vm = vm;
+    c->mem = vm->mem;
+    c->bus = &vm->bus;
+    c->model = cpu_model_find(model);
+    if (!c->model)
+        return err_set(e, VT_USAGE, "no such CPU model: %s", model);
+    cpuid_query(c->model, 1, 0, id);
+    c->model_signature = id[0];
+    for (int u = 0; u < 2; u++) {
+        cpu_tags(c, u, 0)[0] = tlb_invalid(0);
+        cpu_tags(c, u, 0)[1] = tlb_invalid(0);
+    }
+    return 0;
+}
+
+static int init(struct vm *vm, struct err *e)
+{
+    struct board_hooks hooks = {
+        .intr = {on_intr, vm, 0}, .nmi = {on_nmi, vm, 0}, .power = {on_reset, on_poweroff, on_exit_code, vm}};
+    int r = mem_new(vm->config.ram_bytes, &vm->mem, e);
+
+    if (r)
+        return r;
+    vm->mem->opaque = vm;
+    vm->mem->drop = on_drop;
+    vm->mem->code_write = on_code_write;
+    vm->mem->flush_writes = on_flush_writes;
+    vm->mem->load = on_load;
+    bus_init(&vm->bus);
+    state_list_init(&vm->states);
+    rt_log_init(&vm->log);
+    r = cpu_init(vm, vm->config.cpu_model, e);
+    if (r)
+        return r;
+    r = cache_new(vm->cpu, CODE_BYTES, &vm->cache, e);
+    if (r)
+        return r;
+    vm->cpu->cache = vm->cache;
+    vm->cache->tb = calloc(1, sizeof(struct tb));
+    if (!vm->cache->tb)
+        return err_set(e, VT_FAIL, "out of memory");
+    vm->ctx = (struct devctx){&vm->bus, &vm->clock, vm->mem, add_state, vm};
+    vclock_init(&vm->clock, &vm->ctx, (int64_t)vm->config.wall_start);
+    vm->clock.armed = vm_arm_timer;
+    vm->clock.opaque = vm;
+    state_add(&vm->states, &vm->cpu_state, "cpu0", &cpu_state_table, vm->cpu);
+    cpu_reset(vm->cpu);
+    if (vm->config.board == VM_BOARD_PC) {
+        vm->board = calloc(1, sizeof *vm->board);
+        if (!vm->board || board_init(vm->board, &vm->ctx, &vm->config, &hooks) != 0) {
+            free(steal(&vm->board));
+            return err_set(e, VT_FAIL, "out of memory");
+        }
+        vm->cpu->board = vm->board;
+        vm->cpu->ack_irq = ack_irq;
+        vm->cpu->apic_base_hook = on_apic_base;
+        board_reset(vm->board);
+    }
+    return 0;
+}
+
+int vm_new(const struct vm_config *c, struct vm **ret_vm, struct err *e)
+{
+    struct vm *vm;
+    int r;
+
+    if (c->ram_bytes < (1u << 20) || c->ram_bytes > (3ull << 30) || c->ram_bytes % (1u << 20))
+        return err_set(e, VT_USAGE, "memory of %llu bytes: 1 MiB to 3 GiB, in whole MiB, will do",
+                       (unsigned long long)c->ram_bytes);
+    vm = calloc(1, sizeof *vm);
+    if (!vm)
+        return err_set(e, VT_FAIL, "out of memory");
+    vm->timer_fd = -1;
+    vm->config = *c;
+    r = init(vm, e);
+    if (r) {
+        vm_free(vm);
+        return r;
+    }
+    *ret_vm = vm;
+    return 0;
+}
+
+/* ---- direct boot */
+
+static int boot_write(void *opaque, uint64_t pa, const void *src, size_t len, struct err *e)
+{
+    struct vm *vm = opaque;
+
+    if (!dma_write(vm->mem, pa, src, len))
+        return err_set(e, VT_FAIL, "boot data at %llx is outside of memory", (unsigned long long)pa);
+    return 0;
+}
+
+int vm_boot_again(struct vm *vm, struct err *e)
+{
+    struct boot_mem m = {vm->config.ram_bytes, boot_write, vm};
+    struct boot_entry b;
+    struct cpu *c = vm->cpu;
+    uint32_t rsdp = 0;
+    int r = vm->board ? acpi_load(&m, &rsdp, e) : 0;
+
+    if (r)
+        return r;
+    r = boot_linux_load(&m, vm->boot.kernel, vm->boot.kernel_len, vm->boot.initrd, vm->boot.initrd_len, vm->boot.cmdline,
+                        rsdp, &b, e);
+    if (r)
+        return r;
+    cpu_reset(c);
+    if (vm->board)
+        board_direct_boot(vm->board);
+    c->cr0 = CR0_PE | CR0_ET;
+    c->gdt.base = b.gdt_base;
+    c->gdt.limit = b.gdt_limit;
+    for (unsigned i = 0; i < 6; i++)
+        seg_set_flat(c, i, i == S_CS ? b.cs : b.ds, i == S_CS ? 0xc09b : 0xc093);
+    c->eip = b.eip;
+    c->gpr[R_ESP] = b.esp;
+    c->gpr[R_EAX] = b.eax;
+    c->gpr[R_EBX] = b.ebx;
+    c->gpr[R_ESI] = b.esi;
+    c->gpr[R_EDX] = 0;
+    cpu_update_mode(c);
+    return 0;
+}
+
+int vm_load_linux(struct vm *vm, const void *kernel, size_t kernel_len, const void *initrd, size_t initrd_len,
+                  const char *cmdline, struct err *e)
+{
+    free(vm->boot.kernel);
+    free(vm->boot.initrd);
+    free(vm->boot.cmdline);
+    memset(&vm->boot, 0, sizeof vm->boot);
+    vm->boot.kernel = malloc(kernel_len + 1);
+    vm->boot.cmdline = strdup(cmdline ? cmdline : "");
+    if (initrd)
+        vm->boot.initrd = malloc(initrd_len + 1);
+    if (!vm->boot.kernel || !vm->boot.cmdline || (initrd && !vm->boot.initrd))
+        return err_set(e, VT_FAIL, "out of memory");
+    memcpy(vm->boot.kernel, kernel, kernel_len);
+    vm->boot.kernel_len = kernel_len;
+    if (initrd)
+        memcpy(vm->boot.initrd, initrd, initrd_len);
+    vm->boot.initrd_len = initrd_len;
+    return vm_boot_again(vm, e);
+}
+
+void vm_reset(struct vm *vm)
+{
+    cpu_reset(vm->cpu);
+    vm->cpu->triple = 0;
+    if (vm->board)
+        board_reset(vm->board);
+    if (vm->boot.kernel && vm_boot_again(vm, &vm->failure) != 0)
+        vm->failed = true;
+}
+
+/* ---- clock, state, images */
+
+uint64_t vm_clock_ns(struct vm *vm)
+{
+    return vclock_now(&vm->clock);
+}
+
+void vm_set_wall(struct vm *vm, int64_t seconds_since_1970)
+{
+    vclock_set_wall(&vm->clock, seconds_since_1970);
+}
+
+int vm_state_save(struct vm *vm, uint8_t **ret_data, size_t *ret_len, struct err *e)
+{
+    return state_save(&vm->states, ret_data, ret_len, e);
+}
+
+int vm_state_load(struct vm *vm, const uint8_t *data, size_t len, struct err *e)
+{
+    int r = state_load(&vm->states, data, len, e);
+
+    vm->want_reset = vm->want_poweroff = vm->want_exit = 0;
+    return r;
+}
+
+char *vm_state_dump(struct vm *vm)
+{
+    return state_dump(&vm->states);
+}
+
+unsigned vm_images(struct vm *vm)
+{
+    return 1;
+}
+
+const char *vm_image_name(struct vm *vm, unsigned image)
+{
+    return "ram";
+}
+
+struct pagetrack *vm_image_track(struct vm *vm, unsigned image)
+{
+    return &vm->mem->track;
+}
+
+int vm_image_restore(struct vm *vm, unsigned image, struct pagesrc *src, struct err *e)
+{
+    if (src->pages != vm->mem->pages)
+        return err_set(e, VT_CORRUPT, "the snapshot's memory is %llu pages, the machine's %u",
+                       (unsigned long long)src->pages, vm->mem->pages);
+    mem_restore(vm->mem, src);
+    return 0;
+}
+
+int vm_image_revert(struct vm *vm, unsigned image, struct pagesrc *src, const uint64_t *list, size_t n, struct err *e)
+{
+    if (src->pages != vm->mem->pages)
+        return err_set(e, VT_CORRUPT, "the snapshot's memory is %llu pages, the machine's %u",
+                       (unsigned long long)src->pages, vm->mem->pages);
+    mem_revert(vm->mem, src, list, n);
+    return 0;
+}
+
+bool vm_phys_read(struct vm *vm, uint64_t pa, void *dst, size_t len)
+{
+    return dma_read(vm->mem, pa, dst, len);
+}
+
+bool vm_phys_write(struct vm *vm, uint64_t pa, const void *src, size_t len)
+{
+    return dma_write(vm->mem, pa, src, len);
+}
+
+char *vm_log_line(struct vm *vm)
+{
+    char line[RT_LOG_LINE];
+
+    return rt_log_take(&vm->log, line) ? strdup(line) : NULL;
+}
+
+char *vm_stats(struct vm *vm)
+{
+    static const char *const kinds[K_COUNT] = {"mem", "seg", "post", "helper", "chain", "xpage", "indirect", "poll", "next"};
+    static const char *const helpers[] = {
+#define HELPER(n) #n,
+#include "vmcore/helpers.def"
+#undef HELPER
+    };
+    const struct cpu *c = vm->cpu;
+    char *text = NULL;
+    size_t len;
+    FILE *f = open_memstream(&text, &len);
+
+    if (!f)
+        return NULL;
+    for (unsigned i = 0; i < K_COUNT; i++)
+        if (c->exits[i])
+            fprintf(f, "exit.%s %llu\n", kinds[i], (unsigned long long)c->exits[i]);
+#define STAT(name, v) fprintf(f, name " %llu\n", (unsigned long long)(v))
+    STAT("tlb.fills", c->fills);
+    STAT("tlb.walks", c->walks);
+    STAT("tlb.cr3_writes", c->cr3_writes);
+    STAT("mem.twins", c->twins);
+    STAT("mem.loads", vm->mem->loads);
+    STAT("mem.versions", vm->mem->versions);
+    STAT("code.blocks", c->blocks_made);
+    STAT("code.writes", c->code_writes);
+    STAT("code.invalidations", c->invalidations);
+    STAT("code.flushes", c->flushes);
+    STAT("code.hot_bytes", vm->cache->hot);
+    STAT("code.cold_bytes", vm->cache->cold - vm->cache->base_cold);
+    STAT("cpu.page_faults", c->page_faults);
+    STAT("cpu.exceptions", c->exceptions);
+    STAT("cpu.interrupts", c->interrupts);
+    STAT("cpu.halts", vm->halts);
+    STAT("cpu.halted_ns", vm->halted_ns);
+#undef STAT
+    for (unsigned i = 0; i < ARRAY_LEN(helpers); i++)
+        if (c->helper_calls[i])
+            fprintf(f, "helper.%s %llu\n", helpers[i], (unsigned long long)c->helper_calls[i]);
+    fclose(f);
+    return text;
+}

@@ -1,0 +1,94 @@
+/* The vCPU thread's surroundings: signals, the alternate stack, the GS base, and the thread that turns a due timer into
+ * the attention word. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "src/base/util.h"
+#include "vmcore/fault.h"
+#include "vmcore/vm.h"
+
+#ifndef ARCH_SET_GS
+#define ARCH_SET_GS 0x1001
+#endif
+#ifndef SS_AUTODISARM
+#define SS_AUTODISARM (1u << 31)
+#endif
+#ifndef AT_MINSIGSTKSZ
+#define AT_MINSIGSTKSZ 51
+#endif
+
+static const int fault_signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP};
+
+void fault_default(int sig)
+{
+    struct sigaction sa = {.sa_handler = SIG_DFL};
+
+    sigaction(sig, &sa, NULL);
+}
+
+static void *ticker_main(void *opaque)
+{
+    struct vm *vm = opaque;
+    uint64_t n;
+
+    while (read(vm->timer_fd, &n, sizeof n) == (ssize_t)sizeof n) {
+        cpu_set_attn(vm->cpu, ATTN_TIMER);
+        if (__atomic_load_n(&vm->asleep, __ATOMIC_SEQ_CST))
+            syscall(SYS_futex, &vm->cpu->attn, 129 /* FUTEX_WAKE_PRIVATE */, 1, NULL, NULL, 0);
+    }
+    return NULL;
+}
+
+static int start_ticker(struct vm *vm, struct err *e)
+{
+    int r;
+
+    vm->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
+    if (vm->timer_fd < 0)
+        return err_set(e, VT_FAIL, "no timer: %s", strerror(errno));
+    r = pthread_create(&vm->ticker, NULL, ticker_main, vm);
+    if (r)
+        return err_set(e, VT_FAIL, "no thread for timers: %s", strerror(r));
+    vm->ticker_on = true;
+    return 0;
+}
+
+int vm_thread_init(struct vm *vm, struct err *e)
+{
+    size_t size = getauxval(AT_MINSIGSTKSZ) + 65536;
+    sigset_t set;
+    stack_t ss = {.ss_flags = (int)SS_AUTODISARM};
+    int r;
+
+    sigfillset(&set); /* the ticker is made with everything blocked */
+    pthread_sigmask(SIG_SETMASK, &set, NULL);
+    r = start_ticker(vm, e);
+    if (r)
+        return r;
+    for (unsigned i = 0; i < ARRAY_LEN(fault_signals); i++)
+        sigdelset(&set, fault_signals[i]);
+    pthread_sigmask(SIG_SETMASK, &set, NULL);
+    vm->alt_stack = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (vm->alt_stack == MAP_FAILED) {
+        vm->alt_stack = NULL;
+        return err_set(e, VT_FAIL, "no memory for a signal stack");
+    }
+    ss.ss_sp = vm->alt_stack;
+    ss.ss_size = size;
+    if (sigaltstack(&ss, NULL) != 0)
+        return err_set(e, VT_FAIL, "sigaltstack with SS_AUTODISARM: %s", strerror(errno));
+    for (unsigned i = 0; i < ARRAY_LEN(fault_signals); i++) {
+        struct sigaction sa = {.sa_sigaction = fault_handler, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+        sigfillset(&sa.sa_mask);
+        sigaction(fault_signals[i], &sa, NULL);
+    }
+    if (syscall(SYS_arch_prctl, ARCH_SET_GS, vm->cpu) != 0)
+        return err_set(e, VT_FAIL, "arch_prctl(ARCH_SET_GS): %s", strerror(errno));
+    return 0;
+}
