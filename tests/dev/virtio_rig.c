@@ -7,14 +7,14 @@
 #include "vmcore/rt.h"
 
 /* ---- what the machine gives devices */
-static bool inside(uint64_t pa, uint64_t len)
+static bool inside(const struct mem *m, uint64_t pa, uint64_t len)
 {
-    return pa <= RIG_RAM && len <= RIG_RAM - pa;
+    return pa <= m->size && len <= m->size - pa;
 }
 
 bool dma_read(struct mem *m, uint64_t pa, void *dst, uint64_t len)
 {
-    if (!inside(pa, len))
+    if (!inside(m, pa, len))
         return false;
     (memcpy)(dst, m->bytes + pa, len);
     return true;
@@ -22,7 +22,7 @@ bool dma_read(struct mem *m, uint64_t pa, void *dst, uint64_t len)
 
 bool dma_write(struct mem *m, uint64_t pa, const void *src, uint64_t len)
 {
-    if (!inside(pa, len))
+    if (!inside(m, pa, len))
         return false;
     (memcpy)(m->bytes + pa, src, len);
     return true;
@@ -86,8 +86,14 @@ static void msi(void *opaque, uint64_t addr, uint32_t data)
 
 void rig_init(struct rig *r)
 {
+    rig_init_sized(r, RIG_RAM);
+}
+
+void rig_init_sized(struct rig *r, uint32_t ram)
+{
     memset(r, 0, sizeof *r);
-    r->mem.bytes = calloc(1, RIG_RAM);
+    r->mem.size = ram;
+    r->mem.bytes = calloc(1, ram);
     vt_assert(r->mem.bytes);
     r->vm.last = &r->vm.first;
     r->brk = 0x1000;
@@ -109,7 +115,7 @@ void rig_release(struct rig *r)
 uint32_t rig_alloc(struct rig *r, uint32_t size, uint32_t align)
 {
     uint32_t at = ALIGN_UP(r->brk, align);
-    vt_assert(at + size <= RIG_RAM);
+    vt_assert(at + size <= r->mem.size);
     r->brk = at + size;
     return at;
 }

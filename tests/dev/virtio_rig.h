@@ -12,7 +12,8 @@
 #define RIG_RAM (8u << 20)
 
 struct mem {
-    uint8_t *bytes; /* exactly RIG_RAM, so that a sanitizer sees a step outside */
+    uint8_t *bytes; /* an allocation of its own, so that a sanitizer sees a step outside */
+    uint32_t size;
 };
 struct vm {
     struct vm_event *first, **last;
@@ -31,7 +32,8 @@ struct rig {
     unsigned msi[64]; /* messages by their data */
     uint32_t brk;     /* next free guest memory */
 };
-void rig_init(struct rig *r);
+void rig_init(struct rig *r); /* with RIG_RAM of memory */
+void rig_init_sized(struct rig *r, uint32_t ram);
 void rig_release(struct rig *r);
 unsigned rig_events(struct rig *r); /* how many ran */
 uint32_t rig_alloc(struct rig *r, uint32_t size, uint32_t align);
