@@ -362,18 +362,23 @@ static size_t mapping_size(void)
     return SLOTS * (sizeof(struct blk_slot) + SLOT_BUF);
 }
 
+static struct blk_slot *map_slots(void)
+{
+    long map = rt_syscall6(SYS_mmap, 0, (long)mapping_size(), PROT_READ | PROT_WRITE,
+                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return map < 0 && map > -4096 ? NULL : (struct blk_slot *)map;
+}
+
 int virtio_blk_init(struct virtio_blk *b, struct devctx *c, struct pci_bus *bus, unsigned devfn, const char *name,
                     const struct blkport *p)
 {
     static const uint16_t sizes[] = {QUEUE};
     uint64_t writes = p->read_only ? F_RO : F_DISCARD | F_WRITE_ZEROES;
-    long map = rt_syscall6(SYS_mmap, 0, (long)mapping_size(), PROT_READ | PROT_WRITE,
-                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
-    if (map < 0 && map > -4096)
+    b->slots = map_slots();
+    if (!b->slots)
         return -1;
     b->port = *p;
-    b->slots = (struct blk_slot *)map;
     uint8_t *buf = (uint8_t *)(b->slots + SLOTS);
     b->free = NULL;
     for (unsigned i = SLOTS; i-- > 0;) {
