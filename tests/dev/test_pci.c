@@ -62,35 +62,34 @@ static void test_bars(void **state)
     rig_free(r);
 }
 
+/* With the power function's pin, which it does not use itself: slot 1, INTA, so PIRQA. */
 static void test_intx_routing(void **state)
 {
     struct rig *r = rig_new();
-    struct pci_dev *d = r->board.pci.dev[CONSOLE];
     board_direct_boot(&r->board);
     pic_setup(r);
-    out8(r, 0x21, 1); /* counter 0 is running */
+    out8(r, 0x21, 1);                                    /* counter 0 is running */
     assert_int_equal(cfg_read(r, CONSOLE, 0x3c, 1), 11); /* slot 4, INTA: PIRQD */
     assert_int_equal(cfg_read(r, RNG, 0x3c, 1), 11);     /* slot 3: PIRQC */
-    pci_irq(d, 1);
-    assert_int_equal(cfg_read(r, CONSOLE, 6, 2) & 8, 8);
-    assert_int_equal(take_irq(r), 0x2b);
-    assert_int_equal(r->board.ioapic.lines >> 16, 8);
+    pci_irq(r->board.pci.dev[PM], 1);
+    assert_int_equal(cfg_read(r, PM, 6, 2) & 8, 8);
+    assert_int_equal(take_irq(r), 0x2a);
+    assert_int_equal(r->board.ioapic.lines >> 16, 1);
     r = rig_reload(r);
-    d = r->board.pci.dev[CONSOLE];
-    cfg_write(r, CONSOLE, 4, 0x403, 2); /* INTx disabled */
+    cfg_write(r, PM, 4, 0x403, 2); /* INTx disabled */
     assert_int_equal(r->board.ioapic.lines >> 16, 0);
-    cfg_write(r, CONSOLE, 4, 0x003, 2);
-    assert_int_equal(r->board.ioapic.lines >> 16, 8);
-    cfg_write(r, ISA, 0x63, 0x80, 1); /* off the 8259s */
+    cfg_write(r, PM, 4, 0x003, 2);
+    assert_int_equal(r->board.ioapic.lines >> 16, 1);
+    cfg_write(r, ISA, 0x60, 0x80, 1); /* off the 8259s */
     out8(r, 0xa0, 0x20);
     out8(r, 0x20, 0x20);
     assert_int_equal(r->intr, 0);
-    cfg_write(r, ISA, 0x63, 0x05, 1);
+    cfg_write(r, ISA, 0x60, 0x05, 1);
     assert_int_equal(take_irq(r), 0x25);
-    pci_irq(d, 0);
+    pci_irq(r->board.pci.dev[PM], 0);
     assert_int_equal(r->board.ioapic.lines >> 16, 0);
     board_reset(&r->board);
-    assert_int_equal(cfg_read(r, ISA, 0x63, 1), 0x80);
+    assert_int_equal(cfg_read(r, ISA, 0x60, 1), 0x80);
     assert_int_equal(cfg_read(r, CONSOLE, 4, 2), 0);
     rig_free(r);
 }
@@ -133,7 +132,7 @@ static void test_power_management(void **state)
     assert_int_equal(cfg_read(r, PM, 0x5b, 1), 2); /* firmware leaves SMM alone */
     board_direct_boot(&r->board);
     pic_setup(r);
-    out8(r, 0x21, 1); /* counter 0 is running */
+    out8(r, 0x21, 1);                        /* counter 0 is running */
     assert_int_equal(in32(r, 0x604) & 1, 1); /* SCI_EN */
     uint32_t t = in32(r, 0x608);
     vclock_advance(&r->clock, 1000 * MS);
