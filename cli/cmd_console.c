@@ -43,13 +43,19 @@ static int move(int in, int out, bool terminal, bool *ret_end, struct err *e)
 
 static int attach(int sock, bool terminal, struct err *e)
 {
-    struct pollfd p[2] = {{.fd = sock, .events = POLLIN}, {.fd = 0, .events = POLLIN}};
+    /* standard output is watched for its reader's end only */
+    struct pollfd p[3] = {{.fd = sock, .events = POLLIN}, {.fd = 0, .events = POLLIN}, {.fd = 1}};
     bool guest_end = false, our_end = false;
     int r = 0;
 
     while (!r && !guest_end && !(our_end && terminal)) {
-        if (poll(p, 2, -1) < 0 && errno != EINTR)
-            return err_set(e, VT_FAIL, "poll: %m");
+        if (poll(p, ARRAY_LEN(p), -1) < 0) {
+            if (errno != EINTR)
+                return err_set(e, VT_FAIL, "poll: %m");
+            continue;
+        }
+        if (p[2].revents & POLLERR)
+            break;
         if (p[0].revents)
             r = move(sock, 1, false, &guest_end, e);
         if (!r && p[1].revents)

@@ -10,6 +10,13 @@ kernel() {
     put "$1" 529 '\001'             # loaded high
 }
 
+# guest FILE: the same, with a program for the machine without a CPU (tests/unit/fake_vm.h) from standard input, at
+# most 480 bytes
+guest() {
+    kernel "$1"
+    { echo fakevm; cat; } | dd of="$1" conv=notrunc status=none
+}
+
 # put FILE OFFSET BYTES: BYTES as printf has them
 put() {
     printf "$3" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
@@ -27,9 +34,19 @@ status() {
     echo "status $code"
 }
 
+# await FILE COUNT TEXT: until the file has that many lines with the text; a minute at most
+await() {
+    tries=3000
+    until [ "$(grep -c -e "$3" "$1")" -ge "$2" ]; do
+        tries=$((tries - 1))
+        [ $tries -gt 0 ] || { echo "$1 never said: $3"; exit 1; }
+        sleep 0.02
+    done
+}
+
 # made NAME: a machine with a disk of 1 MiB, without a word
 made() {
-    [ -f kernel ] || kernel kernel
+    [ -f kernel ] || echo spin | guest kernel
     disk "$1.img" 1M
     vmtest -q create --kernel kernel --append test --image "$1.img" --mem 16M "$1"
 }

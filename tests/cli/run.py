@@ -1,10 +1,10 @@
 """Runs the command-line tests: each SCRIPT.sh of a folder, with its own home, against what it is to print and end with.
 
-    run.py --vmtest PROGRAM [--libexec DIR] [--rewrite] [FOLDER | SCRIPT]...
+    run.py --vmtest PROGRAM [--monitor PROGRAM] [--fs PROGRAM] [--rewrite] [FOLDER | SCRIPT]...
 
 Beside SCRIPT.sh lie SCRIPT.stdout, SCRIPT.stderr and SCRIPT.exit; one that is not there means: nothing, nothing, and 0.
 --rewrite writes what was seen into them. What differs from run to run is replaced before it is compared: the test's
-folder (TMP), durations (TIME), times of day (WHEN) and uuids (UUID)."""
+folder (TMP), durations (TIME), times of day (WHEN) and uuids (UUID). Scripts have $LIB to source, and no input."""
 
 import argparse
 import difflib
@@ -43,12 +43,14 @@ def run(script, args):
         "LIB": str(HERE / "lib.sh"),
     }
     env |= {k: v for k, v in os.environ.items() if k.startswith(("ASAN_", "UBSAN_", "LSAN_"))}
-    if args.libexec:
-        env["VMTEST_LIBEXEC"] = str(Path(args.libexec).resolve())
+    env["VMTEST_LIBEXEC"] = f"{tmp}/libexec"
     try:
-        for name in ("bin", "run", "work"):
+        for name in ("bin", "libexec", "run", "work"):
             (tmp / name).mkdir(mode=0o700)
-        (tmp / "bin" / "vmtest").symlink_to(Path(args.vmtest).resolve())
+        for name, program in (("bin/vmtest", args.vmtest), ("libexec/vmtest-monitor", args.monitor),
+                              ("libexec/vmtest-fs", args.fs)):
+            if program:
+                (tmp / name).symlink_to(Path(program).resolve())
         done = subprocess.run(["sh", str(script.resolve())], cwd=tmp / "work", env=env, stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=300)
         # machines that a test left running end with it
@@ -81,7 +83,8 @@ def check(script, seen, rewrite):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--vmtest", required=True)
-    parser.add_argument("--libexec")
+    parser.add_argument("--monitor")
+    parser.add_argument("--fs")
     parser.add_argument("--rewrite", action="store_true")
     parser.add_argument("where", nargs="*", type=Path)
     args = parser.parse_args()
