@@ -205,14 +205,19 @@ static int read_disks(struct machine_config *c, json_t *disks, struct err *e)
     json_array_foreach(disks, i, d)
     {
         const char *slot = NULL;
+        uint64_t number;
 
         r = json_get_str(d, "slot", JSON_REQUIRED, &slot, where, e);
         if (!r)
             r = json_get_bool(d, "read_only", JSON_OPTIONAL, &c->disk[i].read_only, where, e);
         if (r)
             return r;
-        if (strncmp(slot, "disk", 4) || strlen(slot) >= sizeof c->disk[i].slot)
+        if (strncmp(slot, "disk", 4) || number_parse(slot + 4, 0, 15, &number, NULL) ||
+            strlen(slot) >= sizeof c->disk[i].slot)
             return err_set(e, VT_CORRUPT, "%s: \"%.20s\" is not a disk's slot", where, slot);
+        for (size_t k = 0; k < i; k++)
+            if (!strcmp(c->disk[k].slot, slot))
+                return err_set(e, VT_CORRUPT, "%s: \"%s\" twice", where, slot);
         memcpy(c->disk[i].slot, slot, strlen(slot) + 1);
         c->ndisks = (unsigned)i + 1;
     }

@@ -85,6 +85,12 @@ static void damage_is_refused(void **state)
         {"{\"format\":1,\"hardware\":{\"mem\":1048577,\"disks\":[],\"nics\":[]},\"forwards\":[]}", VT_CORRUPT},
         {"{\"format\":1,\"hardware\":{\"mem\":1048576,\"disks\":[{\"slot\":\"ram\"}],\"nics\":[]},\"forwards\":[]}",
          VT_CORRUPT},
+        {"{\"format\":1,\"hardware\":{\"mem\":1048576,\"disks\":[{\"slot\":\"disk0\"},{\"slot\":\"disk0\"}],\"nics\":[]"
+         "},"
+         "\"forwards\":[]}",
+         VT_CORRUPT},
+        {"{\"format\":1,\"hardware\":{\"mem\":1048576,\"disks\":[{\"slot\":\"disk16\"}],\"nics\":[]},\"forwards\":[]}",
+         VT_CORRUPT},
         {"{\"format\":1,\"hardware\":{\"mem\":1048576,\"disks\":[{\"slot\":\"disk0123\"}],\"nics\":[]},"
          "\"forwards\":[]}",
          VT_CORRUPT},
