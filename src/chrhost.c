@@ -184,8 +184,7 @@ static bool has_reader(const struct chrhost *h)
 /* Takes from the port what the slowest attached reader leaves room for, and sets what to poll for. */
 static void pump(struct chrhost *h)
 {
-    bool was_full = byteq_used(&h->port->to_host) >= h->port->to_host.size / 2, took = false;
-    bool reader = has_reader(h);
+    bool reader = has_reader(h), took = false;
     uint64_t low = slowest(h);
 
     for (;;) {
@@ -199,8 +198,10 @@ static void pump(struct chrhost *h)
         h->end += n;
         took = true;
     }
-    if (h->vm && took && was_full)
-        vm_post(h->vm, &h->port->rx_event); /* the device may have been waiting for room */
+    /* The device may wait for room. Whether the queue was full cannot be asked from here: it may have filled up between
+     * two looks, and then nobody would wake the device again. */
+    if (h->vm && took)
+        vm_post(h->vm, &h->port->rx_event);
     for (struct chrhost_link *k = h->links; k; k = k->next)
         link_watch(k);
 }
