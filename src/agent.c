@@ -314,6 +314,16 @@ int agent_call(struct agent *a, const char *command, json_t *args, int timeout_m
     return rc;
 }
 
+bool agent_synced(struct agent *a)
+{
+    bool yes;
+
+    agent_hold(a);
+    yes = a->synced && a->synced_at == atomic_load(&a->generation);
+    agent_release(a);
+    return yes;
+}
+
 /* In slices, so that other threads' calls get their turn while this one waits. */
 int agent_wait(struct agent *a, int timeout_ms, int cancel_fd, struct err *e)
 {

@@ -33,6 +33,8 @@ void agent_release(struct agent *a);
 /* Calls `command`; args (may be NULL) is released. *ret (may be NULL) gets the "return" value. VT_GONE: no answer in
  * time, or a reset; VT_FAIL: the agent's own error, its text in the message. */
 int agent_call(struct agent *a, const char *command, json_t *args, int timeout_ms, json_t **ret, struct err *e);
+/* Has it answered since the last reset, with no call lost since? */
+bool agent_synced(struct agent *a);
 /* Waits until the agent answers. cancel_fd (-1: none): ends with VT_GONE when it becomes readable. VT_TIMEOUT. */
 int agent_wait(struct agent *a, int timeout_ms, int cancel_fd, struct err *e);
 

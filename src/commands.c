@@ -412,7 +412,7 @@ static int ready_agent(struct monitor *m, const struct qmp_call *call, struct ag
 
     if (m->state != RUN_RUNNING)
         return err_set(e, VT_BUSY, "the machine does not run: its state is %s", run_state_name(m->state));
-    rc = agent_wait(a, AGENT_TIMEOUT_MS, qmp_call_gone_fd(call), e);
+    rc = agent_synced(a) ? 0 : agent_wait(a, AGENT_TIMEOUT_MS, qmp_call_gone_fd(call), e);
     if (rc == VT_TIMEOUT) {
         rc = VT_GONE; /* not the command's own time-out */
         if (e)
