@@ -1,0 +1,29 @@
+/* A raw file that lies under a disk's holes: used where it is, read-only, and never believed when it changed. */
+#ifndef VT_SNAPSHOT_BASEFILE_H
+#define VT_SNAPSHOT_BASEFILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "src/base/err.h"
+
+struct basefile {
+    int fd;
+    uint64_t size;
+    char *path;
+};
+
+/* What the database keeps of the file at path: JSON with its absolute path, size, mtime, inode and a hash of samples;
+ * malloc'd. VT_NOENT, VT_USAGE: no regular file or block device, or empty. */
+int basefile_describe(const char *path, char **ret_json, uint64_t *ret_size, struct err *e);
+/* Opens it again; VT_CORRUPT: it is gone or is not as it was. */
+int basefile_open(const char *json, struct basefile **ret, struct err *e);
+void basefile_close(struct basefile *b);
+/* Reads one page; past the end of the file is zero. */
+int basefile_page(const struct basefile *b, uint64_t page, void *dst, struct err *e);
+/* Are both the same file (or both none)? */
+bool basefile_same(const struct basefile *a, const struct basefile *b);
+/* The path in a description, malloc'd; NULL: none. */
+char *basefile_path(const char *json);
+
+#endif

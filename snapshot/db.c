@@ -1,0 +1,492 @@
+#include "snapshot/db.h"
+
+#include <errno.h>
+#include <sqlite3.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include "src/base/util.h"
+#include "snapshot/format.h"
+#include "snapshot/store.h"
+#include "snapshot/vfs.h"
+
+static const char schema[] =
+#include "schema.inc"
+    ;
+
+static const char *const text[SQL_COUNT] = {
+    [SQL_STORE_GET] = "SELECT uuid, sealed FROM store",
+    [SQL_STORE_NEW] = "INSERT INTO store(uuid, format) VALUES(?, ?)",
+    [SQL_TICK] = "UPDATE store SET tick = tick + 1",
+    [SQL_COUNTERS] = "SELECT next_node, next_frame, next_pack, next_log FROM store",
+    [SQL_COUNTERS_SET] = "UPDATE store SET next_node = ?, next_frame = ?, next_pack = max(next_pack, ?)",
+    [SQL_NEXT_LOG_SET] = "UPDATE store SET next_log = max(next_log, ?)",
+    [SQL_USE_GET] = "SELECT m.id FROM setting s JOIN machine m ON m.uuid = s.value "
+                    "WHERE s.key = 'use' AND m.deleted_at IS NULL",
+    [SQL_USE_SET] = "INSERT INTO setting(key, value) VALUES('use', (SELECT uuid FROM machine WHERE id = ?)) "
+                    "ON CONFLICT(key) DO UPDATE SET value = excluded.value",
+    [SQL_MACHINE_NEW] = "INSERT INTO machine(uuid, name, config, created_at) VALUES(?, ?, ?, ?)",
+    [SQL_MACHINE_HEAD] = "UPDATE machine SET head = ? WHERE id = ?",
+    [SQL_MACHINE_LIST] =
+        "SELECT m.id, m.name, m.uuid, m.config, h.parent, p.name, m.created_at, "
+        "(SELECT count(*) FROM snapshot WHERE machine = m.id AND deleted_at IS NULL), "
+        "(SELECT coalesce(sum(own_bytes), 0) FROM snapshot WHERE machine = m.id AND deleted_at IS NULL) "
+        "FROM machine m JOIN head h ON h.id = m.head LEFT JOIN snapshot p ON p.id = h.parent "
+        "WHERE m.deleted_at IS NULL AND (?1 IS NULL OR m.id = ?1) ORDER BY m.name",
+    [SQL_MACHINE_NAMES] = "SELECT id, name FROM machine WHERE deleted_at IS NULL ORDER BY name",
+    [SQL_MACHINE_CONFIG] = "UPDATE machine SET config = ? WHERE id = ? AND deleted_at IS NULL",
+    [SQL_MACHINE_NAME] = "UPDATE machine SET name = ? WHERE id = ? AND deleted_at IS NULL",
+    [SQL_MACHINE_RM] = "UPDATE machine SET deleted_at = ? WHERE id = ? AND deleted_at IS NULL",
+    [SQL_SNAP_LIST] =
+        "SELECT s.id, s.name, s.note, s.parent, p.name, s.taken_at, s.vclock, s.power, h.parent IS s.id, s.own_bytes, "
+        "(SELECT bytes FROM image WHERE snapshot = s.id AND slot = 'ram'), s.hardware, s.cpu_features, "
+        "(SELECT raw_len FROM frame WHERE id = s.state_frame), s.machine "
+        "FROM snapshot s JOIN machine m ON m.id = s.machine LEFT JOIN head h ON h.id = m.head "
+        "LEFT JOIN snapshot p ON p.id = s.parent "
+        "WHERE s.deleted_at IS NULL AND (?1 IS NULL OR s.machine = ?1) AND (?2 IS NULL OR s.id = ?2) ORDER BY s.id",
+    [SQL_SNAP_NAMES] = "SELECT id, name, parent FROM snapshot WHERE machine = ? AND deleted_at IS NULL ORDER BY name",
+    [SQL_SNAP_NEW] = "INSERT INTO snapshot(uuid, machine, name, parent, note, taken_at, vclock, power, hardware, "
+                     "cpu_features, state_frame, own_bytes) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    [SQL_SNAP_NAME] = "UPDATE snapshot SET name = ? WHERE id = ? AND deleted_at IS NULL",
+    [SQL_SNAP_NOTE] = "UPDATE snapshot SET note = ? WHERE id = ? AND deleted_at IS NULL",
+    [SQL_SNAP_HANG] = "UPDATE snapshot SET parent = (SELECT parent FROM snapshot WHERE id = ?1) "
+                      "WHERE parent = ?1 AND deleted_at IS NULL",
+    [SQL_SNAP_DELETE] = "UPDATE snapshot SET deleted_at = ? WHERE id = ? AND deleted_at IS NULL",
+    [SQL_SNAP_DELETE_ALL] = "UPDATE snapshot SET deleted_at = ? WHERE machine = ? AND deleted_at IS NULL",
+    [SQL_SNAP_MACHINE] = "SELECT machine, state_frame FROM snapshot WHERE id = ?",
+    [SQL_SNAP_OWN] = "UPDATE snapshot SET own_bytes = ? WHERE id = ?",
+    [SQL_HEAD_GET] = "SELECT h.id, h.parent, h.logs FROM machine m JOIN head h ON h.id = m.head "
+                     "WHERE m.id = ? AND m.deleted_at IS NULL",
+    [SQL_HEAD_NEW] = "INSERT INTO head(machine, parent, logs, state) VALUES(?, ?, ?, 'live')",
+    [SQL_HEAD_LOGS_SET] = "UPDATE head SET logs = ? WHERE id = ?",
+    [SQL_HEAD_SET] = "UPDATE head SET parent = ?, logs = ? WHERE id = ? AND state = 'live'",
+    [SQL_HEAD_HANG] = "UPDATE head SET parent = (SELECT parent FROM snapshot WHERE id = ?1) WHERE parent = ?1",
+    [SQL_HEAD_FIRST] = "SELECT min(id) FROM head WHERE machine = ? HAVING min(id) IS NOT NULL",
+    [SQL_HEAD_ABANDON] = "UPDATE head SET state = 'abandoned', until = ? WHERE id = ?",
+    [SQL_HEAD_ABANDON_ALL] = "UPDATE head SET state = 'abandoned', until = ? WHERE machine = ?",
+    [SQL_HEAD_EXPIRED] = "SELECT id, logs FROM head WHERE state = 'abandoned' AND until <= ? "
+                         "AND id NOT IN (SELECT head FROM machine WHERE head IS NOT NULL)",
+    [SQL_HEAD_RM] = "DELETE FROM head WHERE id = ?",
+    [SQL_HEAD_LOGS] = "SELECT id, logs, state FROM head",
+    [SQL_IMAGE_NEW] = "INSERT INTO image(snapshot, head, slot, bytes, root, quiesced_root, base_file) "
+                      "VALUES(?1, ?2, ?3, ?4, ?5, CASE WHEN ?6 THEN ?7 END, ?8)",
+    [SQL_IMAGE_GET] = "SELECT bytes, root, coalesce(quiesced_root, root), base_file FROM image "
+                      "WHERE snapshot IS ?1 AND head IS ?2 AND slot = ?3",
+    [SQL_IMAGE_LIST] = "SELECT slot, bytes, root, coalesce(quiesced_root, root), base_file FROM image "
+                       "WHERE snapshot IS ?1 AND head IS ?2 ORDER BY id",
+    [SQL_IMAGE_RM_HEAD] = "DELETE FROM image WHERE head = ?",
+    [SQL_IMAGE_RM_MEM] = "DELETE FROM image WHERE head = ? AND slot NOT GLOB 'disk*'",
+    [SQL_IMAGE_SET_HEAD] = "UPDATE image SET bytes = ?, root = ? WHERE slot = ? AND head = ?",
+    [SQL_IMAGE_RM_SLOT] = "DELETE FROM image WHERE head = ? AND slot = ?",
+    [SQL_NODE_NEW] = "INSERT INTO node(id, level, body, checksum) VALUES(?, ?, ?, ?)",
+    [SQL_NODE_GET] = "SELECT level, body, checksum FROM node WHERE id = ?",
+    [SQL_NODE_ALL] = "SELECT id FROM node",
+    [SQL_PACK_NEW] = "INSERT INTO pack(id, state, bytes, first_frame, frames) VALUES(?, 'live', ?, ?, ?)",
+    [SQL_PACK_HAS] = "SELECT 1 FROM pack WHERE id = ?",
+    [SQL_PACK_LIST] = "SELECT id, bytes, first_frame, frames FROM pack WHERE state = 'live' ORDER BY id DESC",
+    [SQL_FRAME_NEW] = "INSERT INTO frame(id, pack, off, len, pages, raw_len) VALUES(?, ?, ?, ?, ?, ?)",
+    [SQL_FRAME_GET] = "SELECT f.pack, f.off, f.len, f.pages, f.raw_len FROM frame f JOIN pack p ON p.id = f.pack "
+                      "WHERE f.id = ? AND p.state = 'live'",
+    [SQL_FRAME_ALL] = "SELECT id, pack, off, len, pages, raw_len FROM frame ORDER BY pack, off",
+    [SQL_OPLOG_NEW] = "INSERT INTO oplog(at, verb, machine, undo, until) VALUES(?, ?, ?, ?, ?)",
+    [SQL_ROOTS] =
+        "SELECT CASE WHEN s.id IS NULL THEN hm.name || ' (head)' ELSE sm.name || '@' || s.name END, i.slot, i.root, "
+        "coalesce(i.quiesced_root, i.root), s.state_frame, i.bytes FROM image i "
+        "LEFT JOIN snapshot s ON s.id = i.snapshot LEFT JOIN machine sm ON sm.id = s.machine "
+        "LEFT JOIN head h ON h.id = i.head LEFT JOIN machine hm ON hm.id = h.machine "
+        "WHERE s.deleted_at IS NULL AND (h.id IS NULL OR h.state = 'live' OR h.until IS NULL)",
+    [SQL_PARENTS_CHECK] =
+        "SELECT 'machine ' || name || ': its head is missing or not its own' FROM machine m WHERE deleted_at IS NULL "
+        "AND NOT EXISTS (SELECT 1 FROM head WHERE id = m.head AND machine = m.id AND state = 'live') "
+        "UNION ALL SELECT 'snapshot ' || s.name || ': its parent was deleted or is of another machine' FROM snapshot s "
+        "JOIN snapshot p ON p.id = s.parent WHERE s.deleted_at IS NULL AND (p.deleted_at IS NOT NULL OR "
+        "p.machine <> s.machine OR p.id >= s.id) "
+        "UNION ALL SELECT 'head ' || h.id || ': its snapshot was deleted or is of another machine' FROM head h "
+        "JOIN snapshot p ON p.id = h.parent WHERE h.state = 'live' AND (p.deleted_at IS NOT NULL OR "
+        "p.machine <> h.machine) "
+        "UNION ALL SELECT 'frame ' || f.id || ': its pack is missing or dead' FROM frame f LEFT JOIN pack p "
+        "ON p.id = f.pack WHERE p.state IS NOT 'live' "
+        "UNION ALL SELECT 'row ' || rowid || ' of ' || \"table\" || ' refers to a missing ' || parent "
+        "FROM pragma_foreign_key_check",
+    [SQL_INTEGRITY] = "PRAGMA integrity_check(20)",
+};
+
+struct db {
+    sqlite3 *h;
+    struct store *s;
+    struct db *next;
+    enum db_sync sync;
+    sqlite3_stmt *st[SQL_COUNT];
+};
+
+static int db_error(struct db *db, struct err *e)
+{
+    int code = VT_FAIL;
+
+    switch (sqlite3_errcode(db->h)) {
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+        return err_set(e, VT_BUSY, "%s: the store is busy: %s", db->s->dir, sqlite3_errmsg(db->h));
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+        code = VT_CORRUPT;
+        break;
+    case SQLITE_FULL:
+    case SQLITE_IOERR:
+    case SQLITE_CANTOPEN:
+        code = VT_IO;
+        break;
+    case SQLITE_READONLY:
+    case SQLITE_PERM:
+    case SQLITE_AUTH:
+        code = VT_PERM;
+        break;
+    case SQLITE_CONSTRAINT:
+        code = sqlite3_extended_errcode(db->h) == SQLITE_CONSTRAINT_UNIQUE ? VT_EXISTS : VT_CORRUPT;
+        break;
+    }
+    return err_set(e, code, "%s/store.db: %s", db->s->dir, sqlite3_errmsg(db->h));
+}
+
+static int exec(struct db *db, const char *sql, struct err *e)
+{
+    return sqlite3_exec(db->h, sql, NULL, NULL, NULL) ? db_error(db, e) : 0;
+}
+
+static void db_free(struct db *db)
+{
+    if (!db)
+        return;
+    for (int i = 0; i < SQL_COUNT; i++)
+        sqlite3_finalize(db->st[i]);
+    sqlite3_close(db->h);
+    free(db);
+}
+
+static void cleanup_db_free(struct db **db)
+{
+    db_free(*db);
+}
+
+static int db_open(struct store *s, struct db **ret, struct err *e)
+{
+    struct db *db cleanup(cleanup_db_free) = calloc(1, sizeof *db);
+    char *path cleanup(cleanup_free) = NULL;
+    int r;
+
+    if (!db || asprintf(&path, "%s/store.db", s->dir) < 0) {
+        path = NULL;
+        return err_set(e, VT_FAIL, "out of memory");
+    }
+    db->s = s;
+    if (sqlite3_open_v2(path, &db->h, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
+                        vfs_name(s->vfs)))
+        return db->h ? db_error(db, e) : err_set(e, VT_FAIL, "out of memory");
+    sqlite3_extended_result_codes(db->h, 0);
+    sqlite3_busy_timeout(db->h, 5000);
+    sqlite3_db_config(db->h, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+    sqlite3_db_config(db->h, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL); /* closing must not cost syncs */
+    /* Checkpoints sync: they are made where nobody waits (db_checkpoint), never inside a commit. */
+    r = exec(db,
+             "PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;"
+             "PRAGMA wal_autocheckpoint = 0; PRAGMA synchronous = NORMAL; PRAGMA temp_store = MEMORY;",
+             e);
+    if (r)
+        return r;
+    *ret = steal(&db);
+    return 0;
+}
+
+void dbpool_init(struct dbpool *p)
+{
+    p->idle = NULL;
+    pthread_mutex_init(&p->lock, NULL);
+}
+
+void dbpool_release(struct dbpool *p)
+{
+    while (p->idle) {
+        struct db *db = p->idle;
+        p->idle = db->next;
+        db_free(db);
+    }
+    pthread_mutex_destroy(&p->lock);
+}
+
+int db_get(struct store *s, struct db **ret, struct err *e)
+{
+    struct db *db;
+
+    pthread_mutex_lock(&s->pool.lock);
+    db = s->pool.idle;
+    if (db)
+        s->pool.idle = db->next;
+    pthread_mutex_unlock(&s->pool.lock);
+    if (!db)
+        return db_open(s, ret, e);
+    *ret = db;
+    return 0;
+}
+
+void db_put(struct db *db)
+{
+    if (!db)
+        return;
+    if (!sqlite3_get_autocommit(db->h))
+        sqlite3_exec(db->h, "ROLLBACK", NULL, NULL, NULL);
+    pthread_mutex_lock(&db->s->pool.lock);
+    db->next = db->s->pool.idle;
+    db->s->pool.idle = db;
+    pthread_mutex_unlock(&db->s->pool.lock);
+}
+
+static int pragma_int(struct db *db, const char *sql, int64_t *ret, struct err *e)
+{
+    sqlite3_stmt *st;
+    int r = 0;
+
+    if (sqlite3_prepare_v2(db->h, sql, -1, &st, NULL))
+        return db_error(db, e);
+    if (sqlite3_step(st) == SQLITE_ROW)
+        *ret = sqlite3_column_int64(st, 0);
+    else
+        r = db_error(db, e);
+    sqlite3_finalize(st);
+    return r;
+}
+
+static int create_schema(struct db *db, struct err *e)
+{
+    char uuid[37], version[48];
+    int r = uuid_make(uuid, e);
+
+    if (!r)
+        r = exec(db, "PRAGMA journal_mode = WAL", e);
+    if (!r)
+        r = db_begin(db, DB_FULL, e);
+    if (!r)
+        r = exec(db, schema, e);
+    if (!r)
+        r = db_run(db, SQL_STORE_NEW, e, "ti", uuid, (int64_t)STORE_SCHEMA);
+    snprintf(version, sizeof version, "PRAGMA user_version = %d", STORE_SCHEMA);
+    if (!r)
+        r = exec(db, version, e);
+    return r ? r : db_commit(db, e);
+}
+
+int db_prepare(struct store *s, bool create, struct err *e)
+{
+    struct db *db cleanup(cleanup_db) = NULL;
+    struct rows rows cleanup(rows_done) = {0};
+    int64_t version = 0, tables = 0;
+    int r = db_get(s, &db, e);
+
+    if (!r)
+        r = pragma_int(db, "PRAGMA user_version", &version, e);
+    if (!r)
+        r = pragma_int(db, "SELECT count(*) FROM sqlite_schema", &tables, e);
+    if (r)
+        return r;
+    if (version > STORE_SCHEMA)
+        return err_set(e, VT_VERSION, "%s: was made by a newer vmtest (schema %lld, this one knows %d)", s->dir,
+                       (long long)version, STORE_SCHEMA);
+    if (version < STORE_SCHEMA && tables)
+        return err_set(e, VT_CORRUPT, "%s/store.db: is a database, but not a store's", s->dir);
+    if (version < STORE_SCHEMA) {
+        if (!create)
+            return err_set(e, VT_NOENT, "%s: no store here (vmtest create makes one)", s->dir);
+        r = create_schema(db, e);
+        if (r)
+            return r;
+    }
+    r = db_query(db, SQL_STORE_GET, &rows, e, "");
+    if (!r)
+        r = rows_next(&rows, e);
+    if (r < 0)
+        return r;
+    if (!r || !rows_text(&rows, 0) || strlen(rows_text(&rows, 0)) != 36)
+        return err_set(e, VT_CORRUPT, "%s/store.db: the store's own row is missing", s->dir);
+    memcpy(s->uuid, rows_text(&rows, 0), 37);
+    return 0;
+}
+
+int db_begin(struct db *db, enum db_sync sync, struct err *e)
+{
+    int r = 0;
+
+    if (sync == DB_FULL && db->s->io.wal_condemned) { /* never sync the same file again and believe it */
+        r = db_checkpoint(db, e);
+        if (r)
+            return r;
+        db->s->io.wal_condemned = false;
+    }
+    if (sync != db->sync)
+        r = exec(db, sync == DB_FULL ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL", e);
+    if (r)
+        return r;
+    db->sync = sync;
+    return exec(db, "BEGIN IMMEDIATE", e);
+}
+
+int db_commit(struct db *db, struct err *e)
+{
+    return exec(db, "COMMIT", e);
+}
+
+int db_make_durable(struct db *db, struct err *e)
+{
+    int r = db_begin(db, DB_FULL, e);
+
+    if (!r)
+        r = db_run(db, SQL_TICK, e, "");
+    return r ? r : db_commit(db, e);
+}
+
+int db_checkpoint(struct db *db, struct err *e)
+{
+    int frames, done;
+    int r = sqlite3_wal_checkpoint_v2(db->h, NULL, SQLITE_CHECKPOINT_TRUNCATE, &frames, &done);
+
+    if (r == SQLITE_BUSY && !db->s->io.wal_condemned)
+        return 0;
+    if (r)
+        return db_error(db, e);
+    /* The first write into a fresh log syncs its header; have that done now, so that no later commit pays for it. */
+    r = db_begin(db, DB_NORMAL, e);
+    if (!r)
+        r = db_run(db, SQL_TICK, e, "");
+    return r ? r : db_commit(db, e);
+}
+
+uint64_t db_wal_bytes(struct store *s)
+{
+    struct stat st;
+    return fstatat(s->io.dirfd, "store.db-wal", &st, 0) ? 0 : (uint64_t)st.st_size;
+}
+
+int64_t db_last_id(struct db *db)
+{
+    return sqlite3_last_insert_rowid(db->h);
+}
+
+int db_changes(struct db *db)
+{
+    return sqlite3_changes(db->h);
+}
+
+static int bind(struct db *db, sqlite3_stmt *st, const char *types, va_list ap)
+{
+    int r = 0;
+
+    for (int i = 1; *types && !r; types++, i++) {
+        switch (*types) {
+        case 'i':
+            r = sqlite3_bind_int64(st, i, va_arg(ap, int64_t));
+            break;
+        case 'z': {
+            int64_t v = va_arg(ap, int64_t);
+            r = v ? sqlite3_bind_int64(st, i, v) : sqlite3_bind_null(st, i);
+            break;
+        }
+        case 't': /* the caller's text outlives the step: rows_done unbinds */
+            r = sqlite3_bind_text(st, i, va_arg(ap, const char *), -1, SQLITE_STATIC);
+            break;
+        case 'b': {
+            const void *p = va_arg(ap, const void *);
+            r = sqlite3_bind_blob64(st, i, p, va_arg(ap, size_t), SQLITE_STATIC);
+            break;
+        }
+        default:
+            vt_assert(!"known type");
+        }
+    }
+    return r;
+}
+
+static int start(struct db *db, enum sql q, struct err *e, const char *types, va_list ap)
+{
+    if (!db->st[q] && sqlite3_prepare_v3(db->h, text[q], -1, SQLITE_PREPARE_PERSISTENT, &db->st[q], NULL))
+        return db_error(db, e);
+    vt_assert(!sqlite3_stmt_busy(db->st[q]));
+    vt_assert((int)strlen(types) == sqlite3_bind_parameter_count(db->st[q]));
+    return bind(db, db->st[q], types, ap) ? db_error(db, e) : 0;
+}
+
+int db_run(struct db *db, enum sql q, struct err *e, const char *types, ...)
+{
+    struct rows rows cleanup(rows_done) = {0};
+    va_list ap;
+    int r;
+
+    va_start(ap, types);
+    r = start(db, q, e, types, ap);
+    va_end(ap);
+    if (r)
+        return r;
+    rows = (struct rows){db, db->st[q]};
+    return rows_next(&rows, e);
+}
+
+int db_query(struct db *db, enum sql q, struct rows *ret, struct err *e, const char *types, ...)
+{
+    va_list ap;
+    int r;
+
+    va_start(ap, types);
+    r = start(db, q, e, types, ap);
+    va_end(ap);
+    if (!r)
+        *ret = (struct rows){db, db->st[q]};
+    return r;
+}
+
+int rows_next(struct rows *r, struct err *e)
+{
+    int c = sqlite3_step(r->st);
+
+    if (c == SQLITE_ROW)
+        return 1;
+    return c == SQLITE_DONE ? 0 : db_error(r->db, e);
+}
+
+void rows_done(struct rows *r)
+{
+    if (!r->st)
+        return;
+    sqlite3_reset(r->st);
+    sqlite3_clear_bindings(r->st);
+    r->st = NULL;
+}
+
+int64_t rows_int(struct rows *r, int col)
+{
+    return sqlite3_column_int64(r->st, col);
+}
+
+bool rows_null(struct rows *r, int col)
+{
+    return sqlite3_column_type(r->st, col) == SQLITE_NULL;
+}
+
+const char *rows_text(struct rows *r, int col)
+{
+    return (const char *)sqlite3_column_text(r->st, col);
+}
+
+const void *rows_blob(struct rows *r, int col, size_t *ret_len)
+{
+    const void *p = sqlite3_column_blob(r->st, col);
+    *ret_len = (size_t)sqlite3_column_bytes(r->st, col);
+    return p;
+}
+
+char *rows_dup(struct rows *r, int col, bool *oom)
+{
+    const char *t = rows_text(r, col);
+    char *copy = t ? strdup(t) : NULL;
+
+    if (t && !copy)
+        *oom = true;
+    return copy;
+}

@@ -1,0 +1,31 @@
+/* What an open store is made of; for the files of this folder and their tests. */
+#ifndef VT_SNAPSHOT_STORE_H
+#define VT_SNAPSHOT_STORE_H
+
+#include "snapshot/db.h"
+#include "snapshot/io.h"
+#include "snapshot/lru.h"
+#include "snapshot/snapshot.h"
+
+struct vfs;
+struct dedup;
+
+struct store {
+    char *dir;
+    struct sio io;
+    struct vfs *vfs;
+    int lock_fd; /* holds LOCK_STORE shared */
+    char uuid[37];
+    uint8_t uuid_bytes[16];
+    struct dbpool pool;
+    struct lru nodes, frames, packs; /* map.c, frames.c */
+    pthread_mutex_t batches;         /* hlog.h */
+    struct dedup *dedup;             /* page hashes of what is stored, filled when first needed */
+};
+
+/* store_open with a hook under all I/O; NULL: none. */
+int store_open_hooked(const char *dir, unsigned flags, const struct sio_hook *hook, struct store **ret, struct err *e);
+/* A fresh UUID as text. */
+int uuid_make(char ret[37], struct err *e);
+
+#endif
