@@ -10,6 +10,7 @@ struct wnode {
     unsigned level;
     uint64_t origin; /* the entry that it was made from, or was last written as */
     bool dirty;
+    bool ours;           /* origin was written by us, in a transaction that others do not see yet */
     struct wnode **kids; /* of an inner node: those that were copied */
     uint64_t e[MAP_FANOUT];
 };
@@ -139,7 +140,7 @@ static int unchanged(struct mapw *w, const struct wnode *n, bool *ret, struct er
     int r;
 
     *ret = false;
-    if (entry_kind(n->origin) != ENTRY_NODE)
+    if (entry_kind(n->origin) != ENTRY_NODE || n->ours)
         return 0;
     r = node_get(w->s, entry_num(n->origin), &old, e);
     if (r)
@@ -199,6 +200,7 @@ static int write_node(struct writer *x, struct wnode *n, struct err *e)
         if (!r && !old) {
             r = insert(n, x->db, *x->next_node, x->bytes, e);
             n->origin = entry_make(ENTRY_NODE, (uint64_t)*x->next_node, 0);
+            n->ours = true;
             ++*x->next_node;
         }
     }
