@@ -5,11 +5,11 @@ set -eu
 allowed='
 clock_gettime   # the vDSO: general registers only
 vt_assert_fail  # does not return
-_GLOBAL_OFFSET_TABLE_ # the linker's
-block_translate # the translator: dispatch.c saves the guest's vector state round it
+_GLOBAL_OFFSET_TABLE_ # of the linker
+block_translate # the translator: dispatch.c saves vector state round it
 fault_default   # the process is about to end
-vm_reset        # vm_run() calls it with the guest's vector state put away
-err_set         # mem.c, while a page is loaded from a snapshot: the state is saved, or the machine has failed
+vm_reset        # vm_run() calls it with the vector state of the guest put away
+err_set         # mem.c: copying out of a capture, which host threads do
 '
 all=$(mktemp) own=$(mktemp)
 trap 'rm -f "$all" "$own"' EXIT
