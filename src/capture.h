@@ -38,7 +38,7 @@ struct capture_result {
     int64_t id;
     uint64_t pages, blocks; /* memory pages put, disk pages packed */
     uint64_t stopped, took; /* ns */
-    char warning[256];      /* empty: none */
+    char warning[1200];     /* empty: none */
 };
 /* Takes a snapshot. The guest goes on in any case. VT_BUSY: a disk is in trouble. */
 int capture_snapshot(struct capture *c, const struct capture_spec *spec, struct capture_result *ret, struct err *e);

@@ -138,7 +138,7 @@ int vm_image_restore(struct vm *vm, unsigned image, struct pagesrc *src, struct 
 {
     (void)image;
     for (uint64_t p = 0; p < vm->pages; p++)
-        vm->born[p] = 0;
+        vm->born[p] = vm->epoch;
     return src->fill(src, 0, (uint32_t)vm->pages, vm->ram, e);
 }
 
