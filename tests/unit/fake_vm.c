@@ -10,7 +10,7 @@
 #include <unistd.h>
 #include "vmcore/vmcore.h"
 
-#define MAX_EPOCH 64
+#define MAX_EPOCH 4096
 
 struct fake_track {
     struct pagetrack track;

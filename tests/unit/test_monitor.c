@@ -1,0 +1,506 @@
+/* The monitor's life with a machine that has no CPU: start, snapshot, revert, disks in trouble, ends, a killed process.
+ * argv[1] is the monitor. What the guest does is seen on its console. */
+#include "tests/unit/unit.h"
+
+#include <fcntl.h>
+#include <ftw.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "snapshot/snapshot.h"
+#include "src/base/io.h"
+#include "src/base/json.h"
+#include "src/client.h"
+#include "src/config.h"
+
+struct bench {
+    char dir[64], kernel[96], store_dir[96];
+    struct store *store;
+    int64_t machine;
+    struct client *client;
+    int console; /* -1: none */
+    char said[65536];
+};
+
+static const char *monitor;
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    (void)st;
+    (void)type;
+    (void)ftw;
+    return remove(path);
+}
+
+static int set_up(void **state)
+{
+    struct bench *b = calloc(1, sizeof *b);
+    char link[128];
+
+    snprintf(b->dir, sizeof b->dir, "/tmp/vmtest-monitor-XXXXXX");
+    assert_non_null(mkdtemp(b->dir));
+    snprintf(b->kernel, sizeof b->kernel, "%s/kernel", b->dir);
+    snprintf(b->store_dir, sizeof b->store_dir, "%s/store", b->dir);
+    snprintf(link, sizeof link, "%s/vmtest-monitor", b->dir);
+    assert_int_equal(symlink(monitor, link), 0);
+    setenv("VMTEST_LIBEXEC", b->dir, 1);
+    setenv("XDG_RUNTIME_DIR", b->dir, 1);
+    assert_int_equal(store_open(b->store_dir, STORE_CREATE, &b->store, NULL), 0);
+    b->console = -1;
+    *state = b;
+    return 0;
+}
+
+/* A machine of 1 MiB of RAM and a disk of 1 MiB that runs text. */
+static void create(struct bench *b, const char *text)
+{
+    struct machine_config c;
+    struct slot_spec slot = {.slot = "disk0", .bytes = 1 << 20, .import_fd = -1};
+    struct err err = {0};
+    char *config;
+
+    assert_int_equal(io_replace_file(AT_FDCWD, b->kernel, text, strlen(text), 0644, NULL), 0);
+    config_init(&c);
+    c.mem = 1 << 20;
+    c.nnics = 0;
+    c.kernel = strdup(b->kernel);
+    c.ndisks = 1;
+    snprintf(c.disk[0].slot, sizeof c.disk[0].slot, "disk0");
+    config = config_text(&c);
+    if (machine_create(b->store, "web", config, &slot, 1, NULL, NULL, &b->machine, &err) < 0)
+        fail_msg("%s", err.msg);
+    free(config);
+    config_release(&c);
+}
+
+static void attach(struct bench *b)
+{
+    int pair[2];
+
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    assert_int_equal(client_call_fds(b->client, "vmtest-console", NULL, &pair[1], 1, NULL, NULL), 0);
+    close(pair[1]);
+    b->console = pair[0];
+    b->said[0] = 0;
+}
+
+static void start_paused(struct bench *b)
+{
+    struct monitor_spec spec = {.store = b->store_dir, .machine = b->machine, .lock_fd = -1, .paused = true};
+    struct err err = {0};
+
+    if (monitor_spawn(&spec, &b->client, &err) < 0)
+        fail_msg("%s", err.msg);
+    attach(b);
+}
+
+static json_t *call(struct bench *b, const char *command, json_t *args)
+{
+    struct err err = {0};
+    json_t *result = NULL;
+
+    if (client_call(b->client, command, args, &result, &err) < 0)
+        fail_msg("%s: %s", command, err.msg);
+    return result;
+}
+
+static void start(struct bench *b)
+{
+    start_paused(b);
+    json_decref(call(b, "cont", NULL));
+}
+
+/* Waits until the guest says a line with text, after what was looked at before. */
+static void await(struct bench *b, const char *text)
+{
+    for (;;) {
+        char *at = strstr(b->said, text);
+        size_t used;
+        ssize_t n;
+
+        if (at && strchr(at, '\n')) {
+            char *rest = strchr(at, '\n') + 1;
+            memmove(b->said, rest, strlen(rest) + 1);
+            return;
+        }
+        used = strlen(b->said);
+        n = read(b->console, b->said + used, sizeof b->said - 1 - used);
+        if (n <= 0)
+            fail_msg("the console ended; expected \"%s\", heard \"%s\"", text, b->said);
+        b->said[used + (size_t)n] = 0;
+    }
+}
+
+static void tell(struct bench *b, const char *line)
+{
+    assert_int_equal(io_write_full(b->console, line, strlen(line), "console", NULL), 0);
+}
+
+static int64_t snapshot(struct bench *b, const char *name)
+{
+    json_t *r = call(b, "vmtest-snapshot", json_pack("{s:s}", "name", name));
+    int64_t id = json_integer_value(json_object_get(r, "id"));
+
+    assert_true(json_is_true(json_object_get(r, "ram")));
+    assert_true(json_real_value(json_object_get(r, "stopped_seconds")) < 5);
+    json_decref(r);
+    return id;
+}
+
+/* Returns how many pages it had to bring back. */
+static uint64_t revert(struct bench *b, int64_t id, const char *power)
+{
+    json_t *r = call(b, "vmtest-revert", json_pack("{s:I}", "id", (json_int_t)id));
+    uint64_t pages = (uint64_t)json_integer_value(json_object_get(r, "pages"));
+
+    assert_string_equal(json_string_value(json_object_get(r, "power")), power);
+    json_decref(r);
+    return pages;
+}
+
+static void expect_status(struct bench *b, const char *want)
+{
+    json_t *r = call(b, "query-status", NULL);
+
+    assert_string_equal(json_string_value(json_object_get(r, "status")), want);
+    json_decref(r);
+}
+
+/* Waits for an event, passing over others. */
+static void expect_event(struct bench *b, const char *name)
+{
+    for (;;) {
+        struct err err = {0};
+        json_t *ev = NULL;
+        bool it;
+
+        if (client_event(b->client, 10000, &ev, &err) < 0)
+            fail_msg("waiting for %s: %s", name, err.msg);
+        it = strcmp(json_string_value(json_object_get(ev, "event")), name) == 0;
+        json_decref(ev);
+        if (it)
+            return;
+    }
+}
+
+/* Until the process and with it the machine's lock are gone. */
+static void await_gone(struct bench *b)
+{
+    json_t *ev = NULL;
+    bool locked = true;
+
+    while (client_event(b->client, 10000, &ev, NULL) == 0)
+        json_decref(ev);
+    client_close(b->client);
+    b->client = NULL;
+    close(b->console);
+    b->console = -1;
+    for (int i = 0; i < 1000 && locked; i++) {
+        assert_int_equal(machine_locked(b->store, b->machine, &locked, NULL), 0);
+        if (locked)
+            poll(NULL, 0, 10); /* the socket closes a moment before the process is gone; a lock has no event */
+    }
+    assert_false(locked);
+}
+
+static int tear_down(void **state)
+{
+    struct bench *b = *state;
+
+    if (b->client) {
+        client_call(b->client, "quit", NULL, NULL, NULL);
+        await_gone(b);
+    }
+    store_close(b->store);
+    nftw(b->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    free(b);
+    return 0;
+}
+
+static void test_poweroff(void **state)
+{
+    struct bench *b = *state;
+
+    create(b, "fakevm\necho\npoweroff\n");
+    start(b);
+    expect_status(b, "running");
+    tell(b, "bye\n");
+    await(b, "bye");
+    expect_event(b, "SHUTDOWN");
+    await_gone(b);
+}
+
+/* Memory, disk and the place in the program come back; what was after the snapshot is gone. */
+static void test_revert(void **state)
+{
+    struct bench *b = *state;
+    int64_t one, two;
+
+    create(b,
+           "fakevm\npoke 3 7\nwrite 0 70\nsay ready\necho\npeek 3\nread 0\npoke 3 8\npoke 5 1\nwrite 0 80\nsay again\n"
+           "echo\npeek 3\npeek 5\nread 0\npoke 9 1\nsay last\necho\npoweroff\n");
+    start(b);
+    await(b, "ready");
+    one = snapshot(b, "one");
+    tell(b, "go\n");
+    await(b, "page 3 is 7");
+    await(b, "disk 70");
+    await(b, "again");
+    two = snapshot(b, "two");
+    tell(b, "go\n");
+    await(b, "last");
+    assert_int_equal(revert(b, one, "running"), 3); /* pages 3, 5 and 9 */
+    tell(b, "go\n");
+    await(b, "page 3 is 7");
+    await(b, "disk 70");
+    await(b, "again");
+    assert_int_equal(revert(b, two, "running"), 2); /* 3 and 5, known by the map and by the guest's own writes */
+    tell(b, "go\n");
+    await(b, "page 3 is 8");
+    await(b, "page 5 is 1");
+    await(b, "disk 80");
+    await(b, "last");
+    assert_int_equal(revert(b, two, "running"), 1);
+    assert_int_equal(revert(b, two, "running"), 0);
+}
+
+/* A branch: snapshot, revert, another snapshot from there; memory of each is its own. */
+static void test_branch(void **state)
+{
+    struct bench *b = *state;
+    int64_t root, left, right;
+
+    create(b, "fakevm\npoke 1 1\nsay root\necho\npoke 2 2\nsay left\necho\npeek 1\npeek 2\npeek 3\nsay end\nspin\n");
+    start(b);
+    await(b, "root");
+    root = snapshot(b, "root");
+    tell(b, "x\n");
+    await(b, "left");
+    left = snapshot(b, "left");
+    revert(b, root, "running");
+    tell(b, "y\n");
+    await(b, "y");
+    await(b, "left");
+    right = snapshot(b, "right");
+    assert_true(right != left);
+    revert(b, left, "running");
+    tell(b, "z\n");
+    await(b, "page 1 is 1");
+    await(b, "page 2 is 2");
+    await(b, "page 3 is 0");
+    await(b, "end");
+    for (int i = 0; i < 40; i++) { /* more often than images are kept open */
+        revert(b, i % 3 == 0 ? root : i % 3 == 1 ? left : right, "running");
+        if (i % 3 == 0) {
+            tell(b, "a\n");
+            await(b, "left");
+        } else {
+            tell(b, "b\n");
+            await(b, "page 2 is 2");
+            await(b, "end");
+        }
+    }
+}
+
+/* A fork runs from the snapshot in a process of its own, beside the machine; the machine's disk stays as it is. */
+static void test_fork(void **state)
+{
+    struct bench *b = *state, f;
+    struct monitor_spec spec = {.store = b->store_dir, .lock_fd = -1, .paused = true};
+    struct err err = {0};
+
+    create(b, "fakevm\npoke 3 7\nwrite 0 70\nsay ready\necho\npeek 3\nread 0\nwrite 0 99\npoke 3 9\nsay done\nspin\n");
+    start(b);
+    await(b, "ready");
+    spec.snapshot = snapshot(b, "clean");
+    tell(b, "go\n");
+    await(b, "done");
+    f = *b;
+    if (monitor_spawn(&spec, &f.client, &err) < 0)
+        fail_msg("%s", err.msg);
+    attach(&f);
+    json_decref(call(&f, "cont", NULL));
+    tell(&f, "go\n");
+    await(&f, "page 3 is 7");
+    await(&f, "disk 70");
+    await(&f, "done");
+    assert_int_equal(client_call(f.client, "vmtest-snapshot", json_pack("{s:s}", "name", "no"), NULL, &err), VT_BUSY);
+    client_close(f.client); /* and the fork ends with it */
+    while (read(f.console, f.said, sizeof f.said) > 0)
+        ;
+    close(f.console);
+    expect_status(b, "running");
+}
+
+/* What the guest flushed and what was reported as a snapshot survive a killed monitor. */
+static void test_killed(void **state)
+{
+    struct bench *b = *state;
+    int64_t id;
+    json_t *info;
+
+    create(b, "fakevm\npoke 3 7\nwrite 0 70\nflush\nsay ready\necho\npeek 3\nread 0\nsay done\nspin\n");
+    start(b);
+    await(b, "ready");
+    id = snapshot(b, "kept");
+    info = call(b, "vmtest-info", NULL);
+    kill((pid_t)json_integer_value(json_object_get(info, "pid")), SIGKILL);
+    json_decref(info);
+    await_gone(b);
+    start_paused(b);
+    expect_status(b, "prelaunch");
+    revert(b, id, "running"); /* into a process that never booted */
+    tell(b, "go\n");
+    await(b, "page 3 is 7");
+    await(b, "disk 70");
+    await(b, "done");
+}
+
+static void test_pause(void **state)
+{
+    struct bench *b = *state;
+    int64_t id;
+
+    create(b, "fakevm\nsay up\necho\nsay down\necho\nspin\n");
+    start(b);
+    await(b, "up");
+    json_decref(call(b, "stop", NULL));
+    expect_status(b, "paused");
+    id = snapshot(b, "held");
+    expect_status(b, "paused"); /* a snapshot does not wake it */
+    tell(b, "x\n");
+    json_decref(call(b, "cont", NULL));
+    await(b, "down");
+    revert(b, id, "paused"); /* as it was */
+    expect_status(b, "paused");
+    json_decref(call(b, "cont", NULL));
+    tell(b, "y\n");
+    await(b, "y");
+    await(b, "down");
+}
+
+/* A virtual CPU that gives up stops the guest, not us: the machine can still be reverted or reset. */
+static void test_panic(void **state)
+{
+    struct bench *b = *state;
+    struct err err = {0};
+    int64_t id;
+
+    create(b, "fakevm\nsay up\necho\ntriple\n");
+    start(b);
+    await(b, "up");
+    id = snapshot(b, "before");
+    tell(b, "x\n");
+    expect_event(b, "GUEST_PANICKED");
+    expect_status(b, "guest-panicked");
+    assert_int_equal(client_call(b->client, "cont", NULL, NULL, &err), VT_BUSY);
+    revert(b, id, "running");
+    expect_status(b, "running");
+    tell(b, "x\n");
+    expect_event(b, "GUEST_PANICKED");
+    json_decref(call(b, "system_reset", NULL));
+    await(b, "up");
+    expect_status(b, "running");
+}
+
+static void test_reboot(void **state)
+{
+    struct bench *b = *state;
+
+    create(b, "fakevm\nsay up\necho\nreset\n");
+    start(b);
+    await(b, "up");
+    tell(b, "x\n");
+    expect_event(b, "RESET");
+    await(b, "up");
+    expect_status(b, "running");
+}
+
+/* Names that exist, commands for the agent of a guest that has none, two monitors of one machine. */
+static void test_refusals(void **state)
+{
+    struct bench *b = *state;
+    struct monitor_spec spec = {.store = b->store_dir, .machine = b->machine, .lock_fd = -1};
+    struct err err = {0};
+    int fds[2] = {1, 2};
+
+    create(b, "fakevm\nsay up\nspin\n");
+    start(b);
+    await(b, "up");
+    snapshot(b, "one");
+    assert_int_equal(client_call(b->client, "vmtest-snapshot", json_pack("{s:s}", "name", "one"), NULL, &err),
+                     VT_EXISTS);
+    err = (struct err){0};
+    assert_int_equal(client_call(b->client, "vmtest-snapshot",
+                                 json_pack("{s:s, s:s}", "name", "two", "quiesce", "require"), NULL, &err),
+                     VT_GONE);
+    assert_non_null(strstr(err.msg, "agent"));
+    assert_int_equal(client_call(b->client, "vmtest-revert", json_pack("{s:i}", "id", 999), NULL, NULL), VT_NOENT);
+    assert_int_equal(client_call(b->client, "vmtest-revert", NULL, NULL, NULL), VT_CORRUPT);
+    assert_int_equal(client_call(b->client, "system_powerdown", NULL, NULL, NULL), VT_GONE);
+    assert_int_equal(client_call_fds(b->client, "vmtest-install", json_pack("{s:s}", "path", "/nonexistent.deb"), fds,
+                                     2, NULL, NULL),
+                     VT_NOENT);
+    spec.machine = b->machine;
+    assert_int_equal(monitor_spawn(&spec, NULL, NULL), VT_BUSY);
+    expect_status(b, "running");
+}
+
+/* Deleting a snapshot that the running machine stands on: its memory no longer needs it. */
+static void test_delete(void **state)
+{
+    struct bench *b = *state;
+    int64_t one, two;
+
+    create(b, "fakevm\npoke 3 7\nsay ready\necho\npeek 3\nsay done\nspin\n");
+    start(b);
+    await(b, "ready");
+    one = snapshot(b, "one");
+    revert(b, one, "running");
+    json_decref(call(b, "vmtest-delete", json_pack("{s:I}", "id", (json_int_t)one)));
+    two = snapshot(b, "one"); /* the name is free again */
+    tell(b, "x\n");
+    await(b, "page 3 is 7");
+    await(b, "done");
+    revert(b, two, "running");
+    tell(b, "x\n");
+    await(b, "page 3 is 7");
+    json_decref(call(b, "vmtest-rename", json_pack("{s:I, s:s}", "id", (json_int_t)two, "name", "two")));
+    assert_int_equal(snapshot_find(b->store, b->machine, "two", true, &one, NULL), 0);
+    assert_int_equal(one, two);
+}
+
+static void test_bad_start(void **state)
+{
+    struct bench *b = *state;
+    struct monitor_spec spec = {.store = b->store_dir, .lock_fd = -1};
+    struct err err = {0};
+
+    create(b, "not a kernel");
+    spec.machine = b->machine;
+    assert_int_equal(monitor_spawn(&spec, NULL, &err), VT_CORRUPT);
+    assert_non_null(strstr(err.msg, "not a fake kernel"));
+    spec.machine = 12345;
+    assert_int_equal(monitor_spawn(&spec, NULL, NULL), VT_NOENT);
+    spec.store = "/nonexistent";
+    assert_int_equal(monitor_spawn(&spec, NULL, NULL), VT_NOENT);
+}
+
+int main(int argc, char **argv)
+{
+#define WITH(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        WITH(test_poweroff), WITH(test_revert), WITH(test_branch),    WITH(test_fork),
+        WITH(test_killed),   WITH(test_pause),  WITH(test_panic),     WITH(test_reboot),
+        WITH(test_refusals), WITH(test_delete), WITH(test_bad_start),
+    };
+
+    if (argc != 2)
+        return 2;
+    monitor = realpath(argv[1], NULL);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
