@@ -72,8 +72,22 @@ static unsigned vector_use(const struct ginsn *g)
     if (g->z.meta.category == ZYDIS_CATEGORY_X87_ALU || g->z.meta.isa_set == ZYDIS_ISA_SET_X87 ||
         g->z.meta.isa_set == ZYDIS_ISA_SET_FCMOV || g->z.meta.isa_set == ZYDIS_ISA_SET_FXSAVE)
         u |= USES_X87;
-    if (g->z.meta.isa_set == ZYDIS_ISA_SET_SSEMXCSR)
-        u |= USES_SSE;
+    switch (g->z.meta.isa_set) {
+    case ZYDIS_ISA_SET_SSE:
+    case ZYDIS_ISA_SET_SSEMXCSR:
+    case ZYDIS_ISA_SET_SSE2:
+    case ZYDIS_ISA_SET_SSE3:
+    case ZYDIS_ISA_SET_SSSE3:
+    case ZYDIS_ISA_SET_SSE4:
+    case ZYDIS_ISA_SET_SSE42:
+        if (g->z.mnemonic != ZYDIS_MNEMONIC_MOVNTI && g->z.mnemonic != ZYDIS_MNEMONIC_LFENCE &&
+            g->z.mnemonic != ZYDIS_MNEMONIC_MFENCE && g->z.mnemonic != ZYDIS_MNEMONIC_SFENCE &&
+            g->z.mnemonic != ZYDIS_MNEMONIC_CRC32)
+            u |= USES_SSE;
+        break;
+    default:
+        break;
+    }
     for (unsigned i = 0; i < g->z.operand_count; i++)
         if (g->op[i].type == ZYDIS_OPERAND_TYPE_REGISTER) {
             ZydisRegisterClass c = ZydisRegisterGetClass(g->op[i].reg.value);
@@ -130,6 +144,8 @@ static void classify(struct tb *t, struct ginsn *g)
         g->vector = X_NM;
         return;
     }
+    g->sse = use & USES_SSE;
+    g->x87_waits = (use & USES_X87) && g->z.mnemonic != ZYDIS_MNEMONIC_FNSTCW && g->z.mnemonic != ZYDIS_MNEMONIC_FNSTSW;
     g->hw_fault = use || g->z.mnemonic == ZYDIS_MNEMONIC_DIV || g->z.mnemonic == ZYDIS_MNEMONIC_IDIV;
     g->row = r;
 }
@@ -143,7 +159,7 @@ bool tb_decode(struct tb *t, uint32_t off, struct ginsn *g)
     st = ZydisDecoderDecodeFull(&t->dec, t->code + off, MIN(t->avail - off, 15u), &g->z, g->op);
     g->off = (uint16_t)off;
     g->bytes = t->code + off;
-    g->hw_fault = false;
+    g->hw_fault = g->sse = g->x87_waits = false;
     if (ZYAN_FAILED(st) && t->avail == 4096 && t->avail - off < 15) /* the next page first, whatever it says */
         return false;
     if (ZYAN_FAILED(st)) {
@@ -254,7 +270,7 @@ static void liveness(struct tb *t, uint32_t end)
 }
 
 /* The two thunks that a dead block's entries are patched to. */
-static void thunk(struct tb *t, bool saved, uint8_t live)
+static void thunk(struct tb *t, bool saved)
 {
     struct site s;
     uint8_t *at = e_stub(&t->cold);
@@ -264,7 +280,7 @@ static void thunk(struct tb *t, bool saved, uint8_t live)
     site_init(t, &s, saved ? K_NEXT : K_CHAIN);
     s.arg = t->in[0].off;
     s.arg2 = UINT32_MAX;
-    s.live = live;
+    s.live = FL_ALL; /* whoever comes here knew nothing of this block's needs */
     put_site(&t->cold, &s);
 }
 
@@ -355,9 +371,9 @@ static struct block *emit_block(struct tb *t)
     if (t->open)
         exit_direct(t, (int32_t)end, last->after);
     thunk_host = t->cold.p;
-    thunk(t, false, t->in[0].before);
+    thunk(t, false);
     thunk_saved = t->cold.p;
-    thunk(t, true, t->in[0].before);
+    thunk(t, true);
     if (t->hot.full || t->cold.full || t->too_big) {
         k->nibl = nibl;
         if (!t->too_big)

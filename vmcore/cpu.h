@@ -125,6 +125,9 @@ enum site_kind {
     K_COUNT
 };
 
+/* arg2 of K_MEM and K_SEG: what comes before a page fault */
+enum { SITE_ALIGN16 = 1, SITE_X87 = 2 };
+
 #define TLB_LIST_MAX 8192
 struct tlb_list {
     uint32_t n;
@@ -232,9 +235,11 @@ static inline uint32_t *cpu_code_tab(struct cpu *c, int user, uint32_t page)
 {
     return (uint32_t *)((char *)c + TLB_CODE(user)) + page;
 }
+/* A tag that no access through the slot compares equal to: those are the page's address, and the next page's (mod 4 GiB)
+ * for an access that crosses. 0 wherever possible, so that fresh memory is invalid. */
 static inline uint32_t tlb_invalid(uint32_t page)
 {
-    return page ? 0 : 0xfffff000u;
+    return page == 0 || page == 0xfffff ? 0x80000000u : 0;
 }
 
 /* ---- cpu.c */

@@ -68,6 +68,7 @@ int cpu_test_new(struct cpu_test **ret)
     c = t->vm->cpu;
     memcpy(phys(t, GDT_PA), gdt, sizeof gdt);
     *pte(t, (uint32_t)GDT_VA) = GDT_PA | 3;
+    c->seg[S_TR].limit = 0; /* no I/O permission map */
     c->gdt.base = (uint32_t)GDT_VA;
     c->gdt.limit = sizeof gdt - 1;
     c->cr0 = CR0_PE | CR0_PG | CR0_WP | CR0_NE | CR0_ET | CR0_MP;
@@ -113,10 +114,8 @@ static void load(struct cpu *c, const struct cpu_test_regs *r)
     seg_set_flat(c, S_SS, 0x2b, 0xc0f3);
     seg_set_flat(c, S_DS, 0x2b, 0xc0f3);
     seg_set_flat(c, S_ES, 0x2b, 0xc0f3);
-    for (unsigned i = S_FS; i <= S_GS; i++) {
-        memset(&c->seg[i], 0, sizeof c->seg[i]);
-        seg_update(c, i);
-    }
+    seg_set_flat(c, S_FS, 0x2b, 0xc0f3);
+    seg_set_flat(c, S_GS, 0x2b, 0xc0f3);
     c->eflags = (r->eflags & (EF_TF | EF_DF | EF_AC | EF_ID)) | EF_IF;
     c->r12 = cpu_flags_from_ef(r->eflags);
     memcpy(c->fx, r->fx, sizeof c->fx);

@@ -181,6 +181,10 @@ static uint64_t on_next(struct cpu *c, const struct site *s, uint32_t unused)
     c->exits[s->kind]++;
     c->r12 = cpu_mask_flags(c->r12, s->live);
     c->eip = (uint32_t)c->r15 + s->arg;
+    if (s->arg2 == UINT32_MAX) { /* the thunk of a dead block: what led here must not lead here again */
+        struct block *b = resume_block(c);
+        return b ? (uint64_t)(c->cache->x + b->entry_saved) : 0;
+    }
     return cpu_resume(c);
 }
 

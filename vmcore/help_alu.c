@@ -141,19 +141,18 @@ static void set_sp(struct cpu *c, int reg, uint32_t v)
         c->gpr[reg] = (c->gpr[reg] & 0xffff0000u) | (v & 0xffff);
 }
 
+/* PUSHA, POPA and ENTER write and load as they go, like the CPUs: a fault leaves part of it done, ESP as it was. */
 int help_pusha(struct cpu *c, const struct site *s, uint32_t addr)
 {
     unsigned n = help_size(s) == 2 ? 2 : 4;
-    uint32_t esp = (uint32_t)c->gpr[R_ESP] - 8 * n, lin;
-    uint8_t b[32];
+    uint32_t esp = (uint32_t)c->gpr[R_ESP], lin;
 
     for (unsigned i = 0; i < 8; i++) {
-        uint32_t v = (uint32_t)c->gpr[7 - i];
-        memcpy(b + i * n, &v, n);
+        uint32_t v = (uint32_t)c->gpr[i];
+        if (stack_check(c, esp - (i + 1) * n, n, ACC_WRITE, &lin) || mmu_write(c, lin, &v, n, 0))
+            return 1;
     }
-    if (stack_check(c, esp, 8 * n, ACC_WRITE, &lin) || mmu_write(c, lin, b, 8 * n, 0))
-        return 1;
-    set_sp(c, R_ESP, esp);
+    set_sp(c, R_ESP, esp - 8 * n);
     return 0;
 }
 
@@ -161,17 +160,14 @@ int help_popa(struct cpu *c, const struct site *s, uint32_t addr)
 {
     unsigned n = help_size(s) == 2 ? 2 : 4;
     uint32_t esp = (uint32_t)c->gpr[R_ESP], lin;
-    uint8_t b[32];
 
-    if (stack_check(c, esp, 8 * n, ACC_READ, &lin) || mmu_read(c, lin, b, 8 * n, 0))
-        return 1;
     for (unsigned i = 0; i < 8; i++) {
+        uint32_t v = 0;
         if (7 - i == R_ESP)
             continue;
-        if (n == 4)
-            c->gpr[7 - i] = *(uint32_t *)(b + i * 4);
-        else
-            c->gpr[7 - i] = (c->gpr[7 - i] & 0xffff0000u) | *(uint16_t *)(b + i * 2);
+        if (stack_check(c, esp + i * n, n, ACC_READ, &lin) || mmu_read(c, lin, &v, n, 0))
+            return 1;
+        c->gpr[7 - i] = n == 4 ? v : (c->gpr[7 - i] & 0xffff0000u) | v;
     }
     set_sp(c, R_ESP, esp + 8 * n);
     return 0;
@@ -180,33 +176,29 @@ int help_popa(struct cpu *c, const struct site *s, uint32_t addr)
 int help_enter(struct cpu *c, const struct site *s, uint32_t addr)
 {
     unsigned n = help_size(s) == 2 ? 2 : 4, level = s->arg2 & 31;
-    uint32_t alloc = (s->arg2 >> 16) & 0xffff, esp = (uint32_t)c->gpr[R_ESP], ebp = (uint32_t)c->gpr[R_EBP], lin, frame;
-    uint32_t slots[33], count = 0;
+    uint32_t alloc = (s->arg2 >> 16) & 0xffff, esp = (uint32_t)c->gpr[R_ESP], ebp = (uint32_t)c->gpr[R_EBP], lin;
+    uint32_t frame = esp - n, at = esp;
 
-    slots[count++] = ebp;
-    frame = esp - n;
-    for (unsigned i = 1; i < level; i++) {
-        uint32_t v = 0;
-        if (stack_check(c, ebp - i * n, n, ACC_READ, &lin) || mmu_read(c, lin, &v, n, 0))
+    for (unsigned i = 0; i <= level; i++) {
+        uint32_t v = ebp;
+        if (i && i == level)
+            v = frame;
+        else if (i) {
+            v = 0;
+            if (stack_check(c, ebp - i * n, n, ACC_READ, &lin) || mmu_read(c, lin, &v, n, 0))
+                return 1;
+        }
+        at -= n;
+        if (stack_check(c, at, n, ACC_WRITE, &lin) || mmu_write(c, lin, &v, n, 0))
             return 1;
-        slots[count++] = v;
     }
-    if (level)
-        slots[count++] = frame;
-    uint32_t new_esp = esp - count * n - alloc, probe;
-    for (uint32_t i = 0; i < count; i++)
-        if (stack_check(c, esp - (i + 1) * n, n, ACC_WRITE, &lin) || mmu_probe(c, lin, n, ACC_WRITE))
-            return 1;
-    if (stack_check(c, new_esp, 1, ACC_WRITE, &probe) || mmu_probe(c, probe, 1, ACC_WRITE))
+    if (stack_check(c, at - alloc, 1, ACC_WRITE, &lin) || mmu_probe(c, lin, 1, ACC_WRITE))
         return 1;
-    for (uint32_t i = 0; i < count; i++)
-        if (stack_check(c, esp - (i + 1) * n, n, ACC_WRITE, &lin) || mmu_write(c, lin, &slots[i], n, 0))
-            return 1;
     if (n == 4)
         c->gpr[R_EBP] = frame;
     else
         c->gpr[R_EBP] = (c->gpr[R_EBP] & 0xffff0000u) | (frame & 0xffff);
-    set_sp(c, R_ESP, new_esp);
+    set_sp(c, R_ESP, at - alloc);
     return 0;
 }
 

@@ -23,9 +23,12 @@ static uint32_t guest_fip(struct cpu *c, const struct site *s, uint64_t host)
     return 0;
 }
 
+/* The last byte is touched first, as CPUs do. */
 static int operand(struct cpu *c, const struct site *s, uint32_t addr, unsigned n, unsigned acc, uint32_t *lin)
 {
-    return seg_check(c, help_seg(s), addr, n, acc, lin);
+    if (seg_check(c, help_seg(s), addr, n, acc, lin))
+        return 1;
+    return n == 512 ? 0 : mmu_probe(c, *lin + n - 1, 1, acc) || mmu_probe(c, *lin, 1, acc);
 }
 
 int help_fxsave(struct cpu *c, const struct site *s, uint32_t addr)
@@ -107,7 +110,7 @@ int help_fnstenv(struct cpu *c, const struct site *s, uint32_t addr)
     struct env e;
     uint32_t lin;
 
-    if (operand(c, s, addr, narrow ? 14 : 28, ACC_WRITE, &lin) || mmu_probe(c, lin, narrow ? 14 : 28, ACC_WRITE))
+    if (operand(c, s, addr, narrow ? 14 : 28, ACC_WRITE, &lin))
         return 1;
     to_guest(c, s, &e);
     struct env host;
@@ -159,7 +162,7 @@ int help_fnsave(struct cpu *c, const struct site *s, uint32_t addr)
     uint32_t lin;
     unsigned n = narrow ? 94 : 108;
 
-    if (operand(c, s, addr, n, ACC_WRITE, &lin) || mmu_probe(c, lin, n, ACC_WRITE))
+    if (operand(c, s, addr, n, ACC_WRITE, &lin))
         return 1;
     to_guest(c, s, &e);
     __asm__ volatile("fnsave %0" : "=m"(host));

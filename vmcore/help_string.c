@@ -178,9 +178,9 @@ static int one(struct cpu *c, const struct str *t, uint32_t src, uint32_t dst, b
         set_acc(c, a, t->size);
         break;
     default:
-        if (t->op == OP_CMPS ? mmu_read(c, src, &a, t->size, 0) : 0)
+        if (mmu_read(c, dst, &b, t->size, 0)) /* the order in which CPUs fault */
             return 1;
-        if (mmu_read(c, dst, &b, t->size, 0))
+        if (t->op == OP_CMPS && mmu_read(c, src, &a, t->size, 0))
             return 1;
         if (t->op == OP_SCAS)
             a = (uint32_t)c->gpr[R_EAX] & (t->size == 1 ? 0xff : t->size == 2 ? 0xffff : 0xffffffffu);
@@ -196,29 +196,23 @@ static int turn(struct cpu *c, const struct str *t, uint32_t count)
 {
     bool uses_src = t->op != OP_STOS && t->op != OP_SCAS, uses_dst = t->op != OP_LODS, stop, fault;
     bool writes = t->op == OP_MOVS || t->op == OP_STOS;
-    uint32_t so = get(c, R_ESI, t->mask), dof = get(c, R_EDI, t->mask), src = 0, dst = 0, n = count, span;
+    uint32_t so = get(c, R_ESI, t->mask), dof = get(c, R_EDI, t->mask), src = 0, dst = 0, n = count;
     uint8_t *hs = NULL, *hd = NULL;
 
     if (uses_src && seg_check(c, t->seg, so, t->size, ACC_READ, &src))
         return 1;
     if (uses_dst && seg_check(c, S_ES, dof, t->size, writes ? ACC_WRITE : ACC_READ, &dst))
         return 1;
-    if (uses_src) {
-        span = left_in_page(src, t->size, t->down);
-        n = MIN(n, span);
-        if (n)
-            hs = host_ptr(c, src, false, &fault);
-        if (n && !hs && fault)
-            return 1;
-    }
-    if (uses_dst && n) {
-        span = left_in_page(dst, t->size, t->down);
-        n = MIN(n, span);
-        if (n)
-            hd = host_ptr(c, dst, writes, &fault);
-        if (n && !hd && fault)
-            return 1;
-    }
+    if (uses_src)
+        n = MIN(n, left_in_page(src, t->size, t->down));
+    if (uses_dst)
+        n = MIN(n, left_in_page(dst, t->size, t->down));
+    if (n && uses_dst && t->op == OP_CMPS && !(hd = host_ptr(c, dst, false, &fault)) && fault)
+        return 1;
+    if (n && uses_src && !(hs = host_ptr(c, src, false, &fault)) && fault)
+        return 1;
+    if (n && uses_dst && !hd && !(hd = host_ptr(c, dst, writes, &fault)) && fault)
+        return 1;
     /* a segment that is not flat, or 16-bit indices: a run must not pass their end */
     if (n > 1 && (t->mask == 0xffff || c->seg[S_ES].fast_lim != 0xffffffffll || c->seg[t->seg].fast_lim != 0xffffffffll))
         n = 1;

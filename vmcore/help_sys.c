@@ -651,7 +651,7 @@ int help_arpl(struct cpu *c, const struct site *s, uint32_t addr)
     if (adjust)
         dst = (uint16_t)((dst & ~3u) | (src & 3));
     if (s->arg & HELP_MEM) {
-        if (mem_write_op(c, s, addr, &dst, 2))
+        if (adjust && mem_write_op(c, s, addr, &dst, 2))
             return 1;
     } else
         c->gpr[help_rm(s)] = (c->gpr[help_rm(s)] & ~0xffffull) | dst;

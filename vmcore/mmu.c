@@ -423,6 +423,19 @@ uint64_t mmu_post(struct cpu *c, const struct site *s, uint32_t unused)
     return (uint64_t)((const char *)s + s->cont);
 }
 
+/* Alignment and pending x87 exceptions rank before page faults. */
+static int first_checks(struct cpu *c, const struct site *s, uint32_t lin)
+{
+    uint16_t sw;
+
+    if (s->arg2 & SITE_X87) {
+        __asm__ volatile("fnstsw %0" : "=m"(sw));
+        if (sw & 0x80)
+            return cpu_raise(c, X_MF, -1);
+    }
+    return (s->arg2 & SITE_ALIGN16) && (lin & 15) ? cpu_raise(c, X_GP, 0) : 0;
+}
+
 uint64_t mmu_slow(struct cpu *c, const struct site *s, uint32_t lin)
 {
     int user = c->cpl == 3;
@@ -432,7 +445,7 @@ uint64_t mmu_slow(struct cpu *c, const struct site *s, uint32_t lin)
 
     c->eip = site_eip(c, s);
     c->r12 = cpu_mask_flags(c->r12, s->live);
-    if (mmu_translate(c, lin, acc, &pa[0], &flags))
+    if ((s->arg2 && first_checks(c, s, lin)) || mmu_translate(c, lin, acc, &pa[0], &flags))
         return cpu_resume(c);
     if (first < s->size) {
         uint32_t f2;
@@ -460,7 +473,7 @@ uint64_t mmu_seg_slow(struct cpu *c, const struct site *s, uint32_t off)
 
     c->eip = site_eip(c, s);
     c->r12 = cpu_mask_flags(c->r12, s->live);
-    if (seg_check(c, s->arg, off, s->size, s->rw, &lin))
+    if (seg_check(c, s->arg, off, s->size, s->rw, &lin) || (s->arg2 && first_checks(c, s, lin)))
         return cpu_resume(c);
     first = MIN((uint32_t)s->size, VT_PAGE_SIZE - (lin & 0xfff));
     if (mmu_translate(c, lin, acc, &pa[0], &flags))

@@ -151,6 +151,29 @@ void ea_to_r8(struct tb *t, const ZydisDecodedOperand *op, int32_t extra)
 
 /* ---- the checked access */
 
+/* Faults that rank before a page fault. */
+static uint32_t first_checks(const struct ginsn *g, unsigned size)
+{
+    uint32_t v = g->x87_waits ? SITE_X87 : 0;
+
+    if (!g->sse || size != 16)
+        return v;
+    switch (g->z.mnemonic) {
+    case ZYDIS_MNEMONIC_MOVUPS:
+    case ZYDIS_MNEMONIC_MOVUPD:
+    case ZYDIS_MNEMONIC_MOVDQU:
+    case ZYDIS_MNEMONIC_LDDQU:
+    case ZYDIS_MNEMONIC_PCMPESTRI:
+    case ZYDIS_MNEMONIC_PCMPESTRM:
+    case ZYDIS_MNEMONIC_PCMPISTRI:
+    case ZYDIS_MNEMONIC_PCMPISTRM:
+    case ZYDIS_MNEMONIC_MASKMOVDQU:
+        return v;
+    default:
+        return v | SITE_ALIGN16;
+    }
+}
+
 void emit_access(struct tb *t, unsigned seg, unsigned size, unsigned rw, access_op op)
 {
     struct em *h = &t->hot, *c = &t->cold;
@@ -194,6 +217,7 @@ void emit_access(struct tb *t, unsigned seg, unsigned size, unsigned rw, access_
         s.size = (uint8_t)size;
         s.rw = (uint8_t)rw;
         s.arg = seg;
+        s.arg2 = first_checks(t->cur, size);
         put_site(c, &s);
         seg_jmp = e_jmp32(c);
     }
@@ -205,6 +229,7 @@ void emit_access(struct tb *t, unsigned seg, unsigned size, unsigned rw, access_
     s.size = (uint8_t)size;
     s.rw = (uint8_t)rw;
     s.retry = (int32_t)(retry - site);
+    s.arg2 = first_checks(t->cur, size);
     put_site(c, &s);
     twin = c->p;
     if (seg_jmp)
@@ -296,7 +321,8 @@ static void opcode_bytes(struct em *e, const struct ginsn *g, unsigned rex)
     default:
         break;
     }
-    e8(e, g->z.opcode);
+    /* 82h is an alias of 80h that long mode does not have */
+    e8(e, g->z.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && g->z.opcode == 0x82 ? 0x80 : g->z.opcode);
 }
 
 /* Does the operand size come from a 66 prefix in host code? In 16-bit guest code the sense is inverted. */

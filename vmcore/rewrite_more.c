@@ -68,14 +68,20 @@ void emit_PUSH(struct tb *t)
     int size = g->z.operand_width == 16 ? 2 : 4;
 
     t->acc_size = (unsigned)size;
+    if (is_seg(o)) { /* a 32-bit push of a selector writes its 16 bits, as current CPUs do */
+        t->acc_reg = 0;
+        load_selector(t, H_R11);
+        t->acc_reg = H_R11;
+        t->acc_size = 2;
+        stack_ea(t, H_RSP, -size);
+        emit_access(t, S_SS, 2, 2, store_reg);
+        set_sp(t, H_RSP, -size);
+        return;
+    }
     if (o->type == ZYDIS_OPERAND_TYPE_MEMORY) {
         t->acc_reg = H_R11;
         ea_to_r8(t, o, 0);
         emit_access(t, seg_index(o->mem.segment), (unsigned)size, 1, load_reg);
-    } else if (is_seg(o)) {
-        t->acc_reg = 0;
-        load_selector(t, H_R11);
-        t->acc_reg = H_R11;
     } else if (o->type == ZYDIS_OPERAND_TYPE_REGISTER)
         t->acc_reg = host_gpr(o->reg.value);
     stack_ea(t, H_RSP, -size);
@@ -386,6 +392,16 @@ void emit_MOVS(struct tb *t)
     advance(t, H_RDI);
 }
 
+static void compare_rev_op(struct tb *t, struct em *e) /* memory - acc_reg */
+{
+    if (t->cur->after & ~t->cur->kills)
+        fl_restore(t, e);
+    if (t->acc_size == 2)
+        e8(e, 0x66);
+    e_mem(e, 0, t->acc_size == 1 ? 0x38 : 0x39, t->acc_reg, H_R8, H_R9, 0, 0);
+    t->loc = LOC_HOST;
+}
+
 static void compare_op(struct tb *t, struct em *e)
 {
     if (t->cur->after & ~t->cur->kills)
@@ -412,8 +428,8 @@ void emit_CMPS(struct tb *t)
         return;
     t->acc_size = string_size(t->cur);
     t->acc_reg = H_R11;
-    string_access(t, H_RSI, source_seg(t->cur), 1, load_reg);
-    string_access(t, H_RDI, S_ES, 1, compare_op);
+    string_access(t, H_RDI, S_ES, 1, load_reg); /* the order in which CPUs fault */
+    string_access(t, H_RSI, source_seg(t->cur), 1, compare_rev_op);
     advance(t, H_RSI);
     advance(t, H_RDI);
 }

@@ -155,8 +155,8 @@ static int cpu_init(struct vm *vm, const char *model, struct err *e)
     cpuid_query(c->model, 1, 0, id);
     c->model_signature = id[0];
     for (int u = 0; u < 2; u++) {
-        cpu_tags(c, u, 0)[0] = tlb_invalid(0);
-        cpu_tags(c, u, 0)[1] = tlb_invalid(0);
+        for (uint32_t p = 0; p <= 0xfffff; p += 0xfffff) /* the two that zeroes do not make invalid */
+            cpu_tags(c, u, p)[0] = cpu_tags(c, u, p)[1] = tlb_invalid(p);
     }
     return 0;
 }
