@@ -1,7 +1,7 @@
-/* The head of a machine. Its row names the logs of each disk: "logs" are there for certain, "new" ones were made but
- * perhaps are not durable yet, so that after a power failure they may be missing, and then hold nothing that was
- * flushed. Keeps invariant 4 for heads: a log is in the row before anything in it is acknowledged, and out of it,
- * durably, before it is removed. */
+/* The head of a machine. Its row names the logs of each disk in order; those that it calls "new", too, were made but
+ * perhaps are not durable yet: after a power failure they may be missing, and then held nothing that was flushed. Keeps
+ * invariant 4 for heads: a log is in the row before anything in it is acknowledged, and out of it, durably, before it
+ * is removed. */
 #include "snapshot/head.h"
 
 #include <stdio.h>
@@ -148,7 +148,7 @@ static int solidify(struct head *h, struct err *e)
             struct hlog *l = d->logs[k];
             if (!l->synced && !l->condemned)
                 r = hlog_sync(l, e);
-            l->solid = !r && !l->condemned;
+            l->solid = l->solid || (!r && !l->condemned);
         }
     }
     if (!r)

@@ -22,24 +22,25 @@ bool slot_known(const char *slot)
     return disk_index(slot) >= 0 || !strcmp(slot, "ram") || !strcmp(slot, "vram");
 }
 
-static bool append_log(json_t *solid, json_t *fresh, const struct hlog *l)
+static bool append_log(json_t *all, json_t *fresh, const struct hlog *l)
 {
-    return !json_array_append_new(l->solid ? solid : fresh, json_integer((json_int_t)l->id));
+    return !json_array_append_new(all, json_integer((json_int_t)l->id)) &&
+           (l->solid || !json_array_append_new(fresh, json_integer((json_int_t)l->id)));
 }
 
 static bool append_disk(json_t *all, struct disk *d, const uint64_t *from, struct hlog *const *add, unsigned n_add)
 {
-    json_t *solid = json_array(), *fresh = json_array(), *one;
-    bool good = solid && fresh;
+    json_t *logs = json_array(), *fresh = json_array(), *one;
+    bool good = logs && fresh;
 
     pthread_mutex_lock(&d->lock);
     for (size_t i = 0; i < d->n_logs && good; i++)
         if (!from || disk_needs_log(d, i, *from))
-            good = append_log(solid, fresh, d->logs[i]);
-    one = json_pack("{s:I, s:o, s:o}", "from", (json_int_t)(from ? *from : d->from), "logs", solid, "new", fresh);
+            good = append_log(logs, fresh, d->logs[i]);
+    one = json_pack("{s:I, s:o, s:o}", "from", (json_int_t)(from ? *from : d->from), "logs", logs, "new", fresh);
     pthread_mutex_unlock(&d->lock);
     for (unsigned i = 0; i < n_add && good && one; i++)
-        good = append_log(solid, fresh, add[i]);
+        good = append_log(logs, fresh, add[i]);
     return one && !json_object_set_new(all, d->slot, one) && good;
 }
 
@@ -56,20 +57,34 @@ char *head_logs_json(struct head *h, const uint64_t *from, const struct newlogs 
 
 static const char where[] = "store.db: a head's logs";
 
-static int each_of(const json_t *disk, const char *key, bool solid, int (*fn)(void *, int64_t, bool), void *opaque,
-                   struct err *e)
+static bool has(const json_t *list, json_int_t id)
 {
-    json_t *list = NULL, *one;
+    json_t *one;
     size_t i;
-    int r = json_get_array(disk, key, JSON_OPTIONAL, &list, where, e);
 
-    if (r)
-        return r;
     json_array_foreach(list, i, one)
     {
+        if (json_is_integer(one) && json_integer_value(one) == id)
+            return true;
+    }
+    return false;
+}
+
+static int each_of(const json_t *disk, int (*fn)(void *, int64_t, bool), void *opaque, struct err *e)
+{
+    json_t *logs = NULL, *fresh = NULL, *one;
+    size_t i;
+    int r = json_get_array(disk, "logs", JSON_REQUIRED, &logs, where, e);
+
+    if (!r)
+        r = json_get_array(disk, "new", JSON_OPTIONAL, &fresh, where, e);
+    if (r)
+        return r;
+    json_array_foreach(logs, i, one)
+    {
         if (!json_is_integer(one))
-            return err_set(e, VT_CORRUPT, "%s: \"%s\" holds what is no number", where, key);
-        r = fn(opaque, json_integer_value(one), solid);
+            return err_set(e, VT_CORRUPT, "%s: \"logs\" holds what is no number", where);
+        r = fn(opaque, json_integer_value(one), !fresh || !has(fresh, json_integer_value(one)));
         if (r)
             return r;
     }
@@ -88,9 +103,7 @@ int logs_each(const char *text, int (*fn)(void *opaque, int64_t id, bool solid),
         return err_set(e, VT_CORRUPT, "%s: not an object", where);
     json_object_foreach(all, slot, disk)
     {
-        r = each_of(disk, "logs", true, fn, opaque, e);
-        if (!r)
-            r = each_of(disk, "new", false, fn, opaque, e);
+        r = each_of(disk, fn, opaque, e);
         if (r)
             return r;
     }
@@ -140,9 +153,7 @@ int logset_open(struct store *s, const char *text, const char *slot, bool write,
     if (!r && disk)
         r = json_get_u64(disk, "from", JSON_REQUIRED, &set.from, where, e);
     if (!r && disk)
-        r = each_of(disk, "logs", true, open_one, &o, e);
-    if (!r && disk)
-        r = each_of(disk, "new", false, open_one, &o, e);
+        r = each_of(disk, open_one, &o, e);
     if (r) {
         logset_release(&set);
         return r;

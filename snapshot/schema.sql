@@ -46,7 +46,7 @@ CREATE UNIQUE INDEX snapshot_name ON snapshot(machine, name) WHERE deleted_at IS
 CREATE INDEX snapshot_parent ON snapshot(parent);
 
 -- The state of a machine that is being written: on which snapshot it stands, and its logs:
--- {"disk0": {"from": SEQUENCE, "logs": [ID, …]}, …}
+-- {"disk0": {"from": SEQUENCE, "logs": [ID, …], "new": [ID, …]}, …}
 CREATE TABLE head(
   id INTEGER PRIMARY KEY AUTOINCREMENT,
   machine INTEGER NOT NULL REFERENCES machine(id),

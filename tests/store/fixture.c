@@ -24,7 +24,9 @@ char *tmpdir_new(void)
     const char *base = getenv("TMPDIR");
     char *path;
 
-    assert_true(asprintf(&path, "%s/vmtest-store-XXXXXX", base ? base : "/tmp") > 0);
+    if (!base) /* these tests sync a lot, and prove nothing about a disk */
+        base = access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm";
+    assert_true(asprintf(&path, "%s/vmtest-store-XXXXXX", base) > 0);
     assert_non_null(mkdtemp(path));
     return path;
 }
