@@ -110,9 +110,8 @@ static uint8_t *build_fadt(struct area *a, uint32_t facs, uint32_t dsdt)
     put(p, 109, BOOT_LEGACY | BOOT_8042 | BOOT_NO_VGA, 2);
     put(p, 112, WBINVD | PROC_C1 | NO_SLEEP_BUTTON | NO_FIXED_RTC | RESET_REG, 4);
     put_gas(p, 116, 0xcf9, 8, GAS_BYTE);
-    p[128] = 0x06; /* what to write there */
-    put(p, 132, facs, 8);
-    put(p, 140, dsdt, 8);
+    p[128] = 0x06;        /* what to write there */
+    put(p, 140, dsdt, 8); /* the FACS goes by its 32-bit address only: given both ways, it counts twice */
     put_gas(p, 148, PIIX4_PM_BASE, 32, GAS_WORD);
     put_gas(p, 172, PIIX4_PM_BASE + 4, 16, GAS_WORD);
     put_gas(p, 208, PIIX4_PM_BASE + 8, 32, GAS_DWORD);
