@@ -138,7 +138,7 @@ int machine_set_config(struct store *s, int64_t id, const char *config, struct e
 
 int machine_rename(struct store *s, int64_t id, const char *name, struct err *e)
 {
-    int r = name_check("machine", name, e);
+    int r = names_check("machine", name, e);
     return r ? r : change(s, id, SQL_MACHINE_NAME, name, e);
 }
 
@@ -324,7 +324,7 @@ static int check_new(struct store *s, const char *name, const struct slot_spec *
 {
     struct db *db cleanup(cleanup_db) = NULL;
     struct rows rows cleanup(rows_done) = {0};
-    int r = name_check("machine", name, e);
+    int r = names_check("machine", name, e);
 
     for (size_t i = 0; i < n && !r; i++)
         for (size_t k = 0; k < i && !r; k++)

@@ -43,7 +43,7 @@ static bool plain(char c)
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
 }
 
-int name_check(const char *what, const char *name, struct err *e)
+int names_check(const char *what, const char *name, struct err *e)
 {
     size_t len = strlen(name);
     bool good = len && len <= STORE_NAME_MAX && plain(name[0]);

@@ -20,7 +20,7 @@ int names_add(struct names *l, int64_t id, const char *name, int64_t parent, str
 const struct named *names_by_id(const struct names *l, int64_t id);
 
 /* VT_USAGE unless name may be a machine's or snapshot's (`what`). */
-int name_check(const char *what, const char *name, struct err *e);
+int names_check(const char *what, const char *name, struct err *e);
 /* The entry that word (len bytes) means: the whole name, or where !exact a prefix that only one has. Messages begin
  * with prefix and word ("web@cle"), and speak of `what`. */
 int names_resolve(const struct names *l, const char *word, size_t len, bool exact, const char *prefix, const char *what,

@@ -390,7 +390,7 @@ static int check_meta(struct snap *p, const struct snap_meta *meta, struct err *
 {
     struct db *db cleanup(cleanup_db) = NULL;
     struct rows rows cleanup(rows_done) = {0};
-    int r = name_check("snapshot", meta->name, e);
+    int r = names_check("snapshot", meta->name, e);
 
     if (!r)
         r = db_get(p->h->s, &db, e);

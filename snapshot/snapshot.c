@@ -181,7 +181,7 @@ static int change(struct store *s, int64_t id, enum sql q, const char *text, str
 
 int snapshot_rename(struct store *s, int64_t id, const char *name, struct err *e)
 {
-    int r = name_check("snapshot", name, e);
+    int r = names_check("snapshot", name, e);
     return r ? r : change(s, id, SQL_SNAP_NAME, name, e);
 }
 
