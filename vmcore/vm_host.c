@@ -258,6 +258,9 @@ int vm_boot_again(struct vm *vm, struct err *e)
     if (vm->board)
         board_direct_boot(vm->board);
     c->cr0 = CR0_PE | CR0_ET;
+    c->mtrr_def = 0xc06; /* as firmware leaves them: on, write-back */
+    for (unsigned i = 0; i < 11; i++)
+        c->mtrr_fix[i] = 0x0606060606060606ull;
     c->gdt.base = b.gdt_base;
     c->gdt.limit = b.gdt_limit;
     for (unsigned i = 0; i < 6; i++)
