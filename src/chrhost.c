@@ -295,11 +295,17 @@ void chrhost_detach(struct chrhost *h, struct chrhost_link *k)
     pump(h);
 }
 
-void chrhost_discard(struct chrhost *h)
+void chrhost_discard(struct chrhost *h, bool input)
 {
+    uint8_t buf[4096];
+
     byteq_drop(&h->port->to_host, byteq_used(&h->port->to_host));
-    for (struct chrhost_link *k = h->links; k; k = k->next)
+    byteq_drop(&h->port->to_guest, byteq_used(&h->port->to_guest));
+    for (struct chrhost_link *k = h->links; k; k = k->next) {
         k->sent = h->end;
+        while (input && k->has_in && recv(k->in.fd, buf, sizeof buf, MSG_DONTWAIT) > 0)
+            ;
+    }
     h->seen = h->end;
     pump(h);
 }

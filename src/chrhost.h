@@ -28,8 +28,9 @@ int chrhost_attach(struct chrhost *h, int in_fd, int out_fd, bool own, void (*go
                    struct chrhost_link **ret_link, struct err *e);
 void chrhost_detach(struct chrhost *h, struct chrhost_link *k);
 
-/* Throws away what is under way in both directions (a revert: those bytes are from another time). */
-void chrhost_discard(struct chrhost *h);
+/* [vCPU paused] Throws away what is under way in both directions (a revert: those bytes are from another time); with
+ * input also what attached descriptors hold and was not read yet. */
+void chrhost_discard(struct chrhost *h, bool input);
 /* Writes out what the guest has sent, waiting at most timeout_ms for slow readers. */
 void chrhost_drain(struct chrhost *h, int timeout_ms);
 

@@ -213,9 +213,11 @@ int machine_drop_connections(struct machine *m, struct err *e)
     int rc = 0;
 
     agent_reset(m->agent);
-    chrhost_discard(m->serial_host);
-    chrhost_discard(m->agent_host);
-    chrhost_discard(m->exec_host);
+    agent_hold(m->agent); /* a call under way ends at once now; none may slip a question in behind the discard */
+    chrhost_discard(m->agent_host, true);
+    agent_release(m->agent);
+    chrhost_discard(m->exec_host, true);
+    chrhost_discard(m->serial_host, false);
     for (unsigned i = 0; i < m->config->nnics; i++) {
         int one = nat_reset_connections(m->nat[i], e);
         rc = rc < 0 ? rc : one;

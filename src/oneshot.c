@@ -246,6 +246,7 @@ static int watch_signals(struct oneshot *s, struct err *e)
     sigaddset(&set, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file at its limit is an error like a full disk */
     s->signals =
         (struct loop_fd){.fd = signalfd(-1, &set, SFD_CLOEXEC), .events = POLLIN, .fn = on_signal, .opaque = s};
     if (s->signals.fd < 0)

@@ -34,6 +34,7 @@ struct vm {
     struct fake_track track;
     struct blk_req req;
     atomic_int req_done;
+    bool req_busy; /* submitted, not answered: a kicked guest waits on when it runs again */
     uint8_t sector[512];
 };
 
@@ -292,27 +293,24 @@ static void disk_done(struct vm_event *ev)
     atomic_store(&vm->req_done, 1);
 }
 
-/* A disk request, waited for as a device would; false when kicked (the step runs again). */
+/* A disk request, waited for as a device would; false when kicked. */
 static bool disk(struct vm *vm, enum blk_op op, uint64_t off, int byte)
 {
     struct blkport *port = &vm->config.disk[0].port;
     char line[40];
 
-    memset(vm->sector, byte, sizeof vm->sector);
-    atomic_store(&vm->req_done, 0);
-    vm->req = (struct blk_req){.op = (uint8_t)op, .off = off, .len = op == BLK_FLUSH ? 0 : 512, .buf = vm->sector};
-    vm->req.done = (struct vm_event){.fn = disk_done, .opaque = vm};
-    port->submit(port->opaque, &vm->req);
-    while (!atomic_load(&vm->req_done)) {
-        struct pollfd p = {.fd = vm->wake_fd, .events = POLLIN};
-        uint64_t v;
-        run_events(vm);
-        if (atomic_load(&vm->req_done))
-            break;
-        poll(&p, 1, -1);
-        if (read(vm->wake_fd, &v, sizeof v) < 0 && errno != EAGAIN)
-            abort();
+    if (!vm->req_busy) {
+        memset(vm->sector, byte, sizeof vm->sector);
+        atomic_store(&vm->req_done, 0);
+        vm->req = (struct blk_req){.op = (uint8_t)op, .off = off, .len = op == BLK_FLUSH ? 0 : 512, .buf = vm->sector};
+        vm->req.done = (struct vm_event){.fn = disk_done, .opaque = vm};
+        vm->req_busy = true;
+        port->submit(port->opaque, &vm->req);
     }
+    while (!atomic_load(&vm->req_done))
+        if (!stand(vm) && !atomic_load(&vm->req_done))
+            return false;
+    vm->req_busy = false;
     if (vm->req.result < 0)
         return say(vm, "io error");
     if (op != BLK_READ)
@@ -447,6 +445,7 @@ int vm_state_load(struct vm *vm, const uint8_t *data, size_t len, struct err *e)
     vm->text = strdup(nl + 1);
     vm->at = at;
     vm->clock = clock;
+    vm->req_busy = false;
     free(text);
     return 0;
 }

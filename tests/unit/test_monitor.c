@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -22,7 +23,8 @@ struct bench {
     struct store *store;
     int64_t machine;
     struct client *client;
-    int console; /* -1: none */
+    int console;     /* -1: none */
+    uint64_t blocks; /* that the last revert brought back */
     char said[65536];
 };
 
@@ -157,6 +159,7 @@ static uint64_t revert(struct bench *b, int64_t id, const char *power)
     json_t *r = call(b, "vmtest-revert", json_pack("{s:I}", "id", (json_int_t)id));
     uint64_t pages = (uint64_t)json_integer_value(json_object_get(r, "pages"));
 
+    b->blocks = (uint64_t)json_integer_value(json_object_get(r, "blocks"));
     assert_string_equal(json_string_value(json_object_get(r, "power")), power);
     json_decref(r);
     return pages;
@@ -254,6 +257,7 @@ static void test_revert(void **state)
     tell(b, "go\n");
     await(b, "last");
     assert_int_equal(revert(b, one, "running"), 3); /* pages 3, 5 and 9 */
+    assert_int_equal(b->blocks, 1);
     tell(b, "go\n");
     await(b, "page 3 is 7");
     await(b, "disk 70");
@@ -266,6 +270,7 @@ static void test_revert(void **state)
     await(b, "last");
     assert_int_equal(revert(b, two, "running"), 1);
     assert_int_equal(revert(b, two, "running"), 0);
+    assert_int_equal(b->blocks, 0);
 }
 
 /* A branch: snapshot, revert, another snapshot from there; memory of each is its own. */
@@ -358,6 +363,58 @@ static void test_killed(void **state)
     await(b, "page 3 is 7");
     await(b, "disk 70");
     await(b, "done");
+}
+
+static void limit_files(struct bench *b, rlim_t bytes)
+{
+    json_t *info = call(b, "vmtest-info", NULL);
+    pid_t pid = (pid_t)json_integer_value(json_object_get(info, "pid"));
+    struct rlimit limit;
+
+    assert_int_equal(prlimit(pid, RLIMIT_FSIZE, NULL, &limit), 0);
+    limit.rlim_cur = bytes;
+    assert_int_equal(prlimit(pid, RLIMIT_FSIZE, &limit, NULL), 0);
+    json_decref(info);
+}
+
+/* No file can grow: as a full disk. The guest stands, and sees no error when there is room again. */
+static void test_no_room(void **state)
+{
+    struct bench *b = *state;
+    struct err err = {0};
+    int64_t id;
+
+    create(b, "fakevm\nsay up\necho\nwrite 0 5\nflush\nsay written\nread 0\necho\nwrite 0 6\nflush\nspin\n");
+    start(b);
+    await(b, "up");
+    limit_files(b, 0);
+    tell(b, "x\n");
+    expect_event(b, "BLOCK_IO_ERROR");
+    expect_event(b, "STOP");
+    expect_status(b, "io-error");
+    assert_int_equal(client_call(b->client, "vmtest-snapshot", json_pack("{s:s}", "name", "no"), NULL, &err), VT_BUSY);
+    json_decref(call(b, "cont", NULL));
+    expect_event(b, "BLOCK_IO_ERROR"); /* there is still no room */
+    expect_event(b, "STOP");
+    limit_files(b, RLIM_INFINITY);
+    json_decref(call(b, "cont", NULL));
+    await(b, "written");
+    await(b, "disk 5");
+    expect_status(b, "running");
+    id = snapshot(b, "fine");
+    limit_files(b, 0);
+    err = (struct err){0};
+    assert_int_equal(client_call(b->client, "vmtest-snapshot", json_pack("{s:s}", "name", "no"), NULL, &err), VT_IO);
+    limit_files(b, RLIM_INFINITY);
+    expect_status(b, "running"); /* a snapshot that fails costs nothing */
+    snapshot(b, "yes");
+    limit_files(b, 0);
+    tell(b, "x\n");
+    expect_event(b, "BLOCK_IO_ERROR");
+    limit_files(b, RLIM_INFINITY);
+    revert(b, id, "running"); /* away from a disk in trouble */
+    tell(b, "x\n");
+    await(b, "x");
 }
 
 static void test_pause(void **state)
@@ -494,9 +551,9 @@ int main(int argc, char **argv)
 {
 #define WITH(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        WITH(test_poweroff), WITH(test_revert), WITH(test_branch),    WITH(test_fork),
-        WITH(test_killed),   WITH(test_pause),  WITH(test_panic),     WITH(test_reboot),
-        WITH(test_refusals), WITH(test_delete), WITH(test_bad_start),
+        WITH(test_poweroff), WITH(test_revert),   WITH(test_branch),  WITH(test_fork),
+        WITH(test_killed),   WITH(test_pause),    WITH(test_no_room), WITH(test_panic),
+        WITH(test_reboot),   WITH(test_refusals), WITH(test_delete),  WITH(test_bad_start),
     };
 
     if (argc != 2)

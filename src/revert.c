@@ -1,0 +1,313 @@
+#include "src/capture_impl.h"
+
+#include <string.h>
+#include "src/base/banned.h"
+#include "src/base/units.h"
+#include "src/base/util.h"
+
+static void source_close(struct source *s)
+{
+    for (unsigned i = 0; i < IMAGES_MAX; i++)
+        if (s->image[i])
+            image_close(s->image[i]);
+    if (s->hold)
+        snapshot_release(s->hold);
+    *s = (struct source){0};
+}
+
+void capture_close_sources(struct capture *c, unsigned keep)
+{
+    unsigned gone = c->nsources - keep;
+
+    for (unsigned i = 0; i < gone; i++)
+        source_close(&c->source[i]);
+    memmove(c->source, c->source + gone, keep * sizeof c->source[0]);
+    c->nsources = keep;
+}
+
+/* The snapshot's images, kept open and from deletion while the machine may read them. */
+static int open_source(struct capture *c, int64_t snapshot, struct source **ret, struct err *e)
+{
+    struct source *s = &c->source[c->nsources];
+    int rc;
+
+    for (unsigned i = 0; i < c->nsources; i++)
+        if (c->source[i].snapshot == snapshot && c->source[i].hold) {
+            *ret = &c->source[i];
+            return 0;
+        }
+    s->snapshot = snapshot;
+    rc = snapshot_hold(c->store, snapshot, &s->hold, e);
+    for (unsigned i = 0; i < c->nimages && rc == 0; i++) {
+        rc = image_open(c->store, snapshot, c->image[i].slot, ROOT_LIVE, &s->image[i], e);
+        if (rc == 0 && image_pages(s->image[i]) != c->image[i].track->pages)
+            rc = err_set(e, VT_CORRUPT, "%s of the snapshot has another size than the machine's", c->image[i].slot);
+    }
+    if (rc < 0) {
+        source_close(s);
+        return rc;
+    }
+    c->nsources++;
+    *ret = s;
+    return 0;
+}
+
+struct page_list {
+    uint64_t *pages;
+    size_t n, cap;
+    bool failed;
+};
+
+static void list_add(struct page_list *l, uint64_t page)
+{
+    if (l->n == l->cap) {
+        size_t cap = l->cap ? l->cap * 2 : 1024;
+        uint64_t *bigger = realloc(l->pages, cap * sizeof *bigger);
+        if (!bigger) {
+            l->failed = true;
+            return;
+        }
+        l->pages = bigger;
+        l->cap = cap;
+    }
+    l->pages[l->n++] = page;
+}
+
+static int note_difference(void *opaque, const struct image_diff *d, struct err *e)
+{
+    struct page_list *l = opaque;
+
+    list_add(l, d->page);
+    return l->failed ? err_set(e, VT_FAIL, "out of memory") : 0;
+}
+
+static int by_number(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+    return x < y ? -1 : x > y;
+}
+
+static void sort_unique(struct page_list *l)
+{
+    size_t kept = 0;
+
+    qsort(l->pages, l->n, sizeof *l->pages, by_number);
+    for (size_t i = 0; i < l->n; i++)
+        if (kept == 0 || l->pages[i] != l->pages[kept - 1])
+            l->pages[kept++] = l->pages[i];
+    l->n = kept;
+}
+
+/* The pages in which the machine, as it stands, may differ from `target`: changed since base, or base differs. */
+static int differing(struct capture *c, struct tracked *t, struct image *target, int64_t snapshot, struct page_list *l,
+                     struct err *e)
+{
+    struct image *base = NULL;
+    uint64_t epoch, page = 0;
+    int rc = 0;
+
+    if (c->base != snapshot) {
+        rc = image_open(c->store, c->base, t->slot, ROOT_LIVE, &base, e);
+        if (rc == 0)
+            rc = image_compare(base, target, note_difference, l, e);
+        if (base)
+            image_close(base);
+    }
+    if (rc < 0)
+        return rc;
+    epoch = t->track->capture(t->track);
+    while (t->track->next_changed(t->track, t->base_epoch, epoch, &page))
+        list_add(l, page++);
+    t->track->done(t->track, epoch);
+    sort_unique(l);
+    return l->failed ? err_set(e, VT_FAIL, "out of memory") : 0;
+}
+
+/* Makes one image of the machine the snapshot's. */
+static int restore_image(struct capture *c, unsigned n, struct source *from, bool afresh, uint64_t *ret_pages,
+                         struct err *e)
+{
+    struct tracked *t = &c->image[n];
+    cleanup(cleanup_free) uint64_t *pages = NULL;
+    struct page_list list = {0};
+    int rc;
+
+    if (afresh) {
+        *ret_pages += t->track->pages;
+        return vm_image_restore(c->machine->vm, n, image_pagesrc(from->image[n]), e);
+    }
+    rc = differing(c, t, from->image[n], from->snapshot, &list, e);
+    pages = list.pages;
+    *ret_pages += list.n;
+    return rc < 0 ? rc : vm_image_revert(c->machine->vm, n, image_pagesrc(from->image[n]), list.pages, list.n, e);
+}
+
+static int restore_memory(struct capture *c, struct source *from, uint64_t *ret_pages, struct err *e)
+{
+    bool afresh = c->base == 0 || c->nsources > SOURCES_MAX;
+    cleanup(cleanup_free) void *state = NULL;
+    int64_t snapshot = from->snapshot;
+    size_t len = 0;
+    int rc = snapshot_state(c->store, snapshot, &state, &len, e);
+
+    for (unsigned i = 0; i < c->nimages && rc == 0; i++)
+        rc = restore_image(c, i, from, afresh, ret_pages, e);
+    if (rc == 0)
+        rc = vm_state_load(c->machine->vm, state, len, e);
+    if (rc < 0) {
+        c->base = 0;
+        return rc;
+    }
+    if (afresh) { /* nothing is read from the older ones any more */
+        struct source keep = *from;
+        *from = (struct source){0};
+        capture_close_sources(c, 0);
+        c->source[c->nsources++] = keep;
+    }
+    for (unsigned i = 0; i < c->nimages; i++) {
+        struct pagetrack *t = c->image[i].track;
+        c->image[i].base_epoch = t->capture(t);
+        t->done(t, c->image[i].base_epoch);
+    }
+    c->base = snapshot;
+    return 0;
+}
+
+static int check_hardware(const struct capture *c, const struct snapshot_info *s, struct err *e)
+{
+    cleanup(cleanup_free) char *ours = config_hardware(c->machine->config);
+    struct machine_config theirs;
+    cleanup(cleanup_free) char *theirs_text = NULL;
+    int rc;
+
+    if (!ours)
+        return err_set(e, VT_FAIL, "out of memory");
+    config_init(&theirs);
+    rc = config_set_hardware(&theirs, s->hardware, e);
+    if (rc == 0)
+        theirs_text = config_hardware(&theirs);
+    config_release(&theirs);
+    if (rc == 0 && (!theirs_text || strcmp(ours, theirs_text) != 0))
+        rc = err_set(e, VT_BUSY, "%s has other hardware than the running machine: stop it first", s->name);
+    return rc;
+}
+
+static int count_one(void *opaque, const struct image_diff *d, struct err *e)
+{
+    (void)d;
+    (void)e;
+    ++*(uint64_t *)opaque;
+    return 0;
+}
+
+/* The disk pages that the revert changes: what was written since, and what the snapshots differ in. */
+static int count_blocks(struct capture *c, int64_t snapshot, uint64_t *ret_blocks, struct err *e)
+{
+    const struct machine_config *config = c->machine->config;
+    int rc = 0;
+
+    for (unsigned i = 0; i < config->ndisks && rc == 0; i++) {
+        struct image *now = NULL, *then = NULL;
+
+        rc = head_image(c->head, config->disk[i].slot, &now, e);
+        if (rc == 0)
+            rc = image_open(c->store, snapshot, config->disk[i].slot, ROOT_LIVE, &then, e);
+        if (rc == 0)
+            rc = image_compare(now, then, count_one, ret_blocks, e);
+        if (now)
+            image_close(now);
+        if (then)
+            image_close(then);
+    }
+    return rc;
+}
+
+static int reset_disks(struct capture *c, int64_t snapshot, struct err *e)
+{
+    struct machine *m = c->machine;
+    int rc = head_reset(c->head, snapshot, e);
+
+    for (unsigned i = 0; i < m->config->ndisks && rc == 0; i++) {
+        struct blockdev *dev = head_disk(c->head, m->config->disk[i].slot);
+        if (!dev)
+            return err_set(e, VT_CORRUPT, "the snapshot has no %s", m->config->disk[i].slot);
+        blkworker_switch(m->disk[i], dev);
+    }
+    return rc;
+}
+
+int capture_revert(struct capture *c, int64_t snapshot, struct revert_result *ret, bool *ret_broken, struct err *e)
+{
+    cleanup(snapshot_info_release) struct snapshot_info s = {0};
+    uint64_t begin = clock_mono_ns();
+    struct source *from = NULL;
+    struct err trouble = {0};
+    int rc = snapshot_get(c->store, snapshot, &s, e);
+    bool memory = rc == 0 && s.ram_bytes > 0;
+
+    *ret = (struct revert_result){0};
+    *ret_broken = false;
+    if (rc == 0 && memory)
+        rc = check_hardware(c, &s, e);
+    if (rc == 0 && memory)
+        rc = open_source(c, snapshot, &from, e);
+    if (rc < 0)
+        return rc;
+    rc = machine_quiesce_disks(c->machine, &trouble);
+    if (rc < 0 && rc != VT_BUSY) /* one in trouble stands as well, and what it holds is given up */
+        return err_set(e, rc, "%s", trouble.msg);
+    rc = count_blocks(c, snapshot, &ret->blocks, e);
+    if (rc < 0)
+        return rc;
+    *ret_broken = true;
+    rc = reset_disks(c, snapshot, e);
+    if (rc == 0 && memory)
+        rc = restore_memory(c, from, &ret->pages, e);
+    if (rc < 0)
+        return rc;
+    *ret_broken = false;
+    ret->power = memory ? s.power : POWER_OFF;
+    ret->took = clock_mono_ns() - begin;
+    return 0;
+}
+
+int capture_restore(struct capture *c, int64_t snapshot, enum power *ret_power, struct err *e)
+{
+    cleanup(snapshot_info_release) struct snapshot_info s = {0};
+    struct source *from = NULL;
+    uint64_t pages = 0;
+    int rc = snapshot_get(c->store, snapshot, &s, e);
+
+    if (rc == 0 && s.ram_bytes > 0)
+        rc = open_source(c, snapshot, &from, e);
+    if (rc == 0 && s.ram_bytes > 0)
+        rc = restore_memory(c, from, &pages, e);
+    if (rc == 0)
+        *ret_power = s.ram_bytes > 0 ? s.power : POWER_OFF;
+    return rc;
+}
+
+int capture_detach(struct capture *c, int64_t snapshot, struct err *e)
+{
+    struct source *from = NULL;
+
+    for (unsigned i = 0; i < c->nsources; i++)
+        if (c->source[i].snapshot == snapshot && c->source[i].hold)
+            from = &c->source[i];
+    if (from) {
+        /* Touching a page makes it the machine's own, or its template's: the store is not read for it again. */
+        vcpu_pause(c->machine->vcpu);
+        for (uint64_t page = 0; page < c->image[0].track->pages; page++) {
+            uint8_t byte;
+            if (!vm_phys_read(c->machine->vm, page * VT_PAGE_SIZE, &byte, 1))
+                break;
+        }
+        vcpu_resume(c->machine->vcpu);
+        snapshot_release(from->hold);
+        from->hold = NULL;
+    }
+    if (c->base == snapshot)
+        c->base = 0; /* the next capture writes everything once more: simple, and rare */
+    return 0;
+}
