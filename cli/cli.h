@@ -89,6 +89,8 @@ void opt_print_overview(void);
 void out_set(struct cli *c, const char *key, json_t *value);
 /* "WHAT in TIME (DETAIL)": the line that ends a verb that changed something. detail may be NULL. */
 void out_done(struct cli *c, const char *detail, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* The line of a verb that found all as it was to be. */
+void out_already(struct cli *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* For people only: to stderr, with "vmtest: VERB: " before it; nothing with -q. */
 void out_note(const struct cli *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* A line of results, nothing with --json. */

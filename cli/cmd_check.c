@@ -49,7 +49,7 @@ int cmd_check(struct cli *c, void *opts, struct err *e)
         out_line(c, "%llu problem%s found", (unsigned long long)rep.problems, rep.problems == 1 ? "" : "s");
         return 1;
     }
-    out_done(c, NULL, "checked %llu machine%s, %llu snapshot%s, %s: no damage found,", (unsigned long long)rep.machines,
+    out_done(c, "no damage found", "checked %llu machine%s, %llu snapshot%s, %s", (unsigned long long)rep.machines,
              rep.machines == 1 ? "" : "s", (unsigned long long)rep.snapshots, rep.snapshots == 1 ? "" : "s",
              size_format(size, rep.pack_bytes));
     return 0;

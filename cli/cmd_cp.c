@@ -92,11 +92,9 @@ static int read_disk(struct cli *c, const struct machine_info *m, const struct s
     int r;
 
     if (from->ref.snap[0]) {
-        struct err why = {0};
-
-        r = snapshot_find(c->store, m->id, from->ref.snap, false, &id, &why);
+        r = snapshot_find(c->store, m->id, from->ref.snap, false, &id, e);
         if (r)
-            return err_set(e, r, "%s@%s", m->name, why.msg);
+            return r;
         d.id = id;
         d.head = false;
     }

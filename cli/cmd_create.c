@@ -99,7 +99,7 @@ int cmd_create(struct cli *c, void *opts, struct err *e)
     int64_t id;
     int r;
 
-    r = name_check(name, e);
+    r = name_valid(name, e);
     if (!r && !o->kernel)
         r = err_set(e, VT_USAGE, "no --kernel: this version boots Linux kernels directly and has no BIOS");
     if (!r)

@@ -32,5 +32,8 @@ int cmd_exec(struct cli *c, void *opts, struct err *e)
         r = cli_machine(c, c->words[0], false, &m, e);
     if (!r)
         r = cli_connect(c, &m, &client, e);
-    return r ? r : guest_command(c, client, &o->guest, c->nguest ? (const char *const *)c->guest : shell, tty, e);
+    if (r)
+        return r;
+    r = guest_command(c, client, &o->guest, c->nguest ? (const char *const *)c->guest : shell, tty, e);
+    return r < 0 ? err_prefix(e, r, "%s", m.name) : r;
 }

@@ -63,17 +63,14 @@ static int show_disks(struct cli *c, int64_t id, struct err *e)
 }
 
 /* What only the monitor knows. */
-static int show_running(struct cli *c, const struct machine_info *m, bool stats, struct err *e)
+static int show_running(struct cli *c, struct client *client, bool stats, struct err *e)
 {
-    cleanup(cleanup_client) struct client *client = NULL;
     cleanup(cleanup_json) json_t *info = NULL, *counters = NULL;
     const char *key, *text;
     json_t *value;
     int r;
 
-    r = cli_connect(c, m, &client, e);
-    if (!r)
-        r = client_call(client, "vmtest-info", NULL, &info, e);
+    r = client_call(client, "vmtest-info", NULL, &info, e);
     if (!r && stats)
         r = client_call(client, "vmtest-stats", NULL, &counters, e);
     if (r)
@@ -100,7 +97,8 @@ int cmd_info(struct cli *c, void *opts, struct err *e)
     cleanup(config_release) struct machine_config cfg = {0};
     cleanup(cleanup_json) json_t *parsed = NULL;
     char text[UNITS_MAX];
-    bool running = false;
+    cleanup(cleanup_client) struct client *client = NULL;
+    bool running;
     int r;
 
     r = cli_machine(c, c->words[0], false, &m, e);
@@ -108,10 +106,10 @@ int cmd_info(struct cli *c, void *opts, struct err *e)
         r = config_parse(m.config, &cfg, e);
     if (!r)
         r = json_parse(m.config, strlen(m.config), "machine configuration", &parsed, e);
-    if (!r)
-        r = machine_locked(c->store, m.id, &running, e);
     if (r)
         return r;
+    /* a monitor that is only starting or ending does not count */
+    running = client_open(store_uuid(c->store), m.id, &client, NULL) == 0;
     show(c, "machine", m.name);
     show(c, "uuid", m.uuid);
     show(c, "created", time_format(text, m.created_at));
@@ -128,5 +126,5 @@ int cmd_info(struct cli *c, void *opts, struct err *e)
     out_set(c, "bytes", json_integer((json_int_t)m.own_bytes));
     out_set(c, "config", json_incref(parsed));
     r = show_disks(c, m.id, e);
-    return r || !running ? r : show_running(c, &m, o->stats, e);
+    return r || !running ? r : show_running(c, client, o->stats, e);
 }

@@ -14,7 +14,7 @@ int cmd_rename(struct cli *c, void *opts, struct err *e)
     const char *name = c->words[c->nwords - 1];
     int r;
 
-    r = name_check(name, e);
+    r = name_valid(name, e);
     if (!r)
         r = cli_target(c, c->words, c->nwords - 1, true, &t, e);
     if (!r)

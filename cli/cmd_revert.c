@@ -29,12 +29,9 @@ static int ask_monitor(struct cli *c, const struct target *t, const struct snaps
 }
 
 /* The machine is off. Where the snapshot has a memory, a monitor is started to hold it. */
-static int from_off(struct cli *c, const struct target *t, const struct snapshot_info *s, int lock, struct err *e)
+static int from_off(struct cli *c, const struct target *t, const struct snapshot_info *s, int *lock, struct err *e)
 {
     cleanup(cleanup_client) struct client *client = NULL;
-    cleanup(cleanup_free) char *log = NULL;
-    struct monitor_spec spec = {
-        .store = store_dir(c->store), .machine = t->machine.id, .lock_fd = lock, .paused = true};
     int r;
 
     r = offline_revert(c->store, &t->machine, s, e);
@@ -45,11 +42,7 @@ static int from_off(struct cli *c, const struct target *t, const struct snapshot
         out_done(c, power_name(s->power), "reverted %s to %s", t->machine.name, s->name);
         return 0;
     }
-    r = cli_log_path(c, t->machine.id, &log, e);
-    if (r)
-        return r;
-    spec.log = log;
-    r = monitor_spawn(&spec, &client, e);
+    r = life_start(c, &t->machine, lock, true, false, &client, e);
     return r ? r : ask_monitor(c, t, s, client, e);
 }
 
@@ -70,5 +63,5 @@ int cmd_revert(struct cli *c, void *opts, struct err *e)
         return r;
     out_set(c, "machine", json_string(t.machine.name));
     out_set(c, "snapshot", json_string(s.name));
-    return client ? ask_monitor(c, &t, &s, client, e) : from_off(c, &t, &s, lock, e);
+    return client ? ask_monitor(c, &t, &s, client, e) : from_off(c, &t, &s, &lock, e);
 }

@@ -168,7 +168,7 @@ static int from_snapshot(struct cli *c, struct run_opts *o, struct err *e)
         return err_set(e, VT_USAGE,
                        "--from takes its hardware from the snapshot: no --kernel, --mem, --disk and the like");
     if (!c->nguest)
-        return err_set(e, VT_USAGE, "no command; usage: vmtest run %s", c->verb->usage);
+        return err_set(e, VT_USAGE, "no command; see vmtest run --help");
     r = guest_opts_check(&o->guest, e);
     if (!r)
         r = cli_target(c, &word, 1, false, &t, e);
@@ -182,7 +182,9 @@ static int from_snapshot(struct cli *c, struct run_opts *o, struct err *e)
     spec.snapshot = s.id;
     spec.log = log;
     r = monitor_spawn(&spec, &client, e);
-    return r ? r : in_fork(c, o, client, e);
+    if (!r)
+        r = in_fork(c, o, client, e);
+    return r < 0 ? err_prefix(e, r, "fork of %s@%s", t.machine.name, s.name) : r;
 }
 
 int cmd_run(struct cli *c, void *opts, struct err *e)
@@ -193,5 +195,5 @@ int cmd_run(struct cli *c, void *opts, struct err *e)
         return from_snapshot(c, o, e);
     if (o->kernel)
         return boot_kernel(c, o, e);
-    return err_set(e, VT_USAGE, "neither --from nor --kernel; usage: vmtest run %s", c->verb->usage);
+    return err_set(e, VT_USAGE, "neither --from nor --kernel; see vmtest run --help");
 }

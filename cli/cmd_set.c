@@ -98,8 +98,8 @@ int cmd_set(struct cli *c, void *opts, struct err *e)
     int r;
 
     if (!o->name && !changes_config(o))
-        return err_set(e, VT_USAGE, "nothing to change; usage: vmtest set %s", c->verb->usage);
-    r = o->name ? name_check(o->name, e) : 0;
+        return err_set(e, VT_USAGE, "nothing to change; see vmtest set --help");
+    r = o->name ? name_valid(o->name, e) : 0;
     if (!r)
         r = cli_machine(c, c->words[0], false, &m, e);
     if (!r && changes_config(o))

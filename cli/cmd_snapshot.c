@@ -81,7 +81,7 @@ int cmd_snapshot(struct cli *c, void *opts, struct err *e)
         return err_set(e, VT_USAGE, "--quiesce: \"%s\" is none of auto, require, no", o->quiesce);
     r = cli_target(c, c->words, c->nwords, false, &t, e);
     if (!r)
-        r = name_check(t.ref.snap, e);
+        r = name_valid(t.ref.snap, e);
     if (!r && snapshot_find(c->store, t.machine.id, t.ref.snap, true, &id, NULL) == 0)
         r = err_set(e, VT_EXISTS, "%s@%s: there is a snapshot of this name", t.machine.name, t.ref.snap);
     if (!r)

@@ -3,7 +3,7 @@
 #include "cli/cmd.h"
 
 #include <string.h>
-#include "cli/resolve.h"
+#include "cli/life.h"
 
 struct start_opts {
     bool no_wait, paused;
@@ -42,7 +42,6 @@ int cmd_start(struct cli *c, void *opts, struct err *e)
     struct start_opts *o = opts;
     cleanup(machine_info_release) struct machine_info m = {0};
     cleanup(cleanup_client) struct client *client = NULL;
-    cleanup(cleanup_free) char *log = NULL;
     cleanup(cleanup_close) int lock = -1;
     bool already;
     int r;
@@ -51,28 +50,24 @@ int cmd_start(struct cli *c, void *opts, struct err *e)
         return err_set(e, VT_USAGE, "--cache: \"%s\" is neither safe nor unsafe", o->cache);
     r = cli_machine(c, c->words[0], false, &m, e);
     if (!r)
-        r = cli_log_path(c, m.id, &log, e);
-    if (!r)
         r = cli_lock_or_connect(c, &m, &lock, &client, e);
     if (r)
         return r;
     already = client != NULL;
-    if (!already) {
-        struct monitor_spec spec = {.store = store_dir(c->store),
-                                    .machine = m.id,
-                                    .lock_fd = lock,
-                                    .paused = o->paused,
-                                    .cache_unsafe = o->cache && o->cache[0] == 'u',
-                                    .log = log};
-
-        r = monitor_spawn(&spec, &client, e);
-    }
+    if (!already)
+        r = life_start(c, &m, &lock, o->paused, o->cache && o->cache[0] == 'u', &client, e);
     if (!r && !o->no_wait && !o->paused)
         r = wait_for_agent(m.name, client, o->timeout ? o->timeout : DEFAULT_TIMEOUT, e);
+    if (r == VT_GONE) {
+        *e = (struct err){0};
+        return err_set(e, r, "%s: ended before its agent answered (vmtest log %s says more)", m.name, m.name);
+    }
     if (r)
         return r;
     out_set(c, "machine", json_string(m.name));
-    out_set(c, "already", json_boolean(already));
-    out_done(c, NULL, already ? "%s runs already, answered" : "started %s", m.name);
+    if (already)
+        out_already(c, "%s runs already", m.name);
+    else
+        out_done(c, NULL, "started %s", m.name);
     return 0;
 }

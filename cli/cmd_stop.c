@@ -66,9 +66,8 @@ int cmd_stop(struct cli *c, void *opts, struct err *e)
     if (r)
         return r;
     out_set(c, "machine", json_string(m.name));
-    out_set(c, "already", json_boolean(already));
     if (already)
-        out_done(c, NULL, "%s was off already, seen", m.name);
+        out_already(c, "%s is off already", m.name);
     else
         out_done(c, NULL, "stopped %s", m.name);
     return 0;

@@ -3,7 +3,7 @@
 #include <time.h>
 
 /* The socket closes a moment before the process is gone and its lock with it. */
-static int wait_unlocked(struct cli *c, const struct machine_info *m, struct err *e)
+int life_wait_unlocked(struct cli *c, const struct machine_info *m, struct err *e)
 {
     const uint64_t until = clock_mono_ns() + 10 * NS_PER_SEC;
     bool locked = true;
@@ -32,7 +32,30 @@ int life_end(struct cli *c, const struct machine_info *m, struct client *client,
     }
     if (r != VT_GONE)
         return err_set(e, r, "%s: %s", m->name, why.msg);
-    return wait_unlocked(c, m, e);
+    return life_wait_unlocked(c, m, e);
+}
+
+int life_start(struct cli *c, const struct machine_info *m, int *lock, bool paused, bool cache_unsafe,
+               struct client **ret, struct err *e)
+{
+    struct monitor_spec spec = {.store = store_dir(c->store),
+                                .machine = m->id,
+                                .lock_fd = *lock,
+                                .paused = paused,
+                                .cache_unsafe = cache_unsafe};
+    cleanup(cleanup_free) char *log = NULL;
+    int r = cli_log_path(c, m->id, &log, e);
+
+    if (r)
+        return r;
+    spec.log = log;
+    r = monitor_spawn(&spec, ret, e);
+    if (!r)
+        return 0;
+    /* it said why before it ended: the next command finds it gone */
+    close(steal_fd(lock));
+    life_wait_unlocked(c, m, NULL);
+    return err_prefix(e, r, "%s", m->name);
 }
 
 int life_command(struct cli *c, const char *command, const char *done, struct err *e)

@@ -11,7 +11,7 @@ static bool first_char(char c)
     return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
 }
 
-int name_check(const char *name, struct err *e)
+int name_valid(const char *name, struct err *e)
 {
     size_t n = strlen(name);
     bool ok = first_char(name[0]) && n <= NAME_MAX_LEN;
@@ -31,7 +31,7 @@ static int take_part(const char *text, size_t len, char dst[NAME_MAX_LEN + 1], c
         return err_set(e, VT_USAGE, "\"%.80s\": a name has at most %d characters", whole, NAME_MAX_LEN);
     memcpy(dst, text, len);
     dst[len] = 0;
-    return len ? name_check(dst, e) : 0;
+    return len ? name_valid(dst, e) : 0;
 }
 
 /* SNAP or SNAP~N */

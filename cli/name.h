@@ -10,7 +10,7 @@
 #define NAME_MAX_LEN 63
 
 /* [A-Za-z0-9][A-Za-z0-9._+-]*, at most 63 characters. VT_USAGE. */
-int name_check(const char *name, struct err *e);
+int name_valid(const char *name, struct err *e);
 
 /* "MACHINE@SNAP~N", "@SNAP", "SNAP", "MACHINE": a part that is not there is "". */
 struct name_ref {

@@ -152,9 +152,20 @@ static int take_verb(struct scan *s, const char *word, struct err *e)
     return s->opts ? 0 : err_set(e, VT_FAIL, "out of memory");
 }
 
+/* What to say after an error of words: the usage, where it is short enough to be read there. */
+static const char *usage_of(const struct verb *v, char *dst, size_t size)
+{
+    if (strlen(v->usage) > 60)
+        snprintf(dst, size, "see vmtest %s --help", v->name);
+    else
+        snprintf(dst, size, "usage: vmtest %s%s%s", v->name, *v->usage ? " " : "", v->usage);
+    return dst;
+}
+
 static int check_words(const struct cli *c, struct err *e)
 {
     const struct verb *v = c->verb;
+    char usage[128];
 
     if (c->has_guest && !(v->flags & VERB_GUEST))
         return err_set(e, VT_USAGE, "takes no command after \"--\"");
@@ -162,10 +173,10 @@ static int check_words(const struct cli *c, struct err *e)
         return err_set(e, VT_USAGE, "%s: unexpected word; the guest's command goes after \"--\"",
                        c->words[v->max_words]);
     if (c->nwords > v->max_words)
-        return err_set(e, VT_USAGE, "%s: unexpected word; usage: vmtest %s%s%s", c->words[v->max_words], v->name,
-                       *v->usage ? " " : "", v->usage);
+        return err_set(e, VT_USAGE, "%s: unexpected word; %s", c->words[v->max_words],
+                       usage_of(v, usage, sizeof usage));
     if (c->nwords < v->min_words)
-        return err_set(e, VT_USAGE, "too few words; usage: vmtest %s %s", v->name, v->usage);
+        return err_set(e, VT_USAGE, "too few words; %s", usage_of(v, usage, sizeof usage));
     return 0;
 }
 

@@ -49,6 +49,20 @@ void out_done(struct cli *c, const char *detail, const char *fmt, ...)
     putchar('\n');
 }
 
+void out_already(struct cli *c, const char *fmt, ...)
+{
+    cleanup(buf_release) struct buf what = {0};
+    va_list ap;
+
+    va_start(ap, fmt);
+    buf_vprintf(&what, fmt, ap);
+    va_end(ap);
+    out_set(c, "already", json_true());
+    out_set(c, "message", json_string_lossy(buf_cstr(&what), what.len));
+    if (!c->json && !c->quiet)
+        puts(buf_cstr(&what));
+}
+
 void out_note(const struct cli *c, const char *fmt, ...)
 {
     cleanup(buf_release) struct buf b = {0};
@@ -135,6 +149,8 @@ static void print_error(struct cli *c, const struct err *e)
     fprintf(stderr, "vmtest: %s%s%s\n", c->verb ? c->verb->name : "", c->verb ? ": " : "", e->msg);
     if (!c->json)
         return;
+    if (c->verb && c->verb->flags & VERB_GUEST)
+        out_set(c, "guest_status", json_null());
     out_set(c, "error",
             json_pack("{s:s, s:o}", "code", code_name(e->code), "message", json_string_lossy(e->msg, strlen(e->msg))));
 }

@@ -21,11 +21,17 @@ int cli_store(struct cli *c, bool create, struct err *e)
     const char *given = c->store_dir ? c->store_dir : getenv("VMTEST_HOME");
     cleanup(cleanup_free) char *dir = given && *given ? strdup(given) : xdg_dir("XDG_DATA_HOME", ".local/share");
 
+    struct err why = {0};
+    int r;
+
     if (c->store)
         return 0;
     if (!dir)
         return err_set(e, VT_USAGE, "no store: give --store DIR, or set VMTEST_HOME or HOME");
-    return store_open(dir, create ? STORE_CREATE : 0, &c->store, e);
+    r = store_open(dir, create ? STORE_CREATE : 0, &c->store, &why);
+    if (r == VT_NOENT)
+        return err_set(e, r, "there is no store in %s; vmtest create makes one", dir);
+    return r ? err_set(e, r, "%s", why.msg) : 0;
 }
 
 /* Exactly one machine in the store. */
@@ -92,13 +98,10 @@ int cli_target(struct cli *c, char **words, int n, bool exact, struct target *re
 
 int cli_snapshot(struct cli *c, const struct target *t, bool exact, struct snapshot_info *ret, struct err *e)
 {
-    struct err why = {0};
     int64_t id;
-    int r = snapshot_find(c->store, t->machine.id, t->ref.snap, exact, &id, &why);
+    int r = snapshot_find(c->store, t->machine.id, t->ref.snap, exact, &id, e);
 
-    if (r) /* the store knows the snapshot only: MACHINE@ goes before its name */
-        return err_set(e, r, "%s@%s", t->machine.name, why.msg);
-    return snapshot_get(c->store, id, ret, e);
+    return r ? r : snapshot_get(c->store, id, ret, e);
 }
 
 int cli_connect(struct cli *c, const struct machine_info *m, struct client **ret, struct err *e)

@@ -116,7 +116,7 @@ static int run_tool(char *const argv[], const char *path, struct err *e)
                    said.len ? buf_cstr(&said) : "qemu-img ended without a word");
 }
 
-static int convert(struct imagefile *f, const char *scratch_dir, struct err *e)
+static int convert(struct imagefile *f, const char *path, const char *scratch_dir, struct err *e)
 {
     cleanup(cleanup_free) char *tmp = str_printf("%s/import-XXXXXX", scratch_dir);
     cleanup(cleanup_free) char *from = str_printf("%s", f->path);
@@ -131,7 +131,7 @@ static int convert(struct imagefile *f, const char *scratch_dir, struct err *e)
     {
         char *const argv[] = {"qemu-img", "convert", "-f", (char *)f->format, "-O", "raw", "-S", "4k", from, tmp, NULL};
 
-        r = run_tool(argv, f->path, e);
+        r = run_tool(argv, path, e);
     }
     close(steal_fd(&f->fd));
     if (!r)
@@ -187,7 +187,7 @@ static int open_image(const char *path, const char *scratch_dir, struct imagefil
             break;
         }
     if (strcmp(f->format, "raw") != 0) {
-        r = convert(f, scratch_dir, e);
+        r = convert(f, path, scratch_dir, e);
         if (r)
             return r;
         end = lseek(f->fd, 0, SEEK_END);

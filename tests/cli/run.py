@@ -90,7 +90,7 @@ def main():
     args = parser.parse_args()
     scripts = []
     for where in args.where or [HERE]:
-        where = where if where.exists() else HERE / where
+        where = HERE / where if (HERE / where).exists() else where
         scripts += sorted(where.rglob("*.sh")) if where.is_dir() else [where]
     scripts = [s for s in scripts if s.name != "lib.sh"]
     failed = 0

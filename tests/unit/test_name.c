@@ -9,14 +9,14 @@ static void names(void **state)
     char longest[65];
 
     for (size_t i = 0; i < ARRAY_LEN(good); i++)
-        assert_int_equal(name_check(good[i], NULL), 0);
+        assert_int_equal(name_valid(good[i], NULL), 0);
     for (size_t i = 0; i < ARRAY_LEN(bad); i++)
-        assert_int_equal(name_check(bad[i], NULL), VT_USAGE);
+        assert_int_equal(name_valid(bad[i], NULL), VT_USAGE);
     memset(longest, 'x', 64);
     longest[64] = 0;
-    assert_int_equal(name_check(longest, NULL), VT_USAGE);
+    assert_int_equal(name_valid(longest, NULL), VT_USAGE);
     longest[63] = 0;
-    assert_int_equal(name_check(longest, NULL), 0);
+    assert_int_equal(name_valid(longest, NULL), 0);
 }
 
 static void references(void **state)

@@ -7,4 +7,3 @@ printf 'one\ntwo\n' >input
 vmtest resume web
 wait
 cat output
-status vmtest console web
