@@ -127,7 +127,7 @@ int cmd_cp(struct cli *c, void *opts, struct err *e)
     cleanup(machine_info_release) struct machine_info m = {0};
     cleanup(cleanup_client) struct client *client = NULL;
     cleanup(cleanup_json) json_t *a = NULL;
-    struct side from, to;
+    struct side from = {0}, to = {0};
     bool running = false;
     int r;
 

@@ -17,18 +17,15 @@ const struct opt stop_options[] = {
 
 #define DEFAULT_TIMEOUT (120 * NS_PER_SEC)
 
-/* A machine that has ended meanwhile is what was asked for; an error of one that runs is not. */
-static int still_on(struct cli *c, const struct machine_info *m, int r, const struct err *why, struct err *e)
+/* A monitor that has ended meanwhile is what was asked for; an error from one that lives is not. */
+static int still_on(const char *name, struct client *client, int r, const struct err *why, struct err *e)
 {
-    bool locked = true;
-
-    if (machine_locked(c->store, m->id, &locked, NULL) == 0 && !locked)
+    if (client_call(client, "query-status", NULL, NULL, NULL))
         return 0;
-    return err_set(e, r, "%s: %s (stop --force takes its power away)", m->name, why->msg);
+    return err_set(e, r, "%s: %s (stop --force takes its power away)", name, why->msg);
 }
 
-static int shut_down(struct cli *c, const struct machine_info *m, struct client *client, uint64_t timeout,
-                     struct err *e)
+static int shut_down(const char *name, struct client *client, uint64_t timeout, struct err *e)
 {
     struct err why = {0};
     char text[UNITS_MAX];
@@ -39,9 +36,9 @@ static int shut_down(struct cli *c, const struct machine_info *m, struct client 
                         json_pack("{s:s, s:f}", "for", "off", "timeout", (double)timeout / (double)NS_PER_SEC), NULL,
                         &why);
     if (r == VT_TIMEOUT)
-        return err_set(e, r, "%s: has not shut down within %s (stop --force takes its power away)", m->name,
+        return err_set(e, r, "%s: has not shut down within %s (stop --force takes its power away)", name,
                        duration_format(text, timeout));
-    return r ? still_on(c, m, r, &why, e) : 0;
+    return r ? still_on(name, client, r, &why, e) : 0;
 }
 
 int cmd_stop(struct cli *c, void *opts, struct err *e)
@@ -60,7 +57,7 @@ int cmd_stop(struct cli *c, void *opts, struct err *e)
         return r;
     already = client == NULL;
     if (!already && !o->force)
-        r = shut_down(c, &m, client, o->timeout ? o->timeout : DEFAULT_TIMEOUT, e);
+        r = shut_down(m.name, client, o->timeout ? o->timeout : DEFAULT_TIMEOUT, e);
     if (!already && !r)
         r = life_end(c, &m, client, e);
     if (r)

@@ -114,7 +114,7 @@ int cli_connect(struct cli *c, const struct machine_info *m, struct client **ret
     return r ? err_set(e, r, "%s: %s", m->name, why.msg) : 0;
 }
 
-/* One try; VT_BUSY: the machine is locked, and nobody listens. */
+/* One try; VT_BUSY: the machine is locked, and nobody listens, or hangs up. */
 static int try_lock_or_connect(struct cli *c, const struct machine_info *m, int *ret_fd, struct client **ret,
                                struct err *e)
 {
@@ -125,8 +125,8 @@ static int try_lock_or_connect(struct cli *c, const struct machine_info *m, int 
         why = (struct err){0};
         r = client_open(store_uuid(c->store), m->id, ret, &why);
     }
-    if (r == VT_BUSY)
-        return err_set(e, r, "%s: another command is at work on it; try again later", m->name);
+    if (r == VT_BUSY || r == VT_GONE)
+        return err_set(e, VT_BUSY, "%s: another command is at work on it; try again later", m->name);
     return r ? err_set(e, r, "%s: %s", m->name, why.msg) : 0;
 }
 

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "snapshot/snapshot.h"
+#include "src/base/units.h"
 #include "src/base/util.h"
 
 static int copy_out(struct image *in, int out, struct err *e)
@@ -43,15 +44,18 @@ int main(int argc, char **argv)
     struct err e = {0};
     struct store *store = NULL;
     struct image *image = NULL;
+    uint64_t id = 0;
     int out = -1, r;
 
     if (argc != 6 || (strcmp(argv[4], "quiesced") != 0 && strcmp(argv[4], "live") != 0)) {
         fprintf(stderr, "usage: disk_export STORE SNAPSHOT_ID SLOT quiesced|live OUT\n");
         return 64;
     }
-    r = store_open(argv[1], 0, &store, &e);
+    r = number_parse(argv[2], 1, INT64_MAX, &id, &e);
     if (!r)
-        r = image_open(store, atoll(argv[2]), argv[3], argv[4][0] == 'q' ? ROOT_QUIESCED : ROOT_LIVE, &image, &e);
+        r = store_open(argv[1], 0, &store, &e);
+    if (!r)
+        r = image_open(store, (int64_t)id, argv[3], argv[4][0] == 'q' ? ROOT_QUIESCED : ROOT_LIVE, &image, &e);
     if (!r) {
         out = open(argv[5], O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
         r = out < 0 ? err_set(&e, err_from_errno(errno), "%s: %m", argv[5]) : copy_out(image, out, &e);
