@@ -80,10 +80,6 @@ static bool incomparable(const ZydisDecodedInstruction *i)
     case ZYDIS_MNEMONIC_SLDT:
     case ZYDIS_MNEMONIC_STR:
     case ZYDIS_MNEMONIC_SMSW:
-    case ZYDIS_MNEMONIC_LAR:
-    case ZYDIS_MNEMONIC_LSL:
-    case ZYDIS_MNEMONIC_VERR:
-    case ZYDIS_MNEMONIC_VERW:
     case ZYDIS_MNEMONIC_RSM:
     case ZYDIS_MNEMONIC_UD0:
         return true;
@@ -135,6 +131,8 @@ static bool shift_by_count(const struct dec *in)
 
 uint32_t dec_flags_undefined(const struct dec *in)
 {
+    if (in->i.mnemonic == ZYDIS_MNEMONIC_AAD || in->i.mnemonic == ZYDIS_MNEMONIC_AAM)
+        return ZYDIS_CPUFLAG_OF | ZYDIS_CPUFLAG_AF | ZYDIS_CPUFLAG_CF;
     return in->i.cpu_flags ? in->i.cpu_flags->undefined : 0;
 }
 
@@ -157,7 +155,15 @@ uint32_t dec_flags_killed(const struct dec *in)
             return 0;
     }
     uint32_t killed = (f->modified | f->set_0 | f->set_1) & STATUS_FLAGS;
-    return in->i.meta.category == ZYDIS_CATEGORY_LOGICAL ? killed | ZYDIS_CPUFLAG_AF : killed;
+    switch (in->i.mnemonic) {
+    case ZYDIS_MNEMONIC_AND:
+    case ZYDIS_MNEMONIC_OR:
+    case ZYDIS_MNEMONIC_XOR:
+    case ZYDIS_MNEMONIC_TEST: /* the translator takes AF as written */
+        return killed | ZYDIS_CPUFLAG_AF;
+    default:
+        return killed;
+    }
 }
 
 bool dec_is_branch(const struct dec *in)

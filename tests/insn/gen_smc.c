@@ -46,7 +46,7 @@ static void append_store(const struct gen *g, struct rng *r, struct insn_case *c
         memcpy(imm8 + 2, &at, 4);
         imm8[6] = (uint8_t)value;
         gen_append(g, c, d, imm8, sizeof(imm8));
-    } else if (rng_chance(r, 50) || (at & 63) > 60) {
+    } else if (rng_chance(r, 50)) {
         memcpy(imm32 + 2, &at, 4);
         memcpy(imm32 + 6, &value, 4);
         gen_append(g, c, d, imm32, sizeof(imm32));

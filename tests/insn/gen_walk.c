@@ -87,6 +87,14 @@ static bool encoding(struct walk *w, struct rng *r, uint8_t code[16])
     return true;
 }
 
+static bool system_group(const uint8_t code[16])
+{
+    unsigned n = 0;
+    while (n < 4 && code[n] != 0x0f)
+        n++;
+    return code[n] == 0x0f && code[n + 1] == 0x01 && code[n + 2] >= 0xc0;
+}
+
 static void make_case(const struct gen *g, struct rng *r, uint64_t id, unsigned slot, enum dec_class cls, struct dec *d,
                       const uint8_t code[16], struct insn_case *c)
 {
@@ -97,7 +105,8 @@ static void make_case(const struct gen *g, struct rng *r, uint64_t id, unsigned 
     c->off[1] = c->len;
     c->open_end = false;
     c->shape = SHAPE_LINE;
-    c->skip_native = cls == DEC_NOT_OFFERED;
+    /* 0F 01 with mod 3 holds hypervisor calls and what is newer than the decoder */
+    c->skip_native = cls == DEC_NOT_OFFERED || (cls == DEC_BAD && system_group(code));
     memcpy(c->code, code, c->len);
     gen_place(r, slot, c);
     setup_case(g->dec, r, c, d, g->low);

@@ -1,57 +1,200 @@
 #include "guest.h"
 
+#include <errno.h>
+#include <linux/futex.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
 
-int guest_start(struct guest *g, bool low, bool smc, struct err *e)
+#define HANG_SECONDS 10 /* for one case; it takes microseconds */
+
+/* ---- the child */
+
+struct machine {
+    struct cpu_test *t;
+    uint8_t *page[MEM_PAGES];
+    uint8_t *code[CODE_PAGES];
+};
+
+static bool machine_new(struct machine *m, const struct insn_shm *in)
 {
-    *g = (struct guest){0};
-    int r = cpu_test_new(&g->t);
-    if (r)
-        return err_set(e, r, "the translated machine did not start");
+    if (cpu_test_new(&m->t))
+        return false;
     for (unsigned i = 0; i < MEM_PAGES; i++) {
-        if (i >= PAGE_SMC ? !smc : i >= PAGE_LOW && !low)
+        m->page[i] = NULL;
+        if (i >= PAGE_SMC ? !in->smc : i >= PAGE_LOW && !in->low)
             continue;
-        g->page[i] = cpu_test_map(g->t, mem_page_va(i), i != PAGE_RO);
-        if (!g->page[i])
-            return err_set(e, VT_FAIL, "mapping guest page %#x", mem_page_va(i));
+        m->page[i] = cpu_test_map(m->t, mem_page_va(i), i != PAGE_RO);
+        if (!m->page[i])
+            return false;
     }
     for (unsigned i = 0; i < CODE_PAGES; i++) {
-        g->code[i] = cpu_test_map(g->t, CODE_VA + i * INSN_PAGE, 0);
-        if (!g->code[i])
-            return err_set(e, VT_FAIL, "mapping guest page %#x", CODE_VA + i * INSN_PAGE);
+        m->code[i] = cpu_test_map(m->t, CODE_VA + i * INSN_PAGE, 0);
+        if (!m->code[i])
+            return false;
+    }
+    return true;
+}
+
+/* Lays out the code of the batch and the memory it starts from. */
+static void machine_load(struct machine *m, const struct insn_shm *in, uint32_t n)
+{
+    for (unsigned i = 0; i < CODE_PAGES; i++)
+        memset(m->code[i], 0xcc, INSN_PAGE);
+    for (uint32_t i = 0; i < n; i++) {
+        const struct insn_case *c = &in->cases[i];
+        for (unsigned k = 0; k < c->len && c->shape != SHAPE_SMC; k++) {
+            uint32_t at = c->code_va + k - CODE_VA;
+            m->code[at / INSN_PAGE][at % INSN_PAGE] = c->code[k];
+        }
+    }
+    cpu_test_flush_code(m->t);
+    for (unsigned i = 0; i < MEM_PAGES; i++)
+        if (m->page[i])
+            memcpy(m->page[i], in->base + i * INSN_PAGE, INSN_PAGE);
+}
+
+static void machine_run(struct machine *m, const struct insn_case *c, const uint8_t *base, struct insn_result *r)
+{
+    mem_poke(m->page, c);
+    if (c->shape == SHAPE_SMC)
+        cpu_test_flush_code(m->t);
+    r->out = c->in;
+    r->fault = (struct cpu_test_fault){.vector = -1};
+    cpu_test_run(m->t, &r->out, 0xffffffff, &r->fault);
+    mem_collect(m->page, base, r);
+    if (c->shape == SHAPE_SMC)
+        cpu_test_flush_code(m->t);
+}
+
+static void child(struct guest_shm *shm, const struct insn_shm *in, uint32_t done)
+{
+    struct machine m;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (!machine_new(&m, in))
+        _exit(2);
+    __atomic_store_n(&shm->ready, 1, __ATOMIC_RELEASE);
+    syscall(SYS_futex, &shm->ready, FUTEX_WAKE, 1, NULL, NULL, 0);
+    for (;;) {
+        uint32_t go;
+        while ((go = __atomic_load_n(&shm->go, __ATOMIC_ACQUIRE)) == done)
+            syscall(SYS_futex, &shm->go, FUTEX_WAIT, done, NULL, NULL, 0);
+        machine_load(&m, in, shm->n);
+        for (uint32_t i = shm->first; i < shm->n; i++) {
+            __atomic_store_n(&shm->at, i + 1, __ATOMIC_RELEASE);
+            machine_run(&m, &in->cases[i], in->base, &shm->results[i]);
+            __atomic_fetch_add(&shm->steps, 1, __ATOMIC_RELEASE);
+        }
+        __atomic_store_n(&shm->at, 0, __ATOMIC_RELEASE);
+        for (unsigned i = 0; i < cpu_test_rows() && i < MAX_ROWS; i++)
+            shm->covered[i] |= cpu_test_row_hits(m.t, i) != 0;
+        done = go;
+        __atomic_store_n(&shm->done, done, __ATOMIC_RELEASE);
+        syscall(SYS_futex, &shm->done, FUTEX_WAKE, 1, NULL, NULL, 0);
+    }
+}
+
+/* ---- the parent */
+
+/* Waits while *word == value, for at most a second. */
+static void futex_wait(uint32_t *word, uint32_t value)
+{
+    struct timespec second = {.tv_sec = 1};
+    syscall(SYS_futex, word, FUTEX_WAIT, value, &second, NULL, 0);
+}
+
+static int spawn(struct guest *g, uint32_t done, struct err *e)
+{
+    g->shm->ready = 0;
+    g->shm->at = 0;
+    g->pid = fork();
+    if (g->pid < 0)
+        return err_set(e, VT_FAIL, "fork: %m");
+    if (g->pid == 0) {
+        child(g->shm, g->in, done);
+        _exit(0);
+    }
+    while (!__atomic_load_n(&g->shm->ready, __ATOMIC_ACQUIRE)) {
+        futex_wait(&g->shm->ready, 0);
+        if (!g->shm->ready && waitpid(g->pid, NULL, WNOHANG) == g->pid) {
+            g->pid = 0;
+            return err_set(e, VT_FAIL, "the translated machine did not start");
+        }
     }
     return 0;
 }
 
+int guest_start(struct guest *g, struct insn_shm *in, struct err *e)
+{
+    *g = (struct guest){.in = in};
+    void *p = mmap(NULL, sizeof(*g->shm), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED)
+        return err_set(e, VT_FAIL, "shared memory for the translated side: %m");
+    g->shm = p;
+    return spawn(g, 0, e);
+}
+
 void guest_stop(struct guest *g)
 {
-    if (g->t)
-        cpu_test_free(g->t);
+    if (g->pid > 0) {
+        kill(g->pid, SIGKILL);
+        waitpid(g->pid, NULL, 0);
+    }
+    if (g->shm)
+        munmap(g->shm, sizeof(*g->shm));
     *g = (struct guest){0};
 }
 
-void guest_load(struct guest *g, const struct insn_case *cases, uint32_t n, const uint8_t *base)
+void guest_submit(struct guest *g, uint32_t n)
 {
-    for (unsigned i = 0; i < CODE_PAGES; i++)
-        memset(g->code[i], 0xcc, INSN_PAGE);
-    for (uint32_t i = 0; i < n; i++)
-        for (unsigned k = 0; k < cases[i].len && cases[i].shape != SHAPE_SMC; k++) {
-            uint32_t at = cases[i].code_va + k - CODE_VA;
-            g->code[at / INSN_PAGE][at % INSN_PAGE] = cases[i].code[k];
-        }
-    cpu_test_flush_code(g->t);
-    for (unsigned i = 0; i < MEM_PAGES; i++)
-        if (g->page[i])
-            memcpy(g->page[i], base + i * INSN_PAGE, INSN_PAGE);
+    g->shm->first = 0;
+    g->shm->n = n;
+    __atomic_store_n(&g->shm->go, ++g->batch, __ATOMIC_RELEASE);
+    syscall(SYS_futex, &g->shm->go, FUTEX_WAKE, 1, NULL, NULL, 0);
 }
 
-void guest_run(struct guest *g, const struct insn_case *c, const uint8_t *base, struct insn_result *r)
+/* The child ended, or hangs, in a case: notes that as its result, and goes on behind it with a new child. */
+static int resume(struct guest *g, int vector, struct err *e)
 {
-    mem_poke(g->page, c);
-    if (c->shape == SHAPE_SMC)
-        cpu_test_flush_code(g->t);
-    r->out = c->in;
-    r->fault = (struct cpu_test_fault){.vector = -1};
-    cpu_test_run(g->t, &r->out, 0xffffffff, &r->fault);
-    mem_collect(g->page, base, r);
+    uint32_t at = __atomic_load_n(&g->shm->at, __ATOMIC_ACQUIRE);
+    g->pid = 0;
+    if (at == 0)
+        return err_set(e, VT_FAIL, "the translated side ended outside of a case (%d)", vector - VECTOR_DIED);
+    g->shm->results[at - 1] = (struct insn_result){.fault.vector = vector};
+    g->shm->first = at;
+    return spawn(g, g->batch - 1, e);
+}
+
+int guest_wait(struct guest *g, struct err *e)
+{
+    uint32_t done;
+    uint64_t steps = 0;
+    unsigned still = 0;
+    while ((done = __atomic_load_n(&g->shm->done, __ATOMIC_ACQUIRE)) != g->batch) {
+        int status, r = 0;
+        futex_wait(&g->shm->done, done);
+        if (waitpid(g->pid, &status, WNOHANG) == g->pid) {
+            if (g->shm->done == g->batch)
+                return 0;
+            r = resume(g, VECTOR_DIED + (WIFSIGNALED(status) ? WTERMSIG(status) : 0), e);
+        } else if (g->shm->at && steps == __atomic_load_n(&g->shm->steps, __ATOMIC_ACQUIRE)) {
+            if (++still > HANG_SECONDS) {
+                kill(g->pid, SIGKILL);
+                waitpid(g->pid, NULL, 0);
+                r = resume(g, VECTOR_HANG, e);
+                still = 0;
+            }
+        } else {
+            still = 0;
+        }
+        if (r)
+            return r;
+        steps = __atomic_load_n(&g->shm->steps, __ATOMIC_ACQUIRE);
+    }
+    return 0;
 }

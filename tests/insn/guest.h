@@ -1,21 +1,37 @@
-/* The translated side. */
+/* The translated side: a process of its own too, so that a case on which the translator dies or does not end is a
+ * failure with a name, and the cases after it still run. */
 #ifndef INSN_GUEST_H
 #define INSN_GUEST_H
+
+#include <sys/types.h>
 
 #include "insn.h"
 #include "src/base/err.h"
 
-struct guest {
-    struct cpu_test *t;
-    uint8_t *page[MEM_PAGES];
-    uint8_t *code[CODE_PAGES];
+#define MAX_ROWS 2048
+
+struct guest_shm {
+    uint32_t go, done; /* futexes: number of the batch handed over, and of the last one finished */
+    uint32_t first, n; /* which cases of it to run */
+    uint32_t at;       /* the case that runs now, plus one */
+    uint32_t ready;
+    uint64_t steps;            /* cases run so far: stands still in a hang */
+    uint8_t covered[MAX_ROWS]; /* rows of the translator's table that were used */
+    struct insn_result results[BATCH];
 };
 
-/* low, smc: map those pages too. */
-int guest_start(struct guest *g, bool low, bool smc, struct err *e);
+struct guest {
+    struct insn_shm *in; /* cases and base image */
+    struct guest_shm *shm;
+    pid_t pid;
+    uint32_t batch;
+};
+
+/* in: cases, base image, and which optional pages there are. */
+int guest_start(struct guest *g, struct insn_shm *in, struct err *e);
 void guest_stop(struct guest *g);
-/* Lays out the code of n cases and the memory they start from. */
-void guest_load(struct guest *g, const struct insn_case *cases, uint32_t n, const uint8_t *base);
-void guest_run(struct guest *g, const struct insn_case *c, const uint8_t *base, struct insn_result *r);
+/* Lets the translated side run the first n cases of g->in; guest_wait() then has the results in g->shm. */
+void guest_submit(struct guest *g, uint32_t n);
+int guest_wait(struct guest *g, struct err *e);
 
 #endif

@@ -25,8 +25,9 @@ enum { PAGE_DATA, PAGE_RO = 2, PAGE_STACK, PAGE_LOW = 5, PAGE_SMC = 7, MEM_PAGES
 #define MAX_LINES 64
 #define LINE      64u
 
-/* A vector beyond the processor's own: the native run did not end. */
+/* Vectors beyond the processor's own: the run did not end; the translator died of a signal, whose number is added. */
 #define VECTOR_HANG 0x100
+#define VECTOR_DIED 0x200
 
 /* insn_shm.ready */
 #define RUNNER_READY  1

@@ -278,6 +278,17 @@ static void special(struct setup *s, unsigned k, const struct dec *d, uint32_t a
     case ZYDIS_MNEMONIC_LSS:
         poke_u32(s, addr + d->i.operand_width / 8, random_selector(r), 2);
         break;
+    case ZYDIS_MNEMONIC_LAR:
+    case ZYDIS_MNEMONIC_LSL:
+    case ZYDIS_MNEMONIC_VERR:
+    case ZYDIS_MNEMONIC_VERW: { /* only selectors that mean the same in both descriptor tables */
+        const ZydisDecodedOperand *sel = &d->op[d->i.operand_count_visible - 1];
+        if (sel->type == ZYDIS_OPERAND_TYPE_MEMORY)
+            poke_u32(s, addr, random_selector(r), 2);
+        else
+            want(s, dec_gpr(sel->reg.value), random_selector(r) | (rng_u32(r) & 0xffff0000));
+        break;
+    }
     case ZYDIS_MNEMONIC_LDMXCSR:
         poke_u32(s, addr, rng_chance(r, 92) ? random_mxcsr(r) : random_u32(r), 4);
         break;
