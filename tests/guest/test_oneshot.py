@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """`vmtest run --kernel`: no store, the serial port on stdout, and an exit status that says how the guest ended."""
 
+import re
 import subprocess
 import unittest
 
@@ -16,11 +17,14 @@ class OneShot(unittest.TestCase):
     def setUpClass(cls):
         cls.tiny = common.tiny()
 
-    def boot(self, command=None, append="", options=(), stdin=b"", timeout=f"{LIMIT}s"):
+    def words(self, command=None, append="", options=(), timeout=f"{LIMIT}s"):
         line = " ".join(filter(None, [self.tiny.append, append, command and f'vmtest.cmd="{command}"']))
-        return subprocess.run([vmtest.program(), "run", "--kernel", self.tiny.kernel, "--initrd", self.tiny.initrd,
-                               "--append", line, "--mem", "128M", "--timeout", timeout, *options],
-                              input=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=LIMIT + 30)
+        return [vmtest.program(), "run", "--kernel", self.tiny.kernel, "--initrd", self.tiny.initrd, "--append", line,
+                "--mem", "128M", "--timeout", timeout, *options]
+
+    def boot(self, *args, **kwargs):
+        return subprocess.run(self.words(*args, **kwargs), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, timeout=LIMIT + 30)
 
     def assertEnds(self, done, status):
         self.assertEqual(done.returncode, status, done.stdout.decode(errors="replace")[-1500:] + done.stderr.decode())
@@ -56,9 +60,15 @@ class OneShot(unittest.TestCase):
         self.assertEnds(done, 124)
 
     def test_the_serial_port_takes_input(self):
-        done = self.boot(stdin=b"echo sum=$((40+2)); poweroff -f\n")
-        self.assertEnds(done, 0)
-        self.assertIn(b"sum=42", done.stdout)
+        with subprocess.Popen(self.words(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as guest:
+            out = b""
+            # The driver empties the port when it is opened: what is typed before the prompt may be lost.
+            while not out.endswith(b"/ # ") and (got := guest.stdout.read(4096)):
+                out += re.sub(rb"\x1b\[\w+", b"", got)
+            guest.stdin.write(b"echo sum=$((40+2)); poweroff -f\n")
+            out, _ = guest.communicate(timeout=LIMIT)
+        self.assertEqual(guest.returncode, 0, out)
+        self.assertIn(b"sum=42", out)
 
     def test_memory_is_as_large_as_asked(self):
         done = self.boot("cat /proc/meminfo", options=["--mem", "256M"])
