@@ -38,20 +38,22 @@ void bitset_unset_range(struct bitset *s, uint64_t from, uint64_t len)
     }
 }
 
-uint64_t bitset_next(const struct bitset *s, uint64_t from)
+uint64_t bitset_next_below(const struct bitset *s, uint64_t from, uint64_t end)
 {
     uint64_t w;
 
-    if (from >= s->n)
-        return s->n;
+    if (end > s->n)
+        end = s->n;
+    if (from >= end)
+        return end;
     w = s->word[from / 64] & (~0ull << (from % 64));
     for (uint64_t i = from / 64;; w = s->word[i]) {
         if (w) {
             uint64_t at = i * 64 + (uint64_t)__builtin_ctzll(w);
 
-            return at < s->n ? at : s->n;
+            return at < end ? at : end;
         }
-        if (++i > (s->n - 1) / 64)
-            return s->n;
+        if (++i > (end - 1) / 64)
+            return end;
     }
 }

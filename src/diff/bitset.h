@@ -30,14 +30,19 @@ static inline void bitset_unset(struct bitset *s, uint64_t i)
         s->word[i / 64] &= ~(1ull << (i % 64));
 }
 void bitset_unset_range(struct bitset *s, uint64_t from, uint64_t len);
+/* The first member of [from, end), or end (or s->n where that is less) when there is none. */
+uint64_t bitset_next_below(const struct bitset *s, uint64_t from, uint64_t end);
 /* The first member >= from, or s->n when there is none. */
-uint64_t bitset_next(const struct bitset *s, uint64_t from);
+static inline uint64_t bitset_next(const struct bitset *s, uint64_t from)
+{
+    return bitset_next_below(s, from, s->n);
+}
 /* Is any of [from, from + len) a member? */
 static inline bool bitset_any(const struct bitset *s, uint64_t from, uint64_t len)
 {
-    uint64_t at = bitset_next(s, from);
+    uint64_t end = from < s->n && len < s->n - from ? from + len : s->n;
 
-    return at < s->n && at - from < len;
+    return bitset_next_below(s, from, end) < end;
 }
 
 #endif

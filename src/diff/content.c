@@ -23,8 +23,8 @@ static uint64_t same_blocks(const struct compare *c, const struct run *a, const 
         return stop - lblk;
     if (!in_a || !in_b || !c->differ || a->pblk + (lblk - a->lblk) != b->pblk + (lblk - b->lblk))
         return 0;
-    at = bitset_next(c->differ, a->pblk + (lblk - a->lblk));
-    return MIN(stop - lblk, at - (a->pblk + (lblk - a->lblk)));
+    at = a->pblk + (lblk - a->lblk);
+    return bitset_next_below(c->differ, at, at + (stop - lblk)) - at;
 }
 
 /* The first block from lblk on at which same_blocks() could say more than 0. */

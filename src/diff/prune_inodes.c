@@ -105,7 +105,7 @@ int prune_find_inodes(struct prune *p)
             int r;
 
             if (!all && !bitset_test(p->c->differ, start + at)) {
-                at = MIN(blocks, bitset_next(p->c->differ, start + at) - start);
+                at = bitset_next_below(p->c->differ, start + at, start + blocks) - start;
                 continue;
             }
             while (at + n < blocks && n < TABLE_RUN && (all || bitset_test(p->c->differ, start + at + n)))
