@@ -25,6 +25,7 @@ const char *report_what(unsigned what, unsigned *at);
 /* The whole content of a regular file, or the target of a link, up to max bytes; *ret_whole says if it fit. */
 int report_content(struct extfs *fs, const struct fsnode *n, size_t max, struct buf *ret, bool *ret_whole,
                    struct err *e);
+/* The sum of a regular file; dst is "" for one that is mostly a hole of more than a gigabyte, since that takes long. */
 int report_sha256(struct extfs *fs, const struct fsnode *n, char dst[65], struct err *e);
 
 #endif

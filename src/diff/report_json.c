@@ -62,7 +62,7 @@ static int put_node(json_t *obj, const char *key, struct extfs *fs, const struct
     if (S_ISREG(n->mode)) {
         r = report_sha256(fs, n, hash, e);
         if (r == 0)
-            json_object_set_new(o, "sha256", json_string(hash));
+            json_object_set_new(o, "sha256", hash[0] ? json_string(hash) : json_null());
     } else if (S_ISLNK(n->mode)) {
         cleanup(cleanup_free) char *target = NULL;
 
