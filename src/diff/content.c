@@ -45,7 +45,7 @@ int content_same(struct compare *c, const struct fsnode *a, const struct fsnode 
     cleanup(cleanup_free) unsigned char *buf = NULL;
     uint32_t bs = extfs_block_size(c->fs[BEFORE]);
     uint64_t lblk = 0, end = (a->size + bs - 1) / bs;
-    bool by_block = bs == extfs_block_size(c->fs[AFTER]) && !((a->flags | b->flags) & 0x10000000u /* inline data */);
+    bool by_block = bs == extfs_block_size(c->fs[AFTER]) && !((a->flags | b->flags) & FSNODE_INLINE);
     size_t ia = 0, ib = 0;
     int r;
 

@@ -9,8 +9,9 @@
 #include "src/diff/dev.h"
 #include "src/diff/jbd2.h"
 
-#define JOURNAL_BLOCKS_MAX (4u << 20) /* a kernel makes none larger than 1 GiB; at 1 KiB blocks that is this many / 4 \
-                                       */
+#define JOURNAL_BLOCKS_MAX                                                                     \
+    (4u << 20) /* a kernel makes none larger than 1 GiB; at 1 KiB blocks that is this many / 4 \
+                */
 #define SYMLINKS_MAX 40
 
 void extfs_begin(struct extfs *fs)

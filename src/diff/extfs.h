@@ -15,6 +15,8 @@ struct extfs;
 
 #define EXTFS_ROOT 2u
 
+#define FSNODE_INLINE 0x10000000u /* in fsnode.flags: the content is in the inode, not in blocks */
+
 /* What a file is, as its inode says. */
 struct fsnode {
     uint32_t ino;

@@ -77,8 +77,19 @@ int files_ls(struct extfs *fs, const char *path, bool json, FILE *out, struct er
     return r;
 }
 
-/* Hands the content to put, in order, holes as zeros. */
-static int each_chunk(struct extfs *fs, const struct fsnode *n,
+/* The start of the first data at or behind at, as a multiple of CHUNK; the file's size or more where there is none. */
+static uint64_t next_data(const struct extfs *fs, const struct runs *runs, const struct fsnode *n, uint64_t at)
+{
+    uint32_t bs = extfs_block_size(fs);
+
+    for (size_t i = 0; i < runs->n; i++)
+        if ((runs->run[i].lblk + runs->run[i].len) * bs > at)
+            return MAX(at, runs->run[i].lblk * bs / CHUNK * CHUNK);
+    return n->size;
+}
+
+/* Hands the content to put, in order, holes as zeros, or not at all where they are to be skipped. */
+static int each_chunk(struct extfs *fs, const struct fsnode *n, bool skip_holes,
                       int (*put)(void *opaque, const void *data, size_t len, uint64_t off, struct err *e), void *opaque,
                       struct err *e)
 {
@@ -89,8 +100,13 @@ static int each_chunk(struct extfs *fs, const struct fsnode *n,
     if (!buf)
         return err_set(e, VT_FAIL, "out of memory");
     for (uint64_t at = 0; r == 0 && at < n->size; at += CHUNK) {
-        size_t len = (size_t)MIN((uint64_t)CHUNK, n->size - at);
+        size_t len;
 
+        if (skip_holes && !(n->flags & FSNODE_INLINE))
+            at = next_data(fs, &runs, n, at);
+        if (at >= n->size)
+            break;
+        len = (size_t)MIN((uint64_t)CHUNK, n->size - at);
         r = extfs_read(fs, n, &runs, at, buf, len, e);
         if (r == 0)
             r = put(opaque, buf, len, at, e);
@@ -112,7 +128,7 @@ int files_cat(struct extfs *fs, const char *path, FILE *out, struct err *e)
         return r;
     if (!S_ISREG(n.mode))
         return err_set(e, VT_USAGE, "%s: not a file (%s)", path, report_type(&n));
-    return each_chunk(fs, &n, put_stream, out, e);
+    return each_chunk(fs, &n, false, put_stream, out, e);
 }
 
 /* get */
@@ -155,7 +171,7 @@ static int get_file(struct get *g, const struct fsnode *n, int dirfd, const char
 
     if (fd < 0)
         return err_set(g->e, err_from_errno(errno), "cannot make %s: %m", name);
-    r = each_chunk(g->fs, n, put_fd, &fd, g->e);
+    r = each_chunk(g->fs, n, true, put_fd, &fd, g->e);
     if (r < 0)
         return err_prefix(g->e, r, "%s", path);
     if (ftruncate(fd, (off_t)n->size) < 0 || fchmod(fd, n->mode & 0777) < 0)

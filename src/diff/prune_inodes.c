@@ -88,6 +88,20 @@ static int compare_table_run(struct prune *p, dgrp_t g, uint64_t from, uint64_t 
     return r;
 }
 
+/* The first block >= at of a group's table that has to be looked at: it differs, or its inodes came into use or went
+ * out of it with the group's count alone. */
+static uint64_t next_table_block(const struct prune *p, dgrp_t g, uint64_t at, uint64_t blocks)
+{
+    uint32_t per_block = p->block_size / p->inode_size, a = prune_used(p, BEFORE, g), b = prune_used(p, AFTER, g);
+    uint64_t start = ext2fs_inode_table_loc(p->fs[BEFORE], g), differs;
+    uint64_t first = MIN(a, b) / per_block, last = ((uint64_t)MAX(a, b) + per_block - 1) / per_block;
+
+    if (a != b && at < last && at >= first)
+        return at;
+    differs = bitset_next_below(p->c->differ, start + at, start + blocks) - start;
+    return a != b && at < first ? MIN(differs, first) : differs;
+}
+
 int prune_find_inodes(struct prune *p)
 {
     uint64_t blocks = p->fs[BEFORE]->inode_blocks_per_group;
@@ -96,24 +110,18 @@ int prune_find_inodes(struct prune *p)
     if (!buf)
         return err_set(p->c->e, VT_FAIL, "out of memory");
     for (dgrp_t g = 0; g < p->fs[BEFORE]->group_desc_count; g++) {
-        uint64_t start = ext2fs_inode_table_loc(p->fs[BEFORE], g), at = 0;
-        bool all = prune_used(p, BEFORE, g) != prune_used(p, AFTER, g);
+        uint64_t at = next_table_block(p, g, 0, blocks);
 
-        /* A table that came into use may hold what was there before: then every block of it is looked at. */
         while (at < blocks) {
             uint64_t n = 1;
             int r;
 
-            if (!all && !bitset_test(p->c->differ, start + at)) {
-                at = bitset_next_below(p->c->differ, start + at, start + blocks) - start;
-                continue;
-            }
-            while (at + n < blocks && n < TABLE_RUN && (all || bitset_test(p->c->differ, start + at + n)))
+            while (at + n < blocks && n < TABLE_RUN && next_table_block(p, g, at + n, blocks) == at + n)
                 n++;
             r = compare_table_run(p, g, at, n, buf);
             if (r < 0)
                 return r;
-            at += n;
+            at = next_table_block(p, g, at + n, blocks);
         }
     }
     return 0;
@@ -137,7 +145,7 @@ static int explain_node(struct prune *p, int side, const struct fsnode *n)
     return 0;
 }
 
-/* The journal, the resize inode and their like have no name. */
+/* The journal and its like have no name. (The resize inode's blocks stand behind the descriptors.) */
 static int explain_reserved(struct prune *p, int side)
 {
     const struct ext2_super_block *sb = p->fs[side]->super;
@@ -149,7 +157,7 @@ static int explain_reserved(struct prune *p, int side)
     for (uint32_t i = 1; i < first + ARRAY_LEN(more); i++) {
         uint32_t ino = i < first ? i : more[i - first];
 
-        if (ino == EXTFS_ROOT || !ino || ino > sb->s_inodes_count)
+        if (ino == EXTFS_ROOT || ino == EXT2_RESIZE_INO || !ino || ino > sb->s_inodes_count)
             continue;
         r = extfs_node(p->c->fs[side], ino, &n, p->c->e);
         if (r == 0 && n.links)
@@ -163,16 +171,19 @@ static int explain_reserved(struct prune *p, int side)
 static void explain_metadata(struct prune *p)
 {
     ext2_filsys fs = p->fs[BEFORE];
+    const struct ext2_super_block *sb = fs->super;
+    uint64_t old_desc_blocks = ext2fs_has_feature_meta_bg(fs->super)
+                                   ? sb->s_first_meta_bg
+                                   : fs->desc_blocks + (uint64_t)sb->s_reserved_gdt_blocks;
 
     for (dgrp_t g = 0; g < fs->group_desc_count; g++) {
         blk64_t super = 0, old_desc = 0, new_desc = 0;
-        blk_t desc_blocks = 0;
 
-        ext2fs_super_and_bgd_loc2(fs, g, &super, &old_desc, &new_desc, &desc_blocks);
+        ext2fs_super_and_bgd_loc2(fs, g, &super, &old_desc, &new_desc, NULL);
         if (super || g == 0)
             bitset_unset(&p->rest, super);
         if (old_desc)
-            bitset_unset_range(&p->rest, old_desc, desc_blocks);
+            bitset_unset_range(&p->rest, old_desc, old_desc_blocks);
         if (new_desc)
             bitset_unset(&p->rest, new_desc);
         bitset_unset(&p->rest, ext2fs_block_bitmap_loc(fs, g));
@@ -259,6 +270,11 @@ static int pair_cmp(const void *a, const void *b)
     return x->node[BEFORE].ino < y->node[BEFORE].ino ? -1 : x->node[BEFORE].ino > y->node[BEFORE].ino;
 }
 
+static bool all_explained(const struct prune *p)
+{
+    return bitset_next(&p->rest, 0) == p->rest.n;
+}
+
 /* Reads all tables in use and adds the unchanged inodes that own a changed block. */
 static int scan_owners(struct prune *p)
 {
@@ -284,10 +300,13 @@ static int scan_owners(struct prune *p)
                     (ino != EXTFS_ROOT && ino < EXT2_FIRST_INO(p->fs[BEFORE]->super)))
                     continue;
                 r = owns_rest(p, raw, ino, &owns);
-                if (r == 0 && owns)
-                    r = prune_add_pair(p, ino, raw, raw, true, true);
+                if (r < 0 || !owns)
+                    continue;
+                r = prune_add_pair(p, ino, raw, raw, true, true);
+                if (r == 0)
+                    r = explain_node(p, BEFORE, &p->pair[p->n - 1].node[BEFORE]);
             }
-            if (r < 0)
+            if (r < 0 || all_explained(p))
                 return r;
         }
     }
@@ -300,15 +319,15 @@ int prune_find_owners(struct prune *p)
     int r = 0;
 
     explain_metadata(p);
-    for (int side = BEFORE; r == 0 && side <= AFTER; side++) {
-        r = explain_reserved(p, side);
+    for (int side = BEFORE; r == 0 && side <= AFTER; side++)
         for (size_t i = 0; r == 0 && i < known; i++)
             if (p->pair[i].live[side])
                 r = explain_node(p, side, &p->pair[i].node[side]);
-    }
-    if (r == 0)
+    if (r == 0 && !all_explained(p))
         r = explain_free(p);
-    if (r == 0 && bitset_next(&p->rest, 0) < p->rest.n)
+    for (int side = BEFORE; r == 0 && side <= AFTER && !all_explained(p); side++)
+        r = explain_reserved(p, side);
+    if (r == 0 && !all_explained(p))
         r = scan_owners(p);
     if (r == 0 && p->n)
         qsort(p->pair, p->n, sizeof(*p->pair), pair_cmp);
