@@ -87,7 +87,7 @@ static int filter(const struct sandbox_limits *l, struct err *e)
     for (size_t i = 0; r == 0 && l->make_files && i < ARRAY_LEN(to_make); i++)
         r = seccomp_rule_add(f, SCMP_ACT_ALLOW, to_make[i], 0);
     if (r == 0 && l->open_files && !l->make_files)
-        r = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(openat), SCMP_SYS(pwrite64), 1,
+        r = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(openat), 1,
                              SCMP_A2(SCMP_CMP_MASKED_EQ, O_ACCMODE | O_CREAT | O_TRUNC, O_RDONLY));
     if (r == 0)
         r = seccomp_load(f);
