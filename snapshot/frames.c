@@ -27,7 +27,10 @@ static void free_frame(struct lru_item *i)
 
 bool frames_cache_init(struct store *s)
 {
-    return lru_init(&s->frames, FRAMES_KEPT, free_frame) & lru_init(&s->packs, PACKS_KEPT, free_pack);
+    bool frames = lru_init(&s->frames, FRAMES_KEPT, free_frame);
+    bool packs = lru_init(&s->packs, PACKS_KEPT, free_pack);
+
+    return frames && packs; /* both are ready to be released, whichever failed */
 }
 
 const struct sfile *pack_sfile(const struct pack_file *p)

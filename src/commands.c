@@ -238,7 +238,7 @@ static int parse_snapshot(const struct qmp_call *call, struct capture_spec *spec
 /* A machine that is not whole, or not there, cannot be kept. */
 static int may_snapshot(const struct monitor *m, struct err *e)
 {
-    switch (m->state) {
+    switch ((enum run_state)m->state) { /* clang wants the load apart */
     case RUN_RUNNING:
     case RUN_PAUSED:
     case RUN_PANICKED:

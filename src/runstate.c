@@ -34,7 +34,7 @@ int monitor_cont(struct monitor *m, struct err *e)
 {
     int rc = 0;
 
-    switch (m->state) {
+    switch ((enum run_state)m->state) { /* clang wants the load apart */
     case RUN_RUNNING:
         return 0;
     case RUN_PRELAUNCH:
