@@ -11,7 +11,7 @@ struct vclock {
     uint64_t host_base;  /* CLOCK_MONOTONIC at base, while running */
     int64_t wall_offset; /* seconds since 1970 at virtual time 0 */
     bool running;
-    struct vtimer *timers; /* armed ones, soonest first */
+    struct vtimer *timers;       /* armed ones, soonest first */
     void (*armed)(void *opaque); /* told when the soonest deadline moved forward; may be NULL */
     void *opaque;
     struct state_entry state;

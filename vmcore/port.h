@@ -32,17 +32,17 @@ struct byteq {
 };
 uint32_t byteq_space(const struct byteq *q);
 uint32_t byteq_used(const struct byteq *q);
-uint32_t byteq_put(struct byteq *q, const void *src, uint32_t len); /* bytes taken, 0..len */
+uint32_t byteq_put(struct byteq *q, const void *src, uint32_t len);  /* bytes taken, 0..len */
 uint32_t byteq_peek(const struct byteq *q, void *dst, uint32_t len); /* bytes copied */
 void byteq_drop(struct byteq *q, uint32_t len);
 
 /* ---- character port: serial lines, virtio-console ports. The host side attaches to it; with nobody attached, output
  * is kept up to the queue's size, the oldest dropped by the host side's drain. */
 struct chrport {
-    const char *name;       /* "serial0", "org.qemu.guest_agent.0" */
-    struct byteq to_host;   /* producer: vCPU thread */
-    struct byteq to_guest;  /* producer: host thread, which then posts rx_event */
-    struct host_kick kick;  /* told when to_host got bytes, when to_guest was drained, or guest_open changed */
+    const char *name;      /* "serial0", "org.qemu.guest_agent.0" */
+    struct byteq to_host;  /* producer: vCPU thread */
+    struct byteq to_guest; /* producer: host thread, which then posts rx_event */
+    struct host_kick kick; /* told when to_host got bytes, when to_guest was drained, or guest_open changed */
     struct vm_event rx_event;
     uint32_t guest_open; /* atomic: virtio-console: the guest has the port open */
     uint32_t host_open;  /* atomic: set by the host side; the device tells the guest on rx_event */
@@ -60,8 +60,8 @@ struct netport {
 };
 int netport_init(struct netport *p, uint32_t size);
 void netport_release(struct netport *p);
-bool netq_put(struct byteq *q, const void *frame, uint32_t len);      /* false: no room, the frame is dropped */
-uint32_t netq_get(struct byteq *q, void *frame, uint32_t max);        /* 0: empty; a longer frame is cut */
+bool netq_put(struct byteq *q, const void *frame, uint32_t len); /* false: no room, the frame is dropped */
+uint32_t netq_get(struct byteq *q, void *frame, uint32_t max);   /* 0: empty; a longer frame is cut */
 
 /* ---- block port: the device fills a request (its own memory) and submits; a host worker does the I/O into buf, sets
  * result, and posts done. Order: a FLUSH completes after all writes that completed before it was submitted. */

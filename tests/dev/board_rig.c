@@ -14,7 +14,7 @@
 
 bool dma_read(struct mem *m, uint64_t pa, void *dst, uint64_t len)
 {
-    if (pa > RIG_RAM || len > RIG_RAM - pa)
+    if (pa > RIG_DMA || len > RIG_DMA - pa)
         return false;
     memcpy(dst, m->bytes + pa, len);
     return true;
@@ -22,7 +22,7 @@ bool dma_read(struct mem *m, uint64_t pa, void *dst, uint64_t len)
 
 bool dma_write(struct mem *m, uint64_t pa, const void *src, uint64_t len)
 {
-    if (pa > RIG_RAM || len > RIG_RAM - pa)
+    if (pa > RIG_DMA || len > RIG_DMA - pa)
         return false;
     memcpy(m->bytes + pa, src, len);
     return true;
@@ -91,7 +91,7 @@ struct rig *rig_new(void)
 {
     struct rig *r = calloc(1, sizeof *r);
     assert_non_null(r);
-    r->mem.bytes = calloc(1, RIG_RAM);
+    r->mem.bytes = calloc(1, RIG_DMA);
     assert_non_null(r->mem.bytes);
     r->vm.last = &r->vm.first;
     bus_init(&r->bus);

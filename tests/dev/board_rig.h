@@ -8,8 +8,9 @@
 #include "vmcore/clock.h"
 #include "vmcore/state.h"
 
-#define RIG_RAM  (16u << 20)
-#define RIG_WALL 1700000000 /* 2023-11-14 22:13:20 UTC, a Tuesday */
+#define RIG_RAM  (16u << 20) /* what the board is told */
+#define RIG_DMA  (64u << 10) /* what is there */
+#define RIG_WALL 1700000000  /* 2023-11-14 22:13:20 UTC, a Tuesday */
 #define MS       1000000ull
 
 struct mem {

@@ -79,16 +79,32 @@ struct state_table {
     const char *name;
     uint32_t version;
     const struct field *fields; /* ends with name NULL */
-    /* Validates what was loaded (ranges, indices); returns 0 or -1 and sets *why. Then re-derives lines, timers, maps. */
+    /* Validates what was loaded (ranges, indices); returns 0 or -1 and sets *why. Then re-derives lines, timers, maps.
+     */
     int (*loaded)(void *dev, const char **why);
     void (*before_save)(void *dev); /* may be NULL */
 };
 #define FIELD_COUNT_(s, m) (sizeof(((s *)0)->m) / sizeof(((s *)0)->m[0]))
-#define FIELD(s, m, t)          {#m, offsetof(s, m), 1, t, 1}
-#define FIELD_SINCE(s, m, t, v) {#m, offsetof(s, m), 1, t, v}
-#define FIELD_ARRAY(s, m, t)    {#m, offsetof(s, m), FIELD_COUNT_(s, m), t, 1}
-#define FIELD_BYTES(s, m)       {#m, offsetof(s, m), sizeof(((s *)0)->m), F_BYTES, 1}
-#define FIELD_END               {0}
+#define FIELD(s, m, t)              \
+    {                               \
+#m, offsetof(s, m), 1, t, 1 \
+    }
+#define FIELD_SINCE(s, m, t, v)     \
+    {                               \
+#m, offsetof(s, m), 1, t, v \
+    }
+#define FIELD_ARRAY(s, m, t)                         \
+    {                                                \
+#m, offsetof(s, m), FIELD_COUNT_(s, m), t, 1 \
+    }
+#define FIELD_BYTES(s, m)                                   \
+    {                                                       \
+#m, offsetof(s, m), sizeof(((s *)0)->m), F_BYTES, 1 \
+    }
+#define FIELD_END \
+    {             \
+        0         \
+    }
 
 /* One instance's entry in the machine's list; embedded in the device or the board. */
 struct state_entry {
@@ -103,7 +119,8 @@ struct devctx {
     struct bus *bus;
     struct vclock *clock;
     struct mem *mem;
-    void (*add_state)(struct devctx *c, struct state_entry *e, const char *instance, const struct state_table *t, void *dev);
+    void (*add_state)(struct devctx *c, struct state_entry *e, const char *instance, const struct state_table *t,
+                      void *dev);
     void *opaque; /* the machine */
 };
 
