@@ -146,6 +146,11 @@ static void classify(struct tb *t, struct ginsn *g)
     }
     g->sse = use & USES_SSE;
     g->x87_waits = (use & USES_X87) && g->z.mnemonic != ZYDIS_MNEMONIC_FNSTCW && g->z.mnemonic != ZYDIS_MNEMONIC_FNSTSW;
+    g->mmx = false;
+    for (unsigned i = 0; i < g->z.operand_count_visible; i++)
+        if (g->op[i].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+            ZydisRegisterGetClass(g->op[i].reg.value) == ZYDIS_REGCLASS_MMX)
+            g->mmx = true;
     g->hw_fault = use || g->z.mnemonic == ZYDIS_MNEMONIC_DIV || g->z.mnemonic == ZYDIS_MNEMONIC_IDIV;
     g->row = r;
 }

@@ -126,7 +126,7 @@ enum site_kind {
 };
 
 /* arg2 of K_MEM and K_SEG: what comes before a page fault */
-enum { SITE_ALIGN16 = 1, SITE_X87 = 2 };
+enum { SITE_ALIGN16 = 1, SITE_X87 = 2, SITE_MMX = 4 };
 
 #define TLB_LIST_MAX 8192
 struct tlb_list {

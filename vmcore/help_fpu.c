@@ -23,12 +23,18 @@ static uint32_t guest_fip(struct cpu *c, const struct site *s, uint64_t host)
     return 0;
 }
 
-/* The last byte is touched first, as CPUs do. */
+/* Where it crosses a page, and for FXSAVE, the last byte is touched first, as CPUs do. */
 static int operand(struct cpu *c, const struct site *s, uint32_t addr, unsigned n, unsigned acc, uint32_t *lin)
 {
     if (seg_check(c, help_seg(s), addr, n, acc, lin))
         return 1;
-    return n == 512 ? 0 : mmu_probe(c, *lin + n - 1, 1, acc) || mmu_probe(c, *lin, 1, acc);
+    if (n == 512 || ((*lin ^ (*lin + n - 1)) & 0xfffff000u)) {
+        if (n == 512 && (*lin & 15))
+            return cpu_raise(c, X_GP, 0);
+        if (mmu_probe(c, *lin + n - 1, 1, acc))
+            return 1;
+    }
+    return mmu_probe(c, *lin, 1, acc);
 }
 
 int help_fxsave(struct cpu *c, const struct site *s, uint32_t addr)

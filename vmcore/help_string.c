@@ -245,6 +245,7 @@ int help_string(struct cpu *c, const struct site *s, uint32_t addr)
     struct str t = {s->arg & 0xff, (s->arg >> 8) & 0xff, (s->arg >> 16) & 7, s->arg2 & 1, s->arg2 & 2,
                     c->eflags & EF_DF, s->arg2 & 4 ? 0xffffu : 0xffffffffu};
     bool bounded = c->eflags & EF_TF;
+    uint64_t before = c->r12; /* what the flags are while it is not complete (SDM vol. 2, REP) */
 
     if (!t.rep)
         return turn(c, &t, 1) == 1;
@@ -254,11 +255,14 @@ int help_string(struct cpu *c, const struct site *s, uint32_t addr)
         if (!count)
             return 0;
         r = turn(c, &t, bounded ? 1 : count);
-        if (r == 1)
+        if (r == 1) {
+            c->r12 = before;
             return 1;
+        }
         if (r == 2 && (t.op == OP_CMPS || t.op == OP_SCAS))
             return 0;
         if (get(c, R_ECX, t.mask) && (__atomic_load_n(&c->attn, __ATOMIC_RELAXED) || bounded)) {
+            c->r12 = before;
             c->next_eip = c->eip; /* again, after what wants attention */
             return 0;
         }

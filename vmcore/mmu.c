@@ -433,6 +433,10 @@ static int first_checks(struct cpu *c, const struct site *s, uint32_t lin)
         if (sw & 0x80)
             return cpu_raise(c, X_MF, -1);
     }
+    if (s->arg2 & SITE_MMX) { /* the switch to MMX state happens whether the access faults or not */
+        uint32_t unused;
+        __asm__ volatile("movd %%mm0, %0" : "=r"(unused));
+    }
     return (s->arg2 & SITE_ALIGN16) && (lin & 15) ? cpu_raise(c, X_GP, 0) : 0;
 }
 

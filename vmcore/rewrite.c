@@ -154,7 +154,7 @@ void ea_to_r8(struct tb *t, const ZydisDecodedOperand *op, int32_t extra)
 /* Faults that rank before a page fault. */
 static uint32_t first_checks(const struct ginsn *g, unsigned size)
 {
-    uint32_t v = g->x87_waits ? SITE_X87 : 0;
+    uint32_t v = (g->x87_waits ? SITE_X87 : 0) | (g->mmx ? SITE_MMX : 0);
 
     if (!g->sse || size != 16)
         return v;

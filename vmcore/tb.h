@@ -56,7 +56,7 @@ struct ginsn {
     uint8_t before, after; /* live flags */
     uint8_t taken_live;    /* live at a direct jump's target */
     bool hw_fault;         /* the host may fault on it: DIV, x87, SSE */
-    bool sse, x87_waits;
+    bool sse, x87_waits, mmx;
     bool ends;
 };
 
