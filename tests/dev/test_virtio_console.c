@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 #include "src/base/util.h"
 #include "tests/dev/virtio_rig.h"
 #include "vmcore/dev/virtio_console.h"
@@ -256,6 +258,26 @@ static void output(void **state)
     stop(&t);
 }
 
+/* The host hears of each chain, also of one that is as long as the one before. */
+static void the_host_hears_of_each_chain(void **state)
+{
+    struct t t;
+    uint64_t kicks;
+
+    power_on(&t);
+    start(&t, 7);
+    t.agent.host_open = 1;
+    t.agent.kick.fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    assert_true(t.agent.kick.fd >= 0);
+    for (unsigned i = 0; i < 3; i++) {
+        write_port(&t, AGENT, "as long", 7);
+        assert_int_equal(read(t.agent.kick.fd, &kicks, sizeof kicks), sizeof kicks);
+    }
+    close(t.agent.kick.fd);
+    t.agent.kick.fd = -1;
+    stop(&t);
+}
+
 static void input(void **state)
 {
     struct t t;
@@ -388,9 +410,10 @@ static void hostile_driver(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(handshake),      cmocka_unit_test(scarce_control_buffers), cmocka_unit_test(output),
-        cmocka_unit_test(input),          cmocka_unit_test(over_a_restore),         cmocka_unit_test(without_multiport),
-        cmocka_unit_test(hostile_driver),
+        cmocka_unit_test(handshake),      cmocka_unit_test(scarce_control_buffers),
+        cmocka_unit_test(output),         cmocka_unit_test(input),
+        cmocka_unit_test(over_a_restore), cmocka_unit_test(without_multiport),
+        cmocka_unit_test(hostile_driver), cmocka_unit_test(the_host_hears_of_each_chain),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -214,6 +214,7 @@ static void transmit(struct console_port *p)
         if (!done)
             break;
         p->tx_active = p->tx_loaded = false;
+        p->tx_done = 0; /* else the next chain, if it is as long, seems not to have moved */
         vq_push(v, out_queue(p), p->tx_head, 0);
         pushed = true;
         before = 0;
