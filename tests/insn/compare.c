@@ -50,6 +50,9 @@ static uint32_t defined_flags(const struct insn_case *c, const struct dec *d, un
     for (unsigned k = 0; k < n && at_fault; k++)
         if (eip == c->code_va + c->off[k])
             at = k;
+    for (unsigned k = n; k-- > 0 && !at_fault;) /* an INT3 among them ends it early */
+        if (eip - c->code_va < c->len && c->off[k] >= eip - c->code_va)
+            at = k;
     bool jumped = false;
     for (unsigned k = 0; k < at; k++) {
         if (!jumped) /* what comes behind a branch may have been left out */
