@@ -1,0 +1,38 @@
+/* A recorder of all that the store does to its folder, and a model of the host's disk that can say what a folder holds
+ * after a crash: every operation up to a point (a kill), or only what was synced, with later ones lost or torn (a power
+ * failure). */
+#ifndef TEST_STORE_RECORD_H
+#define TEST_STORE_RECORD_H
+
+#include "snapshot/io.h"
+#include "tests/store/fixture.h"
+
+struct rec_op {
+    enum sio_kind kind;
+    char path[40];
+    uint64_t off;
+    uint8_t *data;
+    size_t len;
+};
+
+struct record {
+    struct rec_op *v;
+    size_t n;
+};
+
+int record_hook(void *opaque, const struct sio_op *op); /* opaque: struct record */
+void record_release(struct record *r);
+
+enum crash_kind {
+    CRASH_KILL,     /* all of them are in the host's cache */
+    CRASH_POWER,    /* nothing that was not synced survived */
+    CRASH_LOST_ONE, /* all did, but for operation `which` */
+    CRASH_TORN_ONE, /* all did, but of write `which` only some 512-byte blocks */
+    CRASH_ONLY_ONE, /* of what was not synced, only operation `which` did: it overtook the others */
+};
+/* Makes dir hold what a crash after the first n operations leaves. */
+void record_replay(const struct record *r, size_t n, enum crash_kind kind, size_t which, const char *dir);
+/* Operations before n that were not durable by then; *ret is malloc'd. */
+size_t record_unsynced(const struct record *r, size_t n, size_t **ret);
+
+#endif
