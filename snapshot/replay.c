@@ -181,7 +181,8 @@ int replay_logs(struct hlog *const *logs, size_t n, uint64_t from, struct replay
     while (skip < r.n && r.v[skip]->seq < from)
         batch_unref(r.v[skip++]);
     r.n -= skip;
-    memmove(r.v, r.v + skip, r.n * sizeof *r.v);
+    if (skip)
+        memmove(r.v, r.v + skip, r.n * sizeof *r.v);
     for (size_t i = 0; i < r.n; i++)
         r.v[i]->log->next_seq = MAX(r.v[i]->log->next_seq, r.v[i]->seq + 1);
     *ret = r;

@@ -35,8 +35,7 @@ enum store_flags {
 };
 
 /* Opens the store in directory dir. VT_NOENT: no store there (without STORE_CREATE); VT_VERSION: made by a newer
- * version, or on a network file system; VT_CORRUPT: not a store; VT_BUSY: an upgrade is under way. An older store is
- * upgraded here, after a copy of its database is kept beside it. */
+ * version, or on a network file system; VT_CORRUPT: not a store. */
 int store_open(const char *dir, unsigned flags, struct store **ret, struct err *e);
 /* Closes; all heads, snaps and images of it must be gone. NULL is fine. */
 void store_close(struct store *s);
@@ -236,7 +235,8 @@ int head_reset(struct head *h, int64_t snapshot, struct err *e);
 
 /* Begins to write a snapshot of h as it was at live; quiesced (may be NULL) is a position marked before it. One snap of
  * a head at a time, in the order of their seals; a later seal waits meanwhile. Used by one thread. The head goes on.
- * A snap that fails or is given up loses nothing: the next one contains what it would have had. */
+ * A snap that fails or is given up loses nothing: the next one contains what it would have had. The positions are the
+ * snap's from here on; where this fails they are still the caller's (head_unmark). */
 int snap_begin(struct head *h, const struct head_pos *quiesced, const struct head_pos *live, struct snap **ret,
                struct err *e);
 /* Adds the memory image `slot` (ram, vram), of `pages` pages. from_parent: pages not put are as in the snapshot that
