@@ -11,9 +11,7 @@
 #include "snapshot/store.h"
 #include "snapshot/vfs.h"
 
-static const char schema[] =
-#include "schema.inc"
-    ;
+#include "schema.h" /* made from schema.sql: static const char schema[] */
 
 static const char *const text[SQL_COUNT] = {
     [SQL_STORE_GET] = "SELECT uuid, sealed FROM store",

@@ -74,32 +74,38 @@ void pack_close(struct store *s, struct pack_file *p)
     lru_put(&s->packs, &p->lru);
 }
 
+static int read_frame(struct pack_file *p, const struct frame_ref *ref, void **ret, struct err *e)
+{
+    uint8_t *stored cleanup(cleanup_free) = malloc(ref->len);
+    void *raw cleanup(cleanup_free) = malloc(ref->raw_len ? ref->raw_len : 1);
+    int r;
+
+    if (!stored || !raw)
+        return err_set(e, VT_FAIL, "out of memory");
+    r = sio_pread(&p->f, stored, ref->len, ref->off, e);
+    if (!r)
+        r = frame_decode(stored, ref, raw, p->f.path, e);
+    if (!r)
+        *ret = steal(&raw);
+    return r;
+}
+
 int frames_load(struct store *s, const struct frame_ref *ref, void **ret, struct err *e)
 {
-    uint8_t *stored cleanup(cleanup_free) = NULL;
-    void *raw cleanup(cleanup_free) = NULL;
     struct pack_file *p;
+    struct err mine = {0};
     int r;
 
     if (ref->pages > FRAME_PAGES_MAX || ref->raw_len > FRAME_PAGES_MAX * VT_PAGE_SIZE ||
         ref->len > frame_bound(ref->raw_len) || ref->len < FRAME_HEADER + 8 * ref->pages)
         return err_set(e, VT_CORRUPT, "store.db: a frame at offset %llu of pack %lld has impossible sizes",
                        (unsigned long long)ref->off, (long long)ref->pack);
-    stored = malloc(ref->len);
-    raw = malloc(ref->raw_len ? ref->raw_len : 1);
-    if (!stored || !raw)
-        return err_set(e, VT_FAIL, "out of memory");
-    r = pack_open(s, ref->pack, &p, e);
-    if (r)
-        return r == VT_NOENT && e ? (e->code = VT_CORRUPT) : r; /* a row names it: it must be there */
-    r = sio_pread(&p->f, stored, ref->len, ref->off, e);
-    if (!r)
-        r = frame_decode(stored, ref, raw, p->f.path, e);
+    r = pack_open(s, ref->pack, &p, &mine);
+    if (r) /* a row names it: it must be there */
+        return err_set(e, r == VT_NOENT ? VT_CORRUPT : r, "%s", mine.msg);
+    r = read_frame(p, ref, ret, e);
     pack_close(s, p);
-    if (r)
-        return r;
-    *ret = steal(&raw);
-    return 0;
+    return r;
 }
 
 static int find(struct store *s, uint64_t num, struct frame_ref *ret, struct err *e)

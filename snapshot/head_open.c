@@ -216,7 +216,7 @@ static int insert_rows(struct head *h, struct db *db, int64_t snapshot, struct i
     *ret_id = db_last_id(db);
     for (size_t i = 0; i < im->n_mem && !r; i++)
         r = db_run(db, SQL_IMAGE_NEW, e, "zztiiiit", (int64_t)0, *ret_id, im->mem[i].slot, (int64_t)im->mem[i].bytes,
-                   (int64_t)im->mem[i].root, (int64_t)0, (int64_t)0, NULL);
+                   (int64_t)im->mem[i].root, (int64_t)0, (int64_t)0, (char *)NULL);
     for (size_t i = 0; i < STORE_DISKS_MAX && !r; i++) {
         struct disk *d = im->disks[i];
         if (d)

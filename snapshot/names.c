@@ -26,7 +26,9 @@ int names_add(struct names *l, int64_t id, const char *name, int64_t parent, str
         free(copy);
         return err_set(e, VT_FAIL, "out of memory");
     }
-    l->v[l->n++] = (struct named){id, parent, copy};
+    v[l->n].id = id;
+    v[l->n].parent = parent;
+    v[l->n++].name = copy;
     return 0;
 }
 

@@ -274,10 +274,10 @@ static int write_memory(struct snap *p, struct db *db, struct written *w, struct
         r = mapw_write(m->map, db, p->in.first_frame, &w->next_node, &w->own, &w->mem[i], e);
         if (!r)
             r = db_run(db, SQL_IMAGE_NEW, e, "zztiiiit", w->id, (int64_t)0, m->slot, bytes, (int64_t)w->mem[i],
-                       (int64_t)0, (int64_t)0, NULL);
+                       (int64_t)0, (int64_t)0, (char *)NULL);
         if (!r)
             r = db_run(db, SQL_IMAGE_NEW, e, "zztiiiit", (int64_t)0, p->h->id, m->slot, bytes, (int64_t)w->mem[i],
-                       (int64_t)0, (int64_t)0, NULL);
+                       (int64_t)0, (int64_t)0, (char *)NULL);
     }
     return r;
 }

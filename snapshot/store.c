@@ -124,29 +124,39 @@ static int open_files(struct store *s, unsigned flags, struct err *e)
     return r ? r : uuid_parse(s->uuid, s->uuid_bytes, e);
 }
 
+/* The absolute path of dir, made where it is missing and may be; malloc'd. */
+static int resolve(const char *dir, unsigned flags, char **ret, struct err *e)
+{
+    char *full = realpath(dir, NULL);
+    int r;
+
+    if (!full && errno == ENOENT && (flags & STORE_CREATE)) {
+        r = io_mkdirs(dir, 0700, e);
+        if (r)
+            return r;
+        full = realpath(dir, NULL);
+    }
+    if (!full)
+        return err_set(e, err_from_errno(errno), "%s: %m", dir);
+    *ret = full;
+    return 0;
+}
+
 int store_open_hooked(const char *dir, unsigned flags, const struct sio_hook *hook, struct store **ret, struct err *e)
 {
     struct store *s = calloc(1, sizeof *s);
-    int r = 0;
+    int r;
 
-    if (!s || !(s->dir = realpath(dir, NULL))) {
-        if (s && errno == ENOENT && (flags & STORE_CREATE)) {
-            r = io_mkdirs(dir, 0700, e);
-            s->dir = r ? NULL : realpath(dir, NULL);
-        }
-        if (!s || !s->dir) {
-            free(s);
-            return r ? r : err_set(e, err_from_errno(errno), "%s: %m", dir);
-        }
-    }
-    s->lock_fd = -1;
+    if (!s)
+        return err_set(e, VT_FAIL, "out of memory");
+    s->lock_fd = s->io.dirfd = -1;
     pthread_mutex_init(&s->batches, NULL);
     if (hook)
         s->io.hook = *hook;
-    s->io.dirfd = open(s->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (s->io.dirfd < 0)
+    r = resolve(dir, flags, &s->dir, e);
+    if (!r && (s->io.dirfd = open(s->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
         r = err_set(e, err_from_errno(errno), "%s: %m", s->dir);
-    else if (!map_cache_init(s) || !frames_cache_init(s) || !(s->dedup = dedup_new()))
+    if (!r && (!map_cache_init(s) || !frames_cache_init(s) || !(s->dedup = dedup_new())))
         r = err_set(e, VT_FAIL, "out of memory");
     if (!r)
         r = open_files(s, flags, e);
