@@ -107,8 +107,32 @@ static bool is_site(const struct sites *s, const uint8_t *p)
     return false;
 }
 
+/* The copies of a block, in order: each must come out with its mnemonic and operand size. */
+struct copies {
+    const struct tb *tb;
+    unsigned next;
+};
+
+static void skip_to_copy(struct copies *c)
+{
+    while (c->next < c->tb->n && (!c->tb->in[c->next].row || c->tb->in[c->next].row->kind != ROW_COPY))
+        c->next++;
+}
+
+static void see_copy(struct copies *c, const ZydisDecodedInstruction *i, const ZydisDecodedOperand *op)
+{
+    const struct ginsn *g = &c->tb->in[c->next];
+
+    if (c->next >= c->tb->n || g->z.mnemonic != i->mnemonic)
+        return;
+    if (g->z.operand_count_visible && g->op[0].size != op[0].size)
+        return;
+    c->next++;
+    skip_to_copy(c);
+}
+
 /* Decodes emitted code, collecting the sites that it names and stepping over those that lie in it. */
-static void verify(const struct cache *k, uint32_t from, uint32_t n, struct sites *s)
+static void verify(const struct cache *k, uint32_t from, uint32_t n, struct sites *s, struct copies *c)
 {
     ZydisDecoder dec;
     const uint8_t *p = k->w + from, *end = p + n;
@@ -125,6 +149,8 @@ static void verify(const struct cache *k, uint32_t from, uint32_t n, struct site
             bad("bytes that do not decode", p);
         if (forbidden(&i))
             bad("forbidden instruction", p);
+        if (c)
+            see_copy(c, &i, op);
         for (unsigned o = 0; o < i.operand_count; o++)
             check_operand(&i, &op[o], p);
         if (i.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE && op[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE) {
@@ -201,8 +227,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
         if (b->off != off || b->glen == 0 || b->ninsn == 0 || (off + b->glen > VT_PAGE_SIZE && b->ninsn != 1))
             bad("a block that is not where it was asked for", mem_read_ptr(vm->mem, PAGE));
         struct sites sites = {.n = 0};
-        verify(vm->cache, b->hot, b->hot_len, &sites);
-        verify(vm->cache, b->cold, b->cold_len, &sites);
+        struct copies copies = {.tb = vm->cache->tb};
+        skip_to_copy(&copies);
+        verify(vm->cache, b->hot, b->hot_len, &sites, &copies);
+        if (copies.next < copies.tb->n)
+            bad("a copy that is not the instruction it should be", copies.tb->in[copies.next].bytes);
+        verify(vm->cache, b->cold, b->cold_len, &sites, NULL);
         off += b->glen;
     }
     vm_free(vm);
