@@ -7,9 +7,9 @@
  *
  * Commands beside QMP's own (query-status, stop, cont, system_powerdown, system_reset, quit, query-version,
  * query-commands); [n fds] are passed with the call; times in seconds, sizes in bytes, a "?" marks what may be absent:
- *   vmtest-info     {}                                  -> see monitor.h
- *   vmtest-stats    {}                                  -> {"text": "name value\n…"}
- *   vmtest-wait     {"for": "agent"|"off", "timeout"?}  -> {} (VT_TIMEOUT; VT_GONE: the machine ended first)
+ *   vmtest-info     {}                                  -> {"id", "name", "status", "running", "pid", "mem", "parent",
+ * "disks", "nics", "agent", "failure"?} vmtest-stats    {}                                  -> {"text": "name
+ * value\n…"} vmtest-wait     {"for": "agent"|"off", "timeout"?}  -> {} (VT_TIMEOUT; VT_GONE: the machine ended first)
  *   vmtest-snapshot {"name", "note"?, "quiesce"?: "auto"|"require"|"no", "quiesce-timeout"?}
  *                   -> {"id", "seconds", "stopped_seconds", "pages", "blocks", "ram": bool, "warning"?}
  *   vmtest-revert   {"id"}                              -> {"seconds", "pages", "blocks", "power": "running"|"off"…}

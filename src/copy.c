@@ -69,9 +69,7 @@ static int piece_send(struct pack *p, struct err *e)
         return archive_failed(p, "archive", e);
     archive_write_free(p->archive);
     p->archive = NULL;
-    x.input = p->piece.data;
-    x.input_len = p->piece.len;
-    rc = exec_run(p->agent, &x, &r, e);
+    rc = exec_run(p->agent, &x, p->piece.data, p->piece.len, &r, e);
     buf_clear(&p->piece);
     if (rc == 0 && r.status != 0)
         rc = err_set(e, VT_FAIL, "the guest's tar failed with status %d: %s", r.status, buf_cstr(&r.err));

@@ -2,35 +2,86 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
-#include "src/b64.h"
+#include <sys/random.h>
 #include "src/base/banned.h"
 #include "src/base/io.h"
-#include "src/base/json.h"
 #include "src/base/units.h"
 #include "src/base/util.h"
+#include "src/guestexec.h"
+#include "src/guestfile.h"
 
 #define POLL_FIRST_NS (1 * NS_PER_MS)
 #define POLL_LAST_NS  (50 * NS_PER_MS)
+#define INPUT_WAIT_MS 50 /* input that ends within it goes along with the command */
+#define INPUT_PIECE   (256u << 10)
+#define LIVE_AFTER_NS (200 * NS_PER_MS) /* a command that runs longer has its outputs read while it does */
+#define KILL_WAIT_NS  (5 * NS_PER_SEC)
 
-/* In the guest: $1 this text, $2 directory, $3 user, $4 how many words of environment follow, then the command. A
- * session of its own, so that all of it can be killed; setsid execs in place, so that the agent's pid is the command's.
+/* The command itself. $1 this text, $2 directory, $3 user, $4 how many words of environment follow, then the command.
  */
-static const char launcher[] =
-    "self=$1 d=$2 u=$3 n=$4; shift 4\n"
-    "if [ -n \"$u\" ]; then\n"
-    "  g=$(id -g -- \"$u\") || exit 125\n"
-    "  exec setpriv --reuid=\"$u\" --regid=\"$g\" --init-groups --reset-env"
-    " /bin/sh -c \"$self\" sh \"$self\" \"$d\" '' \"$n\" \"$@\"\n"
+#define LAUNCH                                                                                       \
+    "self=$1 d=$2 u=$3 n=$4; shift 4\n"                                                              \
+    "if [ -n \"$u\" ]; then\n"                                                                       \
+    "  g=$(id -g -- \"$u\") || exit 125\n"                                                           \
+    "  exec setpriv --reuid=\"$u\" --regid=\"$g\" --init-groups --reset-env"                         \
+    " /bin/sh -c \"$self\" sh \"$self\" \"$d\" '' \"$n\" \"$@\"\n"                                   \
+    "fi\n"                                                                                           \
+    "[ -n \"$HOME\" ] || export HOME=/root\n"                                                        \
+    "[ -n \"$PATH\" ] || export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n" \
+    "while [ \"$n\" -gt 0 ]; do export \"$1\"; shift; n=$((n - 1)); done\n"                          \
+    "cd \"${d:-/}\" || exit 125\n"                                                                   \
+    "exec \"$@\"\n"
+
+/* Around it: $1 name of our directory, $2 how input comes (none, data: ours, pipe: a FIFO that others feed), then
+ * LAUNCH and its words. Short outputs are given back at the end and the directory goes; long ones stay for us to read.
+ * The FIFO is held open by a sleep: the end of input is its end. A session of its own, so that all of it can be killed.
+ */
+static const char keeper[] =
+    "name=$1 in=$2 launch=$3; shift 3\n"
+    "for b in /dev/shm /run /tmp; do mkdir -m 700 \"$b/$name\" 2>/dev/null && t=$b/$name && break; done\n"
+    "[ -n \"$t\" ] || { echo 'no place for a temporary directory' >&2; exit 125; }\n"
+    "case $in in\n"
+    "data) exec 3<&0;;\n"
+    "pipe) mkfifo \"$t/in\"; sleep 2147483647 >\"$t/in\" 2>/dev/null & echo $! >\"$t/hold\"; exec 3<\"$t/in\";;\n"
+    "*) exec 3</dev/null;;\n"
+    "esac\n"
+    "run=; command -v setsid >/dev/null 2>&1 && run=setsid\n"
+    "$run /bin/sh -c \"$launch\" sh \"$launch\" \"$@\" <&3 3<&- >\"$t/out\" 2>\"$t/err\" &\n"
+    "p=$!\n"
+    "echo $p >\"$t/pid\"\n"
+    "exec 3<&-\n"
+    "{ wait $p; } 2>/dev/null; s=$?\n" /* the shell would say how it ended, among the command's own words */
+    "[ $in = pipe ] && kill \"$(cat \"$t/hold\")\" 2>/dev/null\n"
+    "if [ -s \"$t/out\" ] || [ -s \"$t/err\" ]; then\n"
+    "  [ \"$(cat \"$t/out\" \"$t/err\" | wc -c)\" -le 4194304 ] || { echo \"$name long\" >&2; exit $s; }\n"
+    "  cat \"$t/out\"; cat \"$t/err\" >&2\n"
     "fi\n"
-    "[ -n \"$HOME\" ] || export HOME=/root\n"
-    "[ -n \"$PATH\" ] || export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"
-    "while [ \"$n\" -gt 0 ]; do export \"$1\"; shift; n=$((n - 1)); done\n"
-    "cd \"${d:-/}\" || exit 125\n"
-    "if command -v setsid >/dev/null 2>&1; then exec setsid \"$@\"; fi\n"
-    "exec \"$@\"\n";
+    "rm -rf \"$t\"\n"
+    "exit $s\n";
+
+/* $1 name: ends the command and what it started. */
+static const char killer[] = "for b in /dev/shm /run /tmp; do [ -f \"$b/$1/pid\" ] && p=$(cat \"$b/$1/pid\"); done\n"
+                             "[ -n \"$p\" ] || exit 0\n"
+                             "kill -TERM -$p 2>/dev/null || kill -TERM $p 2>/dev/null\n"
+                             "for i in 1 2 3 4 5 6 7 8 9 10; do kill -0 -$p 2>/dev/null || exit 0; sleep 0.1; done\n"
+                             "kill -KILL -$p 2>/dev/null || kill -KILL $p 2>/dev/null\n";
+/* Both may come before the keeper has made what they need. $1 name: feeds standard input to the command. */
+static const char feeder[] = "for i in 1 2 3 4 5 6 7 8 9 10; do\n"
+                             "  for b in /dev/shm /run /tmp; do [ -s \"$b/$1/hold\" ] && exec cat >\"$b/$1/in\"; done\n"
+                             "  sleep 0.1\n"
+                             "done\n"
+                             "exit 1\n";
+/* $1 name: no more input. */
+static const char ender[] =
+    "for i in 1 2 3 4 5 6 7 8 9 10; do\n"
+    "  for b in /dev/shm /run /tmp; do [ -s \"$b/$1/hold\" ] && kill \"$(cat \"$b/$1/hold\")\" && exit 0; done\n"
+    "  sleep 0.1\n"
+    "done\n";
+static const char remover[] = "for b in /dev/shm /run /tmp; do rm -rf \"${b:?}/$1\"; done\n";
 
 void exec_result_release(struct exec_result *r)
 {
@@ -49,209 +100,318 @@ static bool name_ok(const char *word)
     return *p == '=';
 }
 
-static bool add(json_t *list, const char *s)
+/* LAUNCH and its words, after what `words` holds already. */
+static int launch_words(const struct exec_spec *x, struct strlist *words, struct err *e)
 {
-    return json_array_append_new(list, json_string(s)) == 0;
-}
-
-static int build_args(const struct exec_spec *x, json_t **ret, struct err *e)
-{
-    cleanup(cleanup_json) json_t *arg = json_array(), *args = NULL;
-    cleanup(cleanup_free) char *input = NULL;
-    char count[16];
     unsigned nenv = 0;
-    bool ok;
 
     if (!x->argv[0])
         return err_set(e, VT_USAGE, "no command");
     for (; x->env && x->env[nenv]; nenv++)
         if (!name_ok(x->env[nenv]))
             return err_set(e, VT_USAGE, "\"%s\" is not NAME=value", x->env[nenv]);
-    snprintf(count, sizeof count, "%u", nenv);
-    ok = add(arg, "-c") && add(arg, launcher) && add(arg, "sh") && add(arg, launcher) &&
-         add(arg, x->dir ? x->dir : "") && add(arg, x->user ? x->user : "") && add(arg, count);
+    strlist_add(words, LAUNCH);
+    strlist_add(words, x->dir ? x->dir : "");
+    strlist_add(words, x->user ? x->user : "");
+    strlist_addf(words, "%u", nenv);
     for (unsigned i = 0; i < nenv; i++)
-        ok = ok && add(arg, x->env[i]);
+        strlist_add(words, x->env[i]);
     for (size_t i = 0; x->argv[i]; i++)
-        ok = ok && add(arg, x->argv[i]);
-    if (!ok)
-        return err_set(e, VT_USAGE, "a word of the command is not UTF-8 text");
-    args = json_pack("{s:s, s:O, s:b}", "path", "/bin/sh", "arg", arg, "capture-output", 1);
-    if (args && x->input_len) {
-        input = b64_encode(x->input, x->input_len);
-        if (!input || json_object_set_new(args, "input-data", json_string(input)) < 0)
-            return err_set(e, VT_FAIL, "out of memory");
-    }
-    *ret = steal(&args);
-    return *ret ? 0 : err_set(e, VT_FAIL, "out of memory");
+        strlist_add(words, x->argv[i]);
+    return words->failed ? err_set(e, VT_FAIL, "out of memory") : 0;
 }
 
-static int take_output(const json_t *status, const char *key, struct buf *out, struct err *e)
+/* ---- short commands of our own */
+
+static int wait_end(struct guestexec *g, const struct exec_spec *x, struct exec_result *ret, struct err *e)
 {
-    const json_t *data = json_object_get(status, key);
+    uint64_t begin = clock_mono_ns(), wait = POLL_FIRST_NS;
 
-    if (data && (!json_is_string(data) || !b64_decode(json_string_value(data), json_string_length(data), out)))
-        return err_set(e, VT_FAIL, "guest agent: guest-exec-status: %s is not base64", key);
-    return 0;
-}
-
-/* What the agent says of an ended command. */
-static int take_status(const json_t *status, struct exec_result *ret, struct err *e)
-{
-    const json_t *code = json_object_get(status, "exitcode"), *sig = json_object_get(status, "signal");
-    int rc = take_output(status, "out-data", &ret->out, e);
-
-    if (rc == 0)
-        rc = take_output(status, "err-data", &ret->err, e);
-    if (rc < 0)
-        return rc;
-    if (json_is_integer(code))
-        ret->status = (int)(json_integer_value(code) & 0xff);
-    else if (json_is_integer(sig))
-        ret->status = (int)((128 + json_integer_value(sig)) & 0xff);
-    else
-        return err_set(e, VT_FAIL, "guest agent: guest-exec-status: neither exit code nor signal");
-    if (json_is_true(json_object_get(status, "out-truncated")) ||
-        json_is_true(json_object_get(status, "err-truncated")))
-        return err_set(e, VT_FAIL,
-                       "the command wrote more than the guest agent carries (16 MiB): its output is incomplete"
-                       " (redirect it to a file in the guest and copy that out)");
-    return 0;
-}
-
-/* Ends the command and what it started; nobody will ask for its status any more. */
-static void kill_guest(struct agent *a, json_int_t pid)
-{
-    json_t *arg = json_pack("[s, s, s, s]", "-c",
-                            "kill -TERM -$1 2>/dev/null || kill -TERM $1 2>/dev/null; sleep 1; "
-                            "kill -KILL -$1 2>/dev/null || kill -KILL $1 2>/dev/null",
-                            "sh", "");
-
-    json_array_set_new(arg, 3, json_sprintf("%lld", (long long)pid));
-    agent_call(a, "guest-exec", json_pack("{s:s, s:o}", "path", "/bin/sh", "arg", arg), AGENT_TIMEOUT_MS, NULL, NULL);
-}
-
-/* Waits for fd (-1: none) to become readable, at most ns. */
-static bool cancelled(int fd, uint64_t ns)
-{
-    struct timespec ts = {.tv_sec = (time_t)(ns / NS_PER_SEC), .tv_nsec = (long)(ns % NS_PER_SEC)};
-    struct pollfd p = {.fd = fd, .events = POLLIN};
-
-    return ppoll(&p, 1, &ts, NULL) > 0 && p.revents;
-}
-
-int exec_run(struct agent *a, const struct exec_spec *x, struct exec_result *ret, struct err *e)
-{
-    cleanup(cleanup_json) json_t *args = NULL, *started = NULL;
-    uint64_t begin = clock_mono_ns(), generation = agent_generation(a), wait = POLL_FIRST_NS;
-    const json_t *pid;
-    int rc = build_args(x, &args, e);
-
-    *ret = (struct exec_result){0};
-    if (rc == 0)
-        rc = agent_call(a, "guest-exec", steal(&args), AGENT_TIMEOUT_MS, &started, e);
-    if (rc < 0)
-        return rc;
-    pid = json_object_get(started, "pid");
-    if (!json_is_integer(pid))
-        return err_set(e, VT_FAIL, "guest agent: guest-exec: an answer without a process number");
     for (;;) {
-        cleanup(cleanup_json) json_t *status = NULL;
-        bool given_up = cancelled(x->cancel_fd, wait), late = x->timeout && clock_mono_ns() - begin >= x->timeout;
+        bool given_up = guestexec_pause(x->cancel_fd, wait), ended = false;
+        int rc = guestexec_poll(g, &ended, ret, e);
 
-        if (agent_generation(a) != generation)
-            return err_set(e, VT_GONE, "the machine was reverted, reset or stopped under the command");
-        rc = agent_call(a, "guest-exec-status", json_pack("{s:O}", "pid", pid), AGENT_TIMEOUT_MS, &status, e);
-        if (rc < 0)
+        if (rc < 0 || ended)
             return rc;
-        if (json_is_true(json_object_get(status, "exited")))
-            return take_status(status, ret, e);
-        if (given_up || late) {
-            kill_guest(a, json_integer_value(pid));
-            return given_up ? err_set(e, VT_GONE, "given up")
-                            : err_set(e, VT_TIMEOUT, "timed out after %g s", (double)x->timeout / (double)NS_PER_SEC);
-        }
+        if (given_up)
+            return err_set(e, VT_GONE, "given up");
+        if (x->timeout && clock_mono_ns() - begin >= x->timeout)
+            return err_set(e, VT_TIMEOUT, "timed out after %g s", (double)x->timeout / (double)NS_PER_SEC);
         wait = MIN(wait + wait / 2, POLL_LAST_NS);
     }
 }
 
-/* All of fd, or an error where it holds more than the agent carries. */
-static int read_input(int fd, int cancel_fd, struct buf *input, struct err *e)
+int exec_run(struct agent *a, const struct exec_spec *x, const void *input, size_t input_len, struct exec_result *ret,
+             struct err *e)
 {
-    for (;;) {
-        struct pollfd p[2] = {{.fd = fd, .events = POLLIN}, {.fd = cancel_fd, .events = POLLIN}};
-        char *room = buf_reserve(input, 65536);
-        ssize_t n;
+    cleanup(strlist_release) struct strlist words = {0};
+    struct guestexec g;
+    int rc = launch_words(x, &words, e);
 
-        if (!room)
-            return err_set(e, VT_FAIL, "out of memory");
-        if (poll(p, 2, -1) < 0 && errno != EINTR)
-            return err_set(e, VT_IO, "standard input: %m");
-        if (p[1].revents)
-            return err_set(e, VT_GONE, "given up");
-        if (!p[0].revents)
-            continue;
-        n = read(fd, room, 65536);
-        if (n < 0 && (errno == EINTR || errno == EAGAIN))
-            continue;
-        if (n < 0)
-            return err_set(e, VT_IO, "standard input: %m");
-        if (n == 0)
-            return 0;
-        input->len += (size_t)n;
-        if (input->len > EXEC_INPUT_MAX)
-            return err_set(e, VT_FAIL,
-                           "standard input: more than the guest agent carries (16 MiB): copy it in as a file");
-    }
-}
-
-static int write_output(int fd, const struct buf *b, const char *name, struct err *e)
-{
-    if (fd < 0 || b->len == 0)
-        return 0;
-    return io_write_full(fd, b->data, b->len, name, e);
-}
-
-int exec_streams(struct agent *a, const struct exec_spec *x, int in, int out, int err, int *ret_status, struct err *e)
-{
-    cleanup(buf_release) struct buf input = {0};
-    cleanup(exec_result_release) struct exec_result r = {0};
-    struct exec_spec with = *x;
-    int rc = in >= 0 && !isatty(in) ? read_input(in, x->cancel_fd, &input, e) : 0, rc_out;
-    struct err late = {0};
-
-    if (rc < 0)
-        return rc;
-    with.input = input.data;
-    with.input_len = input.len;
-    rc = exec_run(a, &with, &r, e);
-    rc_out = write_output(out, &r.out, "standard output", &late); /* an incomplete output is shown, too */
-    if (rc_out == 0)
-        rc_out = write_output(err, &r.err, "standard error", &late);
-    if (rc == 0 && rc_out < 0)
-        rc = err_set(e, rc_out, "%s", late.msg);
+    *ret = (struct exec_result){0};
     if (rc == 0)
-        *ret_status = r.status;
-    return rc;
+        rc = guestexec_start(a, LAUNCH, (const char *const *)words.items, input, input_len, &g, e);
+    return rc < 0 ? rc : wait_end(&g, x, ret, e);
 }
 
 int exec_script(struct agent *a, const char *script, const char *const *words, struct exec_result *ret, struct err *e)
 {
-    const char *argv[12] = {"/bin/sh", "-c", script, "sh"};
-    struct exec_spec x = {.argv = argv, .cancel_fd = -1, .timeout = 600 * NS_PER_SEC};
-    unsigned n = 4;
+    struct exec_spec x = {.cancel_fd = -1, .timeout = 600 * NS_PER_SEC};
+    struct guestexec g;
     char *end;
-    int rc;
+    int rc = guestexec_start(a, script, words, NULL, 0, &g, e);
 
-    for (; words && *words; words++) {
-        vt_assert(n + 1 < ARRAY_LEN(argv));
-        argv[n++] = *words;
-    }
-    rc = exec_run(a, &x, ret, e);
+    *ret = (struct exec_result){0};
+    if (rc == 0)
+        rc = wait_end(&g, &x, ret, e);
     if (rc < 0 || ret->status == 0)
         return rc;
     while (ret->err.len && isspace((unsigned char)ret->err.data[ret->err.len - 1]))
         ret->err.data[--ret->err.len] = 0;
     end = ret->err.len ? strrchr(ret->err.data, '\n') : NULL;
     return err_set(e, VT_FAIL, "in the guest: %s", ret->err.len ? (end ? end + 1 : ret->err.data) : "failed");
+}
+
+/* ---- commands with streams */
+
+struct stream {
+    const char *file; /* "out", "err": in our directory in the guest */
+    int fd;           /* -1: dropped */
+    struct guestfile guest;
+    bool open;
+    uint64_t sent; /* bytes of the file that fd has */
+};
+
+struct session {
+    struct agent *agent;
+    const struct exec_spec *spec;
+    char name[40]; /* of the directory */
+    struct stream out[2];
+    int in;           /* the input that is still to be fed, -1: none */
+    struct buf piece; /* read from it, not handed on yet */
+    bool in_ended, feeding, end_told;
+    struct guestexec feeder;
+};
+
+static int stream_open(struct session *s, struct stream *o)
+{
+    static const char *const bases[] = {"/dev/shm", "/run", "/tmp"};
+
+    for (size_t i = 0; i < ARRAY_LEN(bases) && !o->open; i++) {
+        char path[96];
+        snprintf(path, sizeof path, "%s/%s/%s", bases[i], s->name, o->file);
+        o->open = guestfile_open(s->agent, path, "r", &o->guest, NULL) == 0;
+    }
+    return o->open ? 0 : VT_NOENT;
+}
+
+/* Hands on what the file holds beyond `sent`, in at most `chunks` reads. */
+static int stream_read(struct session *s, struct stream *o, unsigned chunks, struct err *e)
+{
+    cleanup(buf_release) struct buf data = {0};
+    bool eof = false;
+    int rc = 0;
+
+    if (!o->open && stream_open(s, o) < 0)
+        return 0; /* not there yet */
+    while (rc == 0 && !eof && chunks-- > 0) {
+        buf_clear(&data);
+        rc = guestfile_read(&o->guest, &data, &eof, e);
+        if (rc == 0 && data.len && o->fd >= 0)
+            rc = io_write_full(o->fd, data.data, data.len, "the command's output", e);
+        o->sent += data.len;
+    }
+    return rc;
+}
+
+/* The end: what came back inline, or else what the files hold. */
+static int stream_finish(struct session *s, struct stream *o, const struct buf *inline_data, bool is_inline,
+                         struct err *e)
+{
+    int rc = 0;
+
+    if (!is_inline)
+        rc = stream_read(s, o, UINT_MAX, e);
+    else if (inline_data->len > o->sent && o->fd >= 0)
+        rc = io_write_full(o->fd, inline_data->data + o->sent, inline_data->len - o->sent, "the command's output", e);
+    return rc;
+}
+
+/* Reads input for at most ms (0: only what is there). */
+static int input_read(struct session *s, int ms, struct err *e)
+{
+    uint64_t until = clock_mono_ns() + (uint64_t)ms * NS_PER_MS;
+
+    while (s->in >= 0 && !s->in_ended && s->piece.len < INPUT_PIECE) {
+        struct pollfd p = {.fd = s->in, .events = POLLIN};
+        uint64_t now = clock_mono_ns();
+        char *room = buf_reserve(&s->piece, INPUT_PIECE);
+        ssize_t n;
+
+        if (!room)
+            return err_set(e, VT_FAIL, "out of memory");
+        if (poll(&p, 1, now < until ? (int)((until - now) / NS_PER_MS) + 1 : 0) <= 0)
+            return 0;
+        n = read(s->in, room, INPUT_PIECE - s->piece.len);
+        if (n < 0 && (errno == EINTR || errno == EAGAIN))
+            continue;
+        if (n < 0)
+            return err_set(e, VT_IO, "standard input: %m");
+        s->in_ended = n == 0;
+        s->piece.len += (size_t)n;
+    }
+    return 0;
+}
+
+/* Feeds the guest's pipe: one piece at a time, and then the word that it was the last. */
+static int input_feed(struct session *s, struct err *e)
+{
+    const char *words[] = {s->name, NULL};
+    struct guestexec end;
+    int rc = 0;
+
+    if (s->in < 0 || s->end_told)
+        return 0;
+    if (s->feeding) {
+        cleanup(exec_result_release) struct exec_result r = {0};
+        bool ended = false;
+        rc = guestexec_poll(&s->feeder, &ended, &r, e);
+        s->feeding = rc == 0 && !ended;
+        if (rc < 0 || !ended)
+            return rc;
+        s->end_told = r.status != 0; /* the command takes no more input: as a broken pipe */
+        if (s->end_told)
+            return 0;
+    }
+    rc = input_read(s, 0, e);
+    if (rc == 0 && s->piece.len) {
+        rc = guestexec_start(s->agent, feeder, words, s->piece.data, s->piece.len, &s->feeder, e);
+        buf_clear(&s->piece);
+        s->feeding = rc == 0;
+    } else if (rc == 0 && s->in_ended) {
+        rc = guestexec_start(s->agent, ender, words, NULL, 0, &end, e);
+        s->end_told = true;
+    }
+    return rc;
+}
+
+static int session_kill(struct session *s, struct err *e)
+{
+    struct guestexec k;
+
+    return guestexec_start(s->agent, killer, (const char *[]){s->name, NULL}, NULL, 0, &k, e);
+}
+
+/* While it runs: input, and the outputs of one that takes its time. A reader of the outputs that is gone ends it, as a
+ * broken pipe would. */
+static int session_serve(struct session *s, uint64_t ran, struct err *e)
+{
+    int rc = input_feed(s, e);
+
+    for (size_t i = 0; i < ARRAY_LEN(s->out) && rc == 0 && ran >= LIVE_AFTER_NS; i++)
+        rc = stream_read(s, &s->out[i], 4, e);
+    if (rc < 0 && rc != VT_GONE)
+        session_kill(s, NULL);
+    return rc;
+}
+
+/* Until the command has ended (*ret_ended), or was killed and does not end either: VT_GONE (nobody waits) and
+ * VT_TIMEOUT come without a message. */
+static int session_loop(struct session *s, struct guestexec *g, bool *ret_ended, struct exec_result *r, struct err *e)
+{
+    const struct exec_spec *x = s->spec;
+    uint64_t begin = clock_mono_ns(), wait = POLL_FIRST_NS, killed_at = 0;
+    int why = 0;
+
+    for (;;) {
+        bool given_up = guestexec_pause(killed_at ? -1 : x->cancel_fd, wait);
+        uint64_t now = clock_mono_ns();
+        int rc = guestexec_poll(g, ret_ended, r, e);
+
+        if (rc == 0 && !*ret_ended && !killed_at)
+            rc = session_serve(s, now - begin, e);
+        if (rc < 0 || *ret_ended)
+            return rc < 0 ? rc : why;
+        if (killed_at && now - killed_at >= KILL_WAIT_NS)
+            return why;
+        if (!killed_at && (given_up || (x->timeout && now - begin >= x->timeout))) {
+            why = given_up ? VT_GONE : VT_TIMEOUT;
+            killed_at = now;
+            rc = session_kill(s, e);
+            if (rc < 0)
+                return rc;
+        }
+        wait = MIN(wait + wait / 2, POLL_LAST_NS);
+    }
+}
+
+/* Starts the command with as much of the input as comes at once. */
+static int session_start(struct session *s, struct guestexec *ret, struct err *e)
+{
+    cleanup(strlist_release) struct strlist words = {0};
+    bool whole;
+    int rc = input_read(s, INPUT_WAIT_MS, e);
+
+    whole = s->in < 0 || s->in_ended;
+    strlist_add(&words, s->name);
+    strlist_add(&words, !whole ? "pipe" : s->piece.len ? "data" : "none");
+    if (rc == 0)
+        rc = launch_words(s->spec, &words, e);
+    if (rc == 0)
+        rc = guestexec_start(s->agent, keeper, (const char *const *)words.items, whole ? s->piece.data : NULL,
+                             whole ? s->piece.len : 0, ret, e);
+    if (whole)
+        s->in = -1;
+    return rc;
+}
+
+/* Was the output too long to come back by itself? */
+static bool is_long(const struct session *s, const struct exec_result *r)
+{
+    char mark[64];
+    int n = snprintf(mark, sizeof mark, "%s long\n", s->name);
+
+    return r->out.len == 0 && r->err.len == (size_t)n && memcmp(r->err.data, mark, (size_t)n) == 0;
+}
+
+static int session_run(struct session *s, int *ret_status, struct err *e)
+{
+    cleanup(exec_result_release) struct exec_result r = {0}, removed = {0};
+    bool ended = false, files;
+    struct guestexec g;
+    int rc = session_start(s, &g, e), done = 0;
+
+    if (rc == 0)
+        rc = session_loop(s, &g, &ended, &r, e);
+    files = rc == VT_TIMEOUT || rc == VT_GONE ? !ended || is_long(s, &r) : is_long(s, &r);
+    for (size_t i = 0; i < ARRAY_LEN(s->out); i++) {
+        const struct buf *data = i ? &r.err : &r.out;
+        if ((rc == 0 || rc == VT_TIMEOUT) && done == 0)
+            done = stream_finish(s, &s->out[i], data, !files, rc == 0 ? e : NULL);
+        if (s->out[i].open)
+            guestfile_close(&s->out[i].guest, NULL);
+    }
+    if (files)
+        exec_script(s->agent, remover, (const char *[]){s->name, NULL}, &removed, NULL);
+    if (rc == VT_TIMEOUT)
+        return err_set(e, rc, "timed out after %g s", (double)s->spec->timeout / (double)NS_PER_SEC);
+    if (rc < 0)
+        return err_set(e, rc, "given up");
+    *ret_status = r.status;
+    return done;
+}
+
+int exec_streams(struct agent *a, const struct exec_spec *x, int in, int out, int err, int *ret_status, struct err *e)
+{
+    struct session s = {
+        .agent = a, .spec = x, .in = in, .out = {{.file = "out", .fd = out}, {.file = "err", .fd = err}}};
+    uint64_t number;
+    int rc;
+
+    if (getrandom(&number, sizeof number, 0) != sizeof number)
+        return err_set(e, VT_FAIL, "getrandom: %m");
+    snprintf(s.name, sizeof s.name, "vmtest-%016llx", (unsigned long long)number);
+    rc = session_run(&s, ret_status, e);
+    buf_release(&s.piece);
+    return rc;
 }

@@ -69,16 +69,19 @@ static void *guest_main(void *opaque)
 static void use(struct agent *a)
 {
     static const char *const argv[] = {"true", NULL};
-    struct exec_spec x = {.argv = argv, .cancel_fd = -1};
+    struct exec_spec x = {.argv = argv, .cancel_fd = -1, .timeout = 1};
     struct exec_result r = {0};
     struct guestfile f;
     struct buf b = {0};
     unsigned n = 0;
     bool eof = false;
+    int status = 0;
 
-    exec_run(a, &x, &r, NULL);
+    exec_run(a, &x, NULL, 0, &r, NULL);
     vt_assert(r.status >= 0 && r.status <= 255);
     exec_result_release(&r);
+    if (exec_streams(a, &x, -1, -1, -1, &status, NULL) == 0)
+        vt_assert(status >= 0 && status <= 255);
     if (guestfile_open(a, "/x", "r", &f, NULL) == 0) {
         while (!eof && guestfile_read(&f, &b, &eof, NULL) == 0 && b.len < 3 * GUESTFILE_CHUNK)
             ;

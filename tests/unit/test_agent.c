@@ -161,7 +161,7 @@ static void test_revert(void **state)
     (void)state;
     begin(&f, script);
     assert_int_equal(pthread_create(&thread, NULL, reset_soon, &f), 0);
-    assert_int_equal(exec_run(f.agent, &x, &r, &err), VT_GONE);
+    assert_int_equal(exec_run(f.agent, &x, NULL, 0, &r, &err), VT_GONE);
     assert_non_null(strstr(err.msg, "reverted"));
     pthread_join(thread, NULL);
     exec_result_release(&r);
@@ -196,7 +196,7 @@ static void test_exec(void **state)
         struct fake f;
 
         begin(&f, script);
-        assert_int_equal(exec_run(f.agent, &x, &r, NULL), cases[i].rc);
+        assert_int_equal(exec_run(f.agent, &x, NULL, 0, &r, NULL), cases[i].rc);
         if (cases[i].rc == 0)
             assert_int_equal(r.status, cases[i].status);
         assert_string_equal(buf_cstr(&r.out), cases[i].out);
@@ -209,17 +209,17 @@ static void test_exec(void **state)
 static void test_exec_timeout(void **state)
 {
     static const char *const script[] = {"{\"return\": {\"pid\": 17}}\n", "{\"return\": {\"exited\": false}}\n",
-                                         "{\"return\": {\"pid\": 18}}\n", NULL};
+                                         "{\"return\": {\"pid\": 18}}\n",
+                                         "{\"return\": {\"exited\": true, \"exitcode\": 143}}\n", NULL};
     static const char *const argv[] = {"sleep", "1000", NULL};
     struct exec_spec x = {.argv = argv, .cancel_fd = -1, .timeout = 1};
-    struct exec_result r;
     struct fake f;
+    int status = 0;
 
     (void)state;
     begin(&f, script);
-    assert_int_equal(exec_run(f.agent, &x, &r, NULL), VT_TIMEOUT);
+    assert_int_equal(exec_streams(f.agent, &x, -1, -1, -1, &status, NULL), VT_TIMEOUT);
     assert_non_null(strstr(f.asked, "kill -TERM"));
-    exec_result_release(&r);
     end(&f);
 }
 
