@@ -7,7 +7,7 @@
  *    are compared as whole subtrees, by the same code as a full walk. Any other difference between the two sets of
  * paths lies below such a name.
  * 4. Names of a changed file that did not change themselves come from the changed directories too, and where those do
- *    not hold as many as the file has links, from a search (prune_names.c). */
+ *    not hold as many as the file has links, from a search (prune_search.c). */
 #include "src/diff/prune_priv.h"
 
 #include <stdio.h>
@@ -179,6 +179,7 @@ static void prune_clear(struct prune *p)
     prune_names_clear(p);
     free(p->pair);
     bitset_clear(&p->changed);
+    bitset_clear(&p->searched);
     bitset_clear(&p->rest);
 }
 
@@ -198,6 +199,8 @@ int prune_compare(struct compare *c)
     p.block_size = p.fs[BEFORE]->blocksize;
     p.per_group = p.fs[BEFORE]->super->s_inodes_per_group;
     r = bitset_init(&p.changed, inodes, c->e);
+    if (r == 0)
+        r = bitset_init(&p.searched, inodes, c->e);
     if (r == 0)
         r = bitset_copy(&p.rest, c->differ, c->e);
     if (r == 0)

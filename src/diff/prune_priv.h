@@ -37,6 +37,7 @@ struct prune {
     size_t n, cap;
     struct inode_pair *pair; /* sorted by inode once collected */
     struct bitset changed;   /* inodes that have a pair */
+    struct bitset searched;  /* unchanged directories whose names have been looked at */
     struct bitset rest;      /* blocks that differ and are not yet explained */
     size_t ndirs[2], capdirs[2];
     struct dir_cache **dir[2];
@@ -61,8 +62,9 @@ int prune_dir(struct prune *p, int side, uint32_t ino, struct dir_cache **ret);
 /* The path of a directory, "" for the root; NULL where it has none. Belongs to p. */
 int prune_path(struct prune *p, int side, uint32_t ino, const char **ret);
 int prune_keep_name(struct prune *p, uint32_t dir, const char *name, uint32_t ino);
-/* Looks through directories, nearest first, for the names of changed files that no changed directory holds. */
-int prune_find_names(struct prune *p);
 void prune_names_clear(struct prune *p);
+
+/* prune_search.c: looks for the names of changed files that no changed directory holds. */
+int prune_find_names(struct prune *p);
 
 #endif

@@ -10,12 +10,12 @@ INODE = 256
 
 
 class Cost(images.Images):
-    FILES = 4000
+    FILES = 2000
 
     def setUp(self):
         super().setUp()
-        tree = {f"dir{i % 200}/file{i}": f"{i}\n" * 1500 for i in range(self.FILES)}
-        self.before = self.make("a.img", kib=96 * 1024, options=("-t", "ext4", "-b", "4096"), tree=tree)
+        tree = {f"dir{i % 200}/file{i}": f"{i}\n" * 500 for i in range(self.FILES)}
+        self.before = self.make("a.img", kib=48 * 1024, options=("-t", "ext4", "-b", "4096"), tree=tree)
         self.after = self.copy(self.before, "b.img")
 
     def check(self, paths, extra=0):
