@@ -6,6 +6,8 @@
 #include "src/base/util.h"
 #include "vmcore/cpuid.h"
 #include "vmcore/mem.h"
+#include "vmcore/verify.h"
+#include "vmcore/vm.h"
 
 /* ---- rows */
 
@@ -393,6 +395,26 @@ static struct block *emit_block(struct tb *t)
     return b;
 }
 
+#ifdef VMTEST_CHECKED
+enum { VERIFY = 1 };
+#else
+enum { VERIFY = 0 };
+#endif
+
+/* A block that does not verify ends the machine before it runs. */
+static void check_block(struct tb *t, struct block *b)
+{
+    struct verify_result r;
+
+    verify_block(t, b, &r);
+    t->cpu->verified++;
+    if (!r.why)
+        return;
+    err_set(&t->cpu->vm->failure, VT_FAIL, "verifier: %s:%s", r.why, r.text);
+    t->cpu->vm->failed = true;
+    cpu_set_attn(t->cpu, ATTN_EXIT);
+}
+
 struct block *block_translate(struct cpu *cpu, uint32_t bpn, uint32_t off)
 {
     struct cache *k = cpu->cache;
@@ -431,6 +453,8 @@ struct block *block_translate(struct cpu *cpu, uint32_t bpn, uint32_t off)
         if (b || !t->too_big || max <= 1)
             break;
     }
+    if (b && VERIFY)
+        check_block(t, b);
     if (b) {
         cache_add(k, b);
         cpu->blocks_made++;

@@ -188,7 +188,8 @@ struct cpu {
     uint32_t inhibit_eip; /* no interrupt at this EIP (after STI, MOV SS); valid if inhibit */
     uint8_t inhibit, nmi_pending, stop, triple;
     uint32_t bounce_lin, bounce_len, bounce_pa[2];
-    uint8_t bounce_kind;
+    uint8_t x87_probe; /* the twin of an x87 store runs to see whether it stores at all */
+    uint32_t probe_vector, probe_error, probe_cr2;
     void *bounce_host[2];
 
     const struct cpu_model *model;
@@ -204,12 +205,13 @@ struct cpu {
     void (*apic_base_hook)(void *board, uint64_t v);
 
     uint64_t exits[K_COUNT], fills, fast_fills, walks, page_faults, interrupts, exceptions, code_writes, blocks_made,
-        invalidations, flushes, cr3_writes, helper_calls[256], twins;
+        invalidations, flushes, cr3_writes, helper_calls[256], twins, verified;
     uint64_t row_hits[640];
 
     uint8_t fx[512] __attribute__((aligned(16)));     /* guest vector state while vm_run is not running */
     uint8_t fx_tmp[512] __attribute__((aligned(16))); /* around calls that leave general registers */
     uint8_t fx_host[512] __attribute__((aligned(16)));
+    uint8_t fx_probe[512] __attribute__((aligned(16)));
     uint8_t tlb_large[1024]; /* by 4 MiB of linear space: slots were filled from a large page */
     struct tlb_list list[2][2]; /* [user][global]: filled data slots */
     struct tlb_list code_list[2][2];

@@ -199,6 +199,10 @@ static int turn(struct cpu *c, const struct str *t, uint32_t count)
     uint32_t so = get(c, R_ESI, t->mask), dof = get(c, R_EDI, t->mask), src = 0, dst = 0, n = count;
     uint8_t *hs = NULL, *hd = NULL;
 
+    /* CMPS looks at its destination first, also where the source's segment is unusable */
+    if (t->op == OP_CMPS && !c->seg[t->seg].valid &&
+        (seg_check(c, S_ES, dof, t->size, ACC_READ, &dst) || mmu_probe(c, dst, t->size, ACC_READ)))
+        return 1;
     if (uses_src && seg_check(c, t->seg, so, t->size, ACC_READ, &src))
         return 1;
     if (uses_dst && seg_check(c, S_ES, dof, t->size, writes ? ACC_WRITE : ACC_READ, &dst))

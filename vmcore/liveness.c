@@ -85,7 +85,7 @@ uint8_t live_ahead(struct tb *t, uint32_t off)
             return need | open;
         need |= g.reads & open;
         open &= (uint8_t)~(g.kills | g.reads);
-        if (insn_ends_block(&g) || (g.row && g.row->emit == emit_JCC))
+        if (insn_ends_block(&g) || g.z.raw.imm[0].is_relative)
             return need | open;
         off += g.len;
     }

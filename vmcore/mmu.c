@@ -14,7 +14,6 @@
 enum { PTE_P = 1, PTE_W = 2, PTE_U = 4, PTE_A = 0x20, PTE_D = 0x40, PTE_PS = 0x80, PTE_G = 0x100 };
 enum { TR_WRITE = 1, TR_GLOBAL = 2, TR_LARGE = 4 }; /* *ret_flags: may be written with the dirty bit set already */
 enum { PF_P = 1, PF_W = 2, PF_U = 4, PF_RSVD = 8, PF_I = 16 };
-enum { BOUNCE_RAM, BOUNCE_DEVICE };
 
 static int page_fault(struct cpu *c, uint32_t lin, uint32_t error, unsigned acc)
 {
@@ -391,12 +390,14 @@ static uint64_t bounce(struct cpu *c, const struct site *s, uint32_t lin, const 
     for (int i = 0; i < 2; i++) {
         unsigned at = i ? first : 0, n = i ? s->size - first : first;
         c->bounce_pa[i] = (uint32_t)pa[i];
-        if (!n || !(s->rw & 1))
+        /* an x87 store that raises an unmasked exception writes nothing: what is there must stay */
+        if (!n || !((s->rw & 1) || (s->arg2 & SITE_X87)))
             continue;
         uint32_t bpn = mem_bpn(c->mem, pa[i]);
-        if (bpn == MEM_NONE)
-            device_read(c, pa[i], b + at, n);
-        else
+        if (bpn == MEM_NONE) {
+            if (s->rw & 1)
+                device_read(c, pa[i], b + at, n);
+        } else
             memcpy(b + at, mem_read_ptr(c->mem, bpn) + (pa[i] & 0xfff), n);
     }
     c->r8 = (uint64_t)b;
@@ -404,9 +405,46 @@ static uint64_t bounce(struct cpu *c, const struct site *s, uint32_t lin, const 
     return (uint64_t)(s + 1);
 }
 
+/* A page fault of an x87 store comes only if the store happens: not where it raises an unmasked exception. */
+static uint64_t x87_fault(struct cpu *c, const struct site *s, uint32_t lin)
+{
+    uint16_t cw;
+
+    __asm__ volatile("fnstcw %0" : "=m"(cw));
+    if (!(s->arg2 & SITE_X87) || (s->arg2 & SITE_MMX) || s->rw != 2 || (cw & 0x3f) == 0x3f || c->exc_vector != X_PF)
+        return cpu_resume(c);
+    __asm__ volatile("fxsave64 %0" : "=m"(c->fx_probe));
+    c->x87_probe = 1;
+    c->probe_vector = c->exc_vector;
+    c->probe_error = c->exc_error;
+    c->probe_cr2 = c->exc_cr2;
+    c->exc_pending = 0;
+    c->r8 = (uint64_t)(c->bounce + (lin & 63));
+    c->r9 = 0;
+    return (uint64_t)(s + 1);
+}
+
+static uint64_t x87_probed(struct cpu *c, const struct site *s)
+{
+    uint16_t sw, cw;
+
+    c->x87_probe = 0;
+    __asm__ volatile("fnstsw %0; fnstcw %1" : "=m"(sw), "=m"(cw));
+    if (sw & ~cw & 0x1f) /* not for precision: that one comes after the store */
+        return (uint64_t)((const char *)s + s->cont);
+    __asm__ volatile("fxrstor64 %0" : : "m"(c->fx_probe));
+    c->eip = site_eip(c, s);
+    cpu_raise(c, c->probe_vector, c->probe_error);
+    c->exc_cr2 = c->probe_cr2;
+    return cpu_resume(c);
+}
+
 uint64_t mmu_post(struct cpu *c, const struct site *s, uint32_t unused)
 {
     const uint8_t *b = c->bounce + (c->bounce_lin & 63);
+
+    if (c->x87_probe)
+        return x87_probed(c, s);
 
     for (int i = 0; i < 2; i++) {
         unsigned at = i ? c->bounce_len : 0, n = i ? s->size - c->bounce_len : c->bounce_len;
@@ -449,12 +487,14 @@ uint64_t mmu_slow(struct cpu *c, const struct site *s, uint32_t lin)
 
     c->eip = site_eip(c, s);
     c->r12 = cpu_mask_flags(c->r12, s->live);
-    if ((s->arg2 && first_checks(c, s, lin)) || mmu_translate(c, lin, acc, &pa[0], &flags))
+    if (s->arg2 && first_checks(c, s, lin))
         return cpu_resume(c);
+    if (mmu_translate(c, lin, acc, &pa[0], &flags))
+        return s->arg2 ? x87_fault(c, s, lin) : cpu_resume(c);
     if (first < s->size) {
         uint32_t f2;
         if (mmu_translate(c, lin + first, acc, &pa[1], &f2))
-            return cpu_resume(c);
+            return s->arg2 ? x87_fault(c, s, lin) : cpu_resume(c);
     }
     bpn = mem_bpn(c->mem, pa[0]);
     if (first == s->size && bpn != MEM_NONE && !((s->rw & 2) && mem_has_code(c->mem, bpn))) {
@@ -477,7 +517,8 @@ uint64_t mmu_seg_slow(struct cpu *c, const struct site *s, uint32_t off)
 
     c->eip = site_eip(c, s);
     c->r12 = cpu_mask_flags(c->r12, s->live);
-    if (seg_check(c, s->arg, off, s->size, s->rw, &lin) || (s->arg2 && first_checks(c, s, lin)))
+    if ((s->arg2 && first_checks(c, s, 0)) || seg_check(c, s->arg, off, s->size, s->rw, &lin) ||
+        (s->arg2 && first_checks(c, s, lin)))
         return cpu_resume(c);
     first = MIN((uint32_t)s->size, VT_PAGE_SIZE - (lin & 0xfff));
     if (mmu_translate(c, lin, acc, &pa[0], &flags))

@@ -412,6 +412,7 @@ char *vm_stats(struct vm *vm)
     STAT("mem.loads", vm->mem->loads);
     STAT("mem.versions", vm->mem->versions);
     STAT("code.blocks", c->blocks_made);
+    STAT("code.verified", c->verified);
     STAT("code.writes", c->code_writes);
     STAT("code.invalidations", c->invalidations);
     STAT("code.flushes", c->flushes);

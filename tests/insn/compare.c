@@ -209,9 +209,11 @@ static void compare_memory(struct text *t, const struct insn_result *a, const st
 }
 
 /* Instructions of several accesses: which of them faults first, and so the address, is the implementation's choice. */
-static bool many_accesses(ZydisMnemonic m)
+static bool many_accesses(const struct dec *d)
 {
-    switch (m) {
+    if (d->i.mnemonic == ZYDIS_MNEMONIC_FSTP && d->op[0].size == 80)
+        return true;
+    switch (d->i.mnemonic) {
     case ZYDIS_MNEMONIC_FXSAVE:
     case ZYDIS_MNEMONIC_FXRSTOR:
     case ZYDIS_MNEMONIC_FNSAVE:
@@ -310,7 +312,7 @@ bool compare_results(const struct decoder *dec, const struct insn_case *c, const
         return true; /* the host checks alignment when POPF has set AC; the guest's CR0.AM is clear */
     if (at && at->i.mnemonic == ZYDIS_MNEMONIC_BOUND && native->fault.vector == 5 && guest->fault.vector == 14)
         return true; /* a value below the lower bound: the upper one need not be read */
-    compare_fault(&t, &native->fault, &guest->fault, native->out.eip, at && many_accesses(at->i.mnemonic));
+    compare_fault(&t, &native->fault, &guest->fault, native->out.eip, at && many_accesses(at));
     for (unsigned i = 0; i < 8; i++)
         if (native->out.gpr[i] != guest->out.gpr[i])
             add(&t, " %s %08x/%08x", name[i], native->out.gpr[i], guest->out.gpr[i]);
@@ -322,7 +324,7 @@ bool compare_results(const struct decoder *dec, const struct insn_case *c, const
     /* MMX instructions set TOP and the tags; whether they do so when they fault is the implementation's choice */
     compare_fx(&t, native->out.fx, guest->out.fx, pointers, !(at && uses_mmx(at)));
     find_unspecified(c, d, n, pointers, &p);
-    if (at && many_accesses(at->i.mnemonic)) { /* what was written before the fault */
+    if (at && many_accesses(at)) { /* what was written before the fault */
         p.range[p.n].va = native->out.gpr[4] - PARTIAL_PUSHES;
         p.range[p.n++].len = PARTIAL_PUSHES;
         if (at->op[0].type == ZYDIS_OPERAND_TYPE_MEMORY) {
