@@ -11,7 +11,9 @@ void host_kick(const struct host_kick *k)
         rt_syscall3(SYS_write, k->fd, (long)&one, sizeof one); /* a full counter is as good as a kick */
 }
 
-/* head and tail run freely; their difference is what the queue holds. */
+/* head and tail run freely; their difference is what the queue holds. A put and a drop end in a full barrier, so that
+ * one of two holds: a producer that looks after its put sees that the consumer had emptied the queue (and kicks it), or
+ * a consumer that looks after its drop sees the new byte (and goes on). */
 uint32_t byteq_used(const struct byteq *q)
 {
     return __atomic_load_n(&q->head, __ATOMIC_ACQUIRE) - __atomic_load_n(&q->tail, __ATOMIC_ACQUIRE);
@@ -42,7 +44,7 @@ uint32_t byteq_put(struct byteq *q, const void *src, uint32_t len)
     if (len > space)
         len = space;
     copy_in(q, head, src, len);
-    __atomic_store_n(&q->head, head + len, __ATOMIC_RELEASE);
+    __atomic_store_n(&q->head, head + len, __ATOMIC_SEQ_CST);
     return len;
 }
 
@@ -58,7 +60,7 @@ uint32_t byteq_peek(const struct byteq *q, void *dst, uint32_t len)
 void byteq_drop(struct byteq *q, uint32_t len)
 {
     uint32_t used = byteq_used(q);
-    __atomic_store_n(&q->tail, q->tail + (len < used ? len : used), __ATOMIC_RELEASE);
+    __atomic_store_n(&q->tail, q->tail + (len < used ? len : used), __ATOMIC_SEQ_CST);
 }
 
 bool netq_put(struct byteq *q, const void *frame, uint32_t len)
@@ -68,7 +70,7 @@ bool netq_put(struct byteq *q, const void *frame, uint32_t len)
         return false;
     copy_in(q, head, &len, 4);
     copy_in(q, head + 4, frame, len);
-    __atomic_store_n(&q->head, head + 4 + len, __ATOMIC_RELEASE); /* the frame appears whole */
+    __atomic_store_n(&q->head, head + 4 + len, __ATOMIC_SEQ_CST); /* the frame appears whole */
     return true;
 }
 
@@ -79,7 +81,7 @@ uint32_t netq_get(struct byteq *q, void *frame, uint32_t max)
         return 0;
     copy_out(q, tail, &len, 4);
     copy_out(q, tail + 4, frame, len < max ? len : max);
-    __atomic_store_n(&q->tail, tail + 4 + len, __ATOMIC_RELEASE);
+    __atomic_store_n(&q->tail, tail + 4 + len, __ATOMIC_SEQ_CST);
     return len < max ? len : max;
 }
 

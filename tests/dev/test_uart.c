@@ -3,6 +3,8 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #include "tests/dev/board_rig.h"
@@ -99,6 +101,24 @@ static void test_full_port_holds_the_transmitter(void **state)
     rig_free(r);
 }
 
+/* The host side is woken when it may be asleep, and not once a byte. */
+static void test_kicks(void **state)
+{
+    struct rig *r = rig_new();
+    uint64_t n = 0;
+    r->serial.kick.fd = eventfd(0, EFD_NONBLOCK);
+    for (const char *s = "login: "; *s; s++)
+        out8(r, THR, (uint8_t)*s);
+    assert_int_equal(read(r->serial.kick.fd, &n, sizeof n), sizeof n);
+    assert_int_equal(n, 1);
+    assert_output(r, "login: ");
+    out8(r, THR, '$');
+    assert_int_equal(read(r->serial.kick.fd, &n, sizeof n), sizeof n);
+    assert_int_equal(n, 1);
+    close(r->serial.kick.fd);
+    rig_free(r);
+}
+
 static void test_input(void **state)
 {
     struct rig *r = rig_new();
@@ -162,6 +182,7 @@ int main(void)
         cmocka_unit_test(test_probe),
         cmocka_unit_test(test_output_and_thre),
         cmocka_unit_test(test_full_port_holds_the_transmitter),
+        cmocka_unit_test(test_kicks),
         cmocka_unit_test(test_input),
         cmocka_unit_test(test_loopback),
         cmocka_unit_test(test_bad_state),

@@ -153,10 +153,9 @@ static void transmit(struct uart *u, uint8_t byte)
         receive(u, byte);
         u->rx_timeout = true;
     } else if (u->port) {
-        bool was_empty = byteq_used(&u->port->to_host) == 0;
         byteq_put(&u->port->to_host, &byte, 1);
-        /* A kick is a system call. One at a line's end too, so that a reader that just missed a byte gets it then. */
-        if (was_empty || byte == '\n')
+        /* A kick is a system call: only where the reader may be asleep, which is when this byte is alone. */
+        if (byteq_used(&u->port->to_host) <= 1)
             host_kick(&u->port->kick);
         if (!byteq_space(&u->port->to_host) && __atomic_load_n(&u->port->host_open, __ATOMIC_ACQUIRE)) {
             u->lsr &= (uint8_t) ~(LSR_THRE | LSR_TEMT);
