@@ -57,7 +57,7 @@ ninja -C "$asan" || die "the build with sanitizers failed"
 
 export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
 known=$(python3 "$top/tests/results.py" --suites "$build")
-sanitized="unit store dev fuzz"
+sanitized="unit store dev fuzz cli"
 for suite in $known; do
     case " ${*:-$known} " in *" $suite "*) ;; *) continue ;; esac
     say "$suite"
