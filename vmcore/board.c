@@ -113,6 +113,12 @@ static const char *name_for(char buf[8], const char *kind, unsigned n)
     return buf;
 }
 
+static void power_button(struct vm_event *ev)
+{
+    struct board *b = ev->opaque;
+    piix4_pm_power_button(&b->pm);
+}
+
 static int init_virtio(struct board *b, struct devctx *c, const struct vm_config *config)
 {
     virtio_rng_init(&b->rng, c, &b->pci, PCI_DEVFN(SLOT_RNG, 0), "vrng0");
@@ -159,6 +165,7 @@ int board_init(struct board *b, struct devctx *c, const struct vm_config *config
     i440fx_init(&b->i440fx, c, &b->pci);
     piix3_init(&b->piix3, c, &b->pci, SLOT_SOUTH, pirqs, steered, &hooks->power);
     piix4_pm_init(&b->pm, c, &b->pci, SLOT_SOUTH, isa(b, PIIX4_SCI_IRQ), &hooks->power);
+    b->power_button = (struct vm_event){.fn = power_button, .opaque = b};
     /* virtio */
     if (init_virtio(b, c, config)) {
         board_release(b);
@@ -226,5 +233,5 @@ void board_direct_boot(struct board *b)
 
 void board_power_button(struct board *b)
 {
-    piix4_pm_power_button(&b->pm);
+    vm_post(b->pci.ctx->opaque, &b->power_button);
 }

@@ -47,6 +47,7 @@ struct board {
     struct i440fx i440fx;
     struct piix3 piix3;
     struct piix4_pm pm;
+    struct vm_event power_button;
     unsigned ndisks, nnics;
     struct virtio_rng rng;
     struct virtio_console console;
@@ -70,6 +71,7 @@ void board_direct_boot(struct board *b);
 int board_ack_irq(struct board *b);
 /* Is INTR asserted? */
 bool board_intr(const struct board *b);
+/* [any thread] The power button is pressed: an operating system that listens shuts down in its own way. */
 void board_power_button(struct board *b);
 
 /* Where INTx lines go on the 8259s after board_direct_boot(), by PIRQ. */
