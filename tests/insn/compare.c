@@ -60,6 +60,9 @@ static uint32_t defined_flags(const struct insn_case *c, const struct dec *d, un
         undefined |= dec_flags_undefined(&d[k]);
         jumped |= dec_is_branch(&d[k]);
     }
+    for (unsigned k = at; k < n && at_fault; k++)
+        if (dec_is_branch(&d[k])) /* which way it goes on is the translator's to know */
+            return EFLAGS_COMPARED & ~undefined & ~STATUS_FLAGS;
     for (unsigned k = n; k-- > at;) {
         if (dec_is_branch(&d[k]) &&
             (d[k].i.mnemonic == ZYDIS_MNEMONIC_RET || d[k].op[0].type != ZYDIS_OPERAND_TYPE_IMMEDIATE))
