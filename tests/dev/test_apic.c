@@ -170,6 +170,30 @@ static void test_timer(void **state)
     rig_free(r);
 }
 
+/* A one-shot that is over before it is armed, as when the host takes the thread away in between: it still fires. */
+static void test_timer_already_past(void **state)
+{
+    struct rig *r = rig_on();
+    apic_set(r, TDCR, 0xb);
+    apic_set(r, LVTT, 0xec);
+    vclock_start(&r->clock);
+    apic_set(r, TMICT, 1); /* 1 ns: host time passes it */
+    vclock_stop(&r->clock);
+    assert_int_not_equal(vclock_next_deadline(&r->clock), UINT64_MAX);
+    r = rig_reload(r);
+    vclock_advance(&r->clock, 0);
+    assert_int_equal(take_irq(r), 0xec);
+    assert_int_equal(vclock_next_deadline(&r->clock), UINT64_MAX); /* once */
+
+    out8(r, 0x43, 0x38); /* the 8254's one-shot, mode 4 */
+    vclock_start(&r->clock);
+    out8(r, 0x40, 1);
+    out8(r, 0x40, 0);
+    vclock_stop(&r->clock);
+    assert_int_not_equal(vclock_next_deadline(&r->clock), UINT64_MAX);
+    rig_free(r);
+}
+
 static void test_virtual_wire(void **state)
 {
     struct rig *r = rig_new();
@@ -270,6 +294,7 @@ int main(void)
         cmocka_unit_test(test_priorities),
         cmocka_unit_test(test_destinations_and_errors),
         cmocka_unit_test(test_timer),
+        cmocka_unit_test(test_timer_already_past),
         cmocka_unit_test(test_virtual_wire),
         cmocka_unit_test(test_ioapic_edge),
         cmocka_unit_test(test_ioapic_level),

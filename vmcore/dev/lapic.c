@@ -220,7 +220,8 @@ static void arm_timer(struct lapic *l)
         if (period < MIN_PERIOD_NS)
             period = MIN_PERIOD_NS;
         at = now < l->timer_start ? l->timer_start : l->timer_start + ((now - l->timer_start) / period + 1) * period;
-    } else if (period && now < l->timer_start + period) {
+    } else if (period && l->timer_due) {
+        /* It may be past already, as host time goes on while this runs: then it fires at once. */
         at = l->timer_start + period;
     }
     vtimer_set(l->clock, &l->timer, at);
@@ -230,6 +231,7 @@ static void timer_fired(void *opaque)
 {
     struct lapic *l = opaque;
     l->deadline = UINT64_MAX;
+    l->timer_due = false;
     fire_lvt(l, LVT_TIMER);
     if (timer_mode(l) == TIMER_PERIODIC)
         arm_timer(l);
@@ -363,6 +365,7 @@ void lapic_write(struct lapic *l, uint32_t off, uint32_t v)
             break;
         l->timer_initial = v;
         l->timer_start = vclock_now(l->clock);
+        l->timer_due = v != 0;
         arm_timer(l);
         break;
     case 0x3e: {
@@ -410,16 +413,27 @@ static const struct bus_ops lapic_ops = {mmio_read, mmio_write, 4, 4};
 /* ---- state */
 
 static const struct field lapic_fields[] = {
-    FIELD(struct lapic, id, F_U32),           FIELD(struct lapic, ldr, F_U32),
-    FIELD(struct lapic, dfr, F_U32),          FIELD(struct lapic, svr, F_U32),
-    FIELD(struct lapic, tpr, F_U32),          FIELD(struct lapic, esr, F_U32),
-    FIELD(struct lapic, errors, F_U32),       FIELD(struct lapic, icr_low, F_U32),
-    FIELD(struct lapic, icr_high, F_U32),     FIELD_ARRAY(struct lapic, lvt, F_U32),
-    FIELD_ARRAY(struct lapic, irr, F_U32),    FIELD_ARRAY(struct lapic, isr, F_U32),
-    FIELD_ARRAY(struct lapic, tmr, F_U32),    FIELD(struct lapic, timer_initial, F_U32),
-    FIELD(struct lapic, timer_divide, F_U32), FIELD(struct lapic, timer_start, F_U64),
-    FIELD(struct lapic, deadline, F_U64),     FIELD(struct lapic, enabled, F_BOOL),
-    FIELD_ARRAY(struct lapic, lint, F_BOOL),  FIELD_END,
+    FIELD(struct lapic, id, F_U32),
+    FIELD(struct lapic, ldr, F_U32),
+    FIELD(struct lapic, dfr, F_U32),
+    FIELD(struct lapic, svr, F_U32),
+    FIELD(struct lapic, tpr, F_U32),
+    FIELD(struct lapic, esr, F_U32),
+    FIELD(struct lapic, errors, F_U32),
+    FIELD(struct lapic, icr_low, F_U32),
+    FIELD(struct lapic, icr_high, F_U32),
+    FIELD_ARRAY(struct lapic, lvt, F_U32),
+    FIELD_ARRAY(struct lapic, irr, F_U32),
+    FIELD_ARRAY(struct lapic, isr, F_U32),
+    FIELD_ARRAY(struct lapic, tmr, F_U32),
+    FIELD(struct lapic, timer_initial, F_U32),
+    FIELD(struct lapic, timer_divide, F_U32),
+    FIELD(struct lapic, timer_start, F_U64),
+    FIELD(struct lapic, deadline, F_U64),
+    FIELD(struct lapic, timer_due, F_BOOL),
+    FIELD(struct lapic, enabled, F_BOOL),
+    FIELD_ARRAY(struct lapic, lint, F_BOOL),
+    FIELD_END,
 };
 
 static int lapic_loaded(void *dev, const char **why)
@@ -466,6 +480,7 @@ void lapic_reset(struct lapic *l)
         l->lvt[i] = LVT_MASKED;
     l->timer_initial = l->timer_divide = 0;
     l->timer_start = 0;
+    l->timer_due = false;
     l->deadline = UINT64_MAX;
     l->enabled = true;
     arm_timer(l);

@@ -20,6 +20,7 @@ struct lapic {
     uint32_t timer_initial, timer_divide;
     uint64_t timer_start; /* virtual ns of the count's load */
     uint64_t deadline;    /* virtual ns of the TSC deadline, UINT64_MAX: none */
+    bool timer_due;       /* one-shot: it has not fired since the load */
     bool enabled;         /* the APIC base register's enable bit, which the CPU hands in */
     bool lint[2];         /* input levels of LINT0 and LINT1 */
     struct vclock *clock;

@@ -106,10 +106,8 @@ static void schedule(struct pit *p)
     if (counting(c)) {
         if (c->mode == 2 || c->mode == 3)
             at = c->switch_at != UINT64_MAX ? c->switch_at : c->start + ns_of((d / n + 1) * n);
-        else if (c->mode == 0 || c->mode == 1)
-            at = d < n ? c->start + ns_of(n) : UINT64_MAX;
-        else
-            at = d <= n ? c->start + ns_of(n + 1) : UINT64_MAX;
+        else if (c->edge_due) /* past already, maybe, as host time goes on while this runs: then at once */
+            at = c->start + ns_of(c->mode < 2 ? n : n + 1);
     }
     vtimer_set(p->clock, &p->timer, at);
 }
@@ -117,6 +115,7 @@ static void schedule(struct pit *p)
 static void timer_fired(void *opaque)
 {
     struct pit *p = opaque;
+    p->ch[0].edge_due = false;
     if (p->ch[0].mode >= 2)
         irq_set(&p->out0, 0);
     irq_set(&p->out0, 1);
@@ -146,7 +145,7 @@ static void load(struct pit *p, unsigned n, uint16_t value)
         c->armed = true;
     } else {
         c->reload = value;
-        c->running = true;
+        c->running = c->edge_due = true;
         c->null_count = false;
         c->start = now;
         c->held = 0;
@@ -169,7 +168,7 @@ static void set_gate(struct pit *p, unsigned n, bool level)
         c->gate = true;
         if (c->mode == 1 || c->mode == 5) {
             if (c->armed) {
-                c->running = true;
+                c->running = c->edge_due = true;
                 c->null_count = false;
                 c->start = now;
             }
@@ -299,13 +298,14 @@ static const struct bus_ops port61_ops = {port61_read, port61_write, 1, 1};
     {                                                        \
         prefix #m, offsetof(struct pit, ch[i].m), 1, type, 1 \
     }
-#define CH_FIELDS(i, prefix)                                                                                         \
-    CH(i, prefix, reload, F_U16), CH(i, prefix, latched, F_U16), CH(i, prefix, mode, F_U8), CH(i, prefix, rw, F_U8), \
-        CH(i, prefix, write_low, F_U8), CH(i, prefix, status, F_U8), CH(i, prefix, bcd, F_BOOL),                     \
-        CH(i, prefix, gate, F_BOOL), CH(i, prefix, write_high_next, F_BOOL), CH(i, prefix, read_high_next, F_BOOL),  \
-        CH(i, prefix, null_count, F_BOOL), CH(i, prefix, running, F_BOOL), CH(i, prefix, armed, F_BOOL),             \
-        CH(i, prefix, latched_count, F_BOOL), CH(i, prefix, latched_status, F_BOOL), CH(i, prefix, start, F_U64),    \
-        CH(i, prefix, held, F_U64), CH(i, prefix, switch_at, F_U64), CH(i, prefix, next, F_U16)
+#define CH_FIELDS(i, prefix)                                                                                          \
+    CH(i, prefix, reload, F_U16), CH(i, prefix, latched, F_U16), CH(i, prefix, mode, F_U8), CH(i, prefix, rw, F_U8),  \
+        CH(i, prefix, write_low, F_U8), CH(i, prefix, status, F_U8), CH(i, prefix, bcd, F_BOOL),                      \
+        CH(i, prefix, gate, F_BOOL), CH(i, prefix, write_high_next, F_BOOL), CH(i, prefix, read_high_next, F_BOOL),   \
+        CH(i, prefix, null_count, F_BOOL), CH(i, prefix, running, F_BOOL), CH(i, prefix, armed, F_BOOL),              \
+        CH(i, prefix, latched_count, F_BOOL), CH(i, prefix, latched_status, F_BOOL), CH(i, prefix, edge_due, F_BOOL), \
+        CH(i, prefix, start, F_U64), CH(i, prefix, held, F_U64), CH(i, prefix, switch_at, F_U64),                     \
+        CH(i, prefix, next, F_U16)
 
 static const struct field pit_fields[] = {
     CH_FIELDS(0, "ch0."), CH_FIELDS(1, "ch1."), CH_FIELDS(2, "ch2."), FIELD(struct pit, speaker, F_BOOL), FIELD_END,

@@ -23,6 +23,7 @@ struct pit_counter {
     bool running;    /* loaded, and counting unless the gate stops it */
     bool armed;      /* modes 1 and 5: a count was written, a gate edge starts it */
     bool latched_count, latched_status;
+    bool edge_due;  /* modes 0, 1, 4, 5: the output has not risen since the load */
     uint64_t start; /* virtual ns of the load */
     uint64_t held;  /* clocks elapsed when it was stopped */
     /* Modes 2 and 3: a count written while running takes effect at the period's end. */
