@@ -10,6 +10,11 @@
 #include "src/base/units.h"
 #include "src/base/util.h"
 
+static bool all_zero(const char *p, size_t len)
+{
+    return p[0] == 0 && memcmp(p, p + 1, len - 1) == 0;
+}
+
 static int copy_out(struct image *in, int out, struct err *e)
 {
     static char data[256 * 4096];
@@ -30,7 +35,8 @@ static int copy_out(struct image *in, int out, struct err *e)
         for (uint32_t i = 0; i < n; i++) {
             uint64_t off = (page + i) * 4096;
             size_t len = (size_t)MIN(bytes - off, 4096u);
-            if (pwrite(out, data + (size_t)i * 4096, len, (off_t)off) != (ssize_t)len)
+            if (!all_zero(data + (size_t)i * 4096, len) &&
+                pwrite(out, data + (size_t)i * 4096, len, (off_t)off) != (ssize_t)len)
                 return err_set(e, err_from_errno(errno), "output: %m");
         }
         page += n;

@@ -60,7 +60,7 @@ class Diff(unittest.TestCase):
         run("exec", "--", "sh", "-c", "rm -r /root/old && sed -i 's/^25$/twenty-five/' /root/text && "
             "ln -sfn elsewhere /root/link && rm /root/fifo && mkdir /root/fifo && chmod 600 /root/mode && "
             "chown 7:8 /root/owner && printf x | dd of=/root/big bs=1 seek=2500000 conv=notrunc 2>/dev/null && "
-            "truncate -s 1T /root/sparse && mknod /root/null c 1 3 && mv /root/big2 /root/big3 && "
+            "truncate -s 64M /root/sparse && mknod /root/null c 1 3 && mv /root/big2 /root/big3 && "
             "for i in $(seq 300); do echo $i >/root/a-rather-long-name-to-fill-directories-$i; done")
         run("snapshot", "after")
 
