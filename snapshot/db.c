@@ -81,12 +81,32 @@ static const char *const text[SQL_COUNT] = {
     [SQL_NODE_GET] = "SELECT level, body, checksum FROM node WHERE id = ?",
     [SQL_NODE_ALL] = "SELECT id FROM node",
     [SQL_PACK_NEW] = "INSERT INTO pack(id, state, bytes, first_frame, frames) VALUES(?, 'live', ?, ?, ?)",
-    [SQL_PACK_HAS] = "SELECT 1 FROM pack WHERE id = ?",
+    [SQL_PACK_HAS] = "SELECT bytes FROM pack WHERE id = ?",
     [SQL_PACK_LIST] = "SELECT id, bytes, first_frame, frames FROM pack WHERE state = 'live' ORDER BY id DESC",
     [SQL_FRAME_NEW] = "INSERT INTO frame(id, pack, off, len, pages, raw_len) VALUES(?, ?, ?, ?, ?, ?)",
     [SQL_FRAME_GET] = "SELECT f.pack, f.off, f.len, f.pages, f.raw_len FROM frame f JOIN pack p ON p.id = f.pack "
                       "WHERE f.id = ? AND p.state = 'live'",
     [SQL_FRAME_ALL] = "SELECT id, pack, off, len, pages, raw_len FROM frame ORDER BY pack, off",
+    [SQL_GC_COUNT] = "INSERT INTO setting(key, value) VALUES('sweeps', '1') "
+                     "ON CONFLICT(key) DO UPDATE SET value = CAST(value + 1 AS TEXT)",
+    [SQL_GC_SWEEPS] = "SELECT coalesce((SELECT CAST(value AS INTEGER) FROM setting WHERE key = 'sweeps'), 0)",
+    [SQL_GC_SNAPSHOTS] = "SELECT id, machine FROM snapshot WHERE deleted_at IS NOT NULL",
+    [SQL_GC_UNHANG] = "UPDATE snapshot SET parent = (SELECT parent FROM snapshot WHERE id = ?1) WHERE parent = ?1",
+    [SQL_GC_IMAGES] = "DELETE FROM image WHERE snapshot = ?",
+    [SQL_GC_SNAPSHOT] = "DELETE FROM snapshot WHERE id = ?",
+    [SQL_GC_ORIGIN_IMAGES] = "DELETE FROM image WHERE head IN (SELECT h.id FROM head h JOIN machine m "
+                             "ON m.id = h.machine WHERE m.deleted_at IS NOT NULL AND h.until IS NULL)",
+    [SQL_GC_ORIGINS] = "DELETE FROM head WHERE until IS NULL AND state = 'abandoned' "
+                       "AND machine IN (SELECT id FROM machine WHERE deleted_at IS NOT NULL)",
+    [SQL_GC_OPLOG] = "DELETE FROM oplog WHERE until <= ?",
+    [SQL_GC_MACHINES] = "DELETE FROM machine WHERE deleted_at IS NOT NULL AND id NOT IN (SELECT machine FROM snapshot) "
+                        "AND id NOT IN (SELECT machine FROM head) AND id NOT IN (SELECT machine FROM oplog)",
+    [SQL_GC_ROOTS] =
+        "SELECT root, 0 FROM image UNION SELECT quiesced_root, 0 FROM image WHERE quiesced_root IS NOT NULL "
+        "UNION SELECT state_frame, 1 FROM snapshot WHERE state_frame IS NOT NULL",
+    [SQL_GC_NODE] = "DELETE FROM node WHERE id = ?",
+    [SQL_GC_FRAMES] = "DELETE FROM frame WHERE pack = ?",
+    [SQL_GC_PACK] = "DELETE FROM pack WHERE id = ?",
     [SQL_OPLOG_NEW] = "INSERT INTO oplog(at, verb, machine, undo, until) VALUES(?, ?, ?, ?, ?)",
     [SQL_ROOTS] =
         "SELECT CASE WHEN s.id IS NULL THEN hm.name || ' (head)' ELSE sm.name || '@' || s.name END, i.slot, i.root, "

@@ -64,11 +64,25 @@ enum sql {
     SQL_NODE_GET,         /* i id -> level, body, checksum */
     SQL_NODE_ALL,         /* -> id */
     SQL_PACK_NEW,         /* i id, i bytes, i first_frame, i frames */
-    SQL_PACK_HAS,         /* i id -> 1 */
+    SQL_PACK_HAS,         /* i id -> bytes */
     SQL_PACK_LIST,        /* -> id, bytes, first_frame, frames: live, newest first */
     SQL_FRAME_NEW,        /* i id, i pack, i off, i len, i pages, i raw_len */
     SQL_FRAME_GET,        /* i id -> pack, off, len, pages, raw_len: live */
     SQL_FRAME_ALL,        /* -> id, pack, off, len, pages, raw_len */
+    SQL_GC_COUNT,         /* */
+    SQL_GC_SWEEPS,        /* -> how often gc ran */
+    SQL_GC_SNAPSHOTS,     /* -> id, machine: deleted */
+    SQL_GC_UNHANG,        /* i id: deleted children, too */
+    SQL_GC_IMAGES,        /* i snapshot */
+    SQL_GC_SNAPSHOT,      /* i id */
+    SQL_GC_ORIGIN_IMAGES, /* */
+    SQL_GC_ORIGINS,       /* of removed machines */
+    SQL_GC_OPLOG,         /* i now */
+    SQL_GC_MACHINES,      /* */
+    SQL_GC_ROOTS,         /* -> value, 0 root or 1 frame */
+    SQL_GC_NODE,          /* i id */
+    SQL_GC_FRAMES,        /* i pack */
+    SQL_GC_PACK,          /* i id */
     SQL_OPLOG_NEW,        /* i at, t verb, i machine, t undo, i until */
     SQL_ROOTS,         /* -> owner, slot, root, quiesced, state_frame, bytes: of all that is not deleted or abandoned */
     SQL_PARENTS_CHECK, /* -> a line for each row that refers to what is not there */

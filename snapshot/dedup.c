@@ -37,6 +37,16 @@ void dedup_free(struct dedup *d)
     free(d);
 }
 
+void dedup_clear(struct dedup *d)
+{
+    pthread_mutex_lock(&d->lock);
+    free(d->slots);
+    d->slots = NULL;
+    d->n = d->cap = 0;
+    d->newest_pack = 0;
+    pthread_mutex_unlock(&d->lock);
+}
+
 static struct slot *probe(struct slot *slots, size_t cap, uint64_t hash)
 {
     size_t i = hash & (cap - 1);

@@ -11,6 +11,7 @@ struct dedup;
 
 struct dedup *dedup_new(void); /* NULL: out of memory */
 void dedup_free(struct dedup *d);
+void dedup_clear(struct dedup *d); /* as new */
 /* Reads the trailers of packs that were not known yet. One that cannot be read is left out: it only saves space. */
 int dedup_refresh(struct dedup *d, struct store *s, struct err *e);
 /* A map entry whose page has this hash, 0: none. */

@@ -4,6 +4,7 @@
 #include "snapshot/dedup.h"
 #include "snapshot/format.h"
 #include "snapshot/frames.h"
+#include "snapshot/lock.h"
 #include "snapshot/map.h"
 #include "snapshot/store.h"
 
@@ -12,12 +13,41 @@ static int out_of_memory(struct err *e)
     return err_set(e, VT_FAIL, "out of memory");
 }
 
+/* Where gc ran since, what is in memory speaks of frames that may be gone. */
+static int forget_swept(struct store *s, struct err *e)
+{
+    struct db *db cleanup(cleanup_db) = NULL;
+    struct rows rows cleanup(rows_done) = {0};
+    bool old;
+    int r = db_get(s, &db, e);
+
+    if (!r)
+        r = db_query(db, SQL_GC_SWEEPS, &rows, e, "");
+    if (!r)
+        r = rows_next(&rows, e);
+    if (r < 0)
+        return r;
+    pthread_mutex_lock(&s->batches);
+    old = s->sweeps != rows_int(&rows, 0);
+    s->sweeps = rows_int(&rows, 0);
+    pthread_mutex_unlock(&s->batches);
+    if (old)
+        dedup_clear(s->dedup);
+    return 0;
+}
+
 int intake_init(struct intake *t, struct store *s, struct err *e)
 {
     int r;
 
-    *t = (struct intake){.s = s, .mine = dedup_new()};
+    *t = (struct intake){.s = s, .lock = -1, .mine = dedup_new()};
     r = t->mine ? packw_new(s, &t->pack, e) : out_of_memory(e);
+    if (!r)
+        r = lock_open(s, &t->lock, e);
+    if (!r)
+        r = lock_byte(t->lock, LOCK_WRITERS, LOCK_SHARED, true, e);
+    if (!r)
+        r = forget_swept(s, e);
     if (!r)
         r = dedup_refresh(s->dedup, s, e);
     if (r)
@@ -30,7 +60,9 @@ void intake_release(struct intake *t, bool keep)
     packw_free(t->pack, keep);
     dedup_free(t->mine);
     free(t->reused);
-    *t = (struct intake){0};
+    if (t->lock >= 0)
+        close(t->lock);
+    *t = (struct intake){.lock = -1};
 }
 
 static int note_reused(struct intake *t, uint64_t num, struct err *e)

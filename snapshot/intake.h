@@ -11,6 +11,7 @@ struct mapw;
 
 struct intake {
     struct store *s;
+    int lock; /* keeps gc off */
     struct packw *pack;
     struct dedup *mine; /* hashes of what this pack has */
     uint64_t *reused;   /* numbers of frames that others' pages are taken from; ascending runs, not unique */

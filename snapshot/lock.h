@@ -9,6 +9,7 @@
 #include "snapshot/snapshot.h"
 
 #define LOCK_STORE        UINT64_C(0) /* shared: open; exclusive: being made or upgraded */
+#define LOCK_WRITERS      UINT64_C(1) /* shared: pages are being put in, which may share others; exclusive: gc */
 #define LOCK_MACHINE(id)  ((UINT64_C(1) << 32) + (uint64_t)(id))
 #define LOCK_SNAPSHOT(id) ((UINT64_C(1) << 33) + (uint64_t)(id))
 

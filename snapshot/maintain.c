@@ -169,6 +169,19 @@ static int sweep_packs(struct store *s, struct db *db, struct err *e)
     return r;
 }
 
+/* Where a snapshot is being written just now, the next time will do. */
+static int collect(struct store *s, struct err *e)
+{
+    struct err mine = {0};
+    bool useful = false;
+    int r = gc_useful(s, &useful, e);
+
+    if (r || !useful)
+        return r;
+    r = store_gc(s, NULL, &mine);
+    return r && r != VT_BUSY ? err_set(e, r, "%s", mine.msg) : 0;
+}
+
 int store_maintain(struct store *s, struct err *e)
 {
     struct db *db cleanup(cleanup_db) = NULL;
@@ -176,6 +189,8 @@ int store_maintain(struct store *s, struct err *e)
 
     if (!r)
         r = sweep_logs(s, db, e);
+    if (!r)
+        r = collect(s, e);
     if (!r)
         r = sweep_packs(s, db, e);
     if (!r && db_wal_bytes(s) > WAL_MAX)

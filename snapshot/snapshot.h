@@ -46,9 +46,18 @@ const char *store_uuid(const struct store *s); /* 36 characters */
 int store_use_get(struct store *s, int64_t *ret_id, struct err *e);
 int store_use_set(struct store *s, int64_t machine, struct err *e); /* 0: none */
 
-/* Folds the write-ahead log into the database when it has grown, removes abandoned head logs, and packs and logs that
- * a killed process left behind. Syncs; call it where nobody waits (after a snapshot was reported, at close). */
+/* Folds the write-ahead log into the database when it has grown, removes abandoned head logs, takes back what was
+ * deleted (store_gc), and packs and logs that a killed process left behind. Syncs; call it where nobody waits (after a
+ * snapshot was reported, at close). */
 int store_maintain(struct store *s, struct err *e);
+
+/* Takes back the space of what was deleted: snapshots and machines, and packs that nothing reaches any more. Snapshots
+ * of a machine that runs, or that forks run from, are left for the next time. VT_BUSY: a snapshot is being written. ret
+ * may be NULL. */
+struct gc_stats {
+    uint64_t snapshots, nodes, packs, bytes; /* bytes: of packs */
+};
+int store_gc(struct store *s, struct gc_stats *ret, struct err *e);
 
 struct store_report {
     uint64_t machines, snapshots, images, nodes, frames, pages, packs, pack_bytes, logs;

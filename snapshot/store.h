@@ -20,11 +20,14 @@ struct store {
     struct dbpool pool;
     struct lru nodes, frames, packs; /* map.c, frames.c */
     pthread_mutex_t batches;         /* hlog.h */
+    int64_t sweeps;                  /* of gc, when dedup was last filled; under batches */
     struct dedup *dedup;             /* page hashes of what is stored, filled when first needed */
 };
 
 /* store_open with a hook under all I/O; NULL: none. */
 int store_open_hooked(const char *dir, unsigned flags, const struct sio_hook *hook, struct store **ret, struct err *e);
+/* Is something deleted that store_gc could take back? */
+int gc_useful(struct store *s, bool *ret, struct err *e);
 /* A fresh UUID as text. */
 int uuid_make(char ret[37], struct err *e);
 

@@ -35,6 +35,7 @@ static void script(struct world *w)
     world_write(w, 4, false);
     world_snapshot(w, true);
     world_delete(w, 1);
+    world_gc(w);
     world_write(w, 6, false);
     world_reopen(w);
     world_write(w, 7, false);

@@ -51,6 +51,7 @@ static void script(struct world *w)
     world_snapshot(w, true);
     world_delete(w, 1);
     world_maintain(w);
+    world_gc(w);
     world_write(w, 8, false);
     world_reopen(w);
     world_write(w, 9, false);

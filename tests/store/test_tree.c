@@ -358,6 +358,81 @@ static void slots_come_grow_and_go(void **state)
     ok(head_open(f->s, f->machine, 0, &f->h, e));
 }
 
+/* What was deleted goes, what is left stays whole, and what a running machine or a fork may read waits. */
+static void space_is_taken_back(void **state)
+{
+    struct fixture *f = *state;
+    struct slot_spec disk = {.slot = "disk0", .bytes = DISK_PAGES * PAGE, .import_fd = -1};
+    struct gc_stats st;
+    struct image *i;
+    struct head *fork_head, *h;
+    int64_t a, b, other;
+    int lock;
+
+    for (uint64_t p = 0; p < 100; p++)
+        disk_put(f->h, "disk0", p, 1 + p);
+    a = take(f->h, "a", 9000);
+    for (uint64_t p = 50; p < 100; p++)
+        disk_put(f->h, "disk0", p, 1000 + p);
+    b = take(f->h, "b", 9500);
+    ok(snapshot_delete(f->s, a, e));
+    ok(store_gc(f->s, &st, e));
+    assert_int_equal(st.snapshots, 0); /* its machine is locked */
+    ok(head_fork(f->s, b, &fork_head, e));
+    ok(head_close(f->h, e));
+    close(f->lock);
+    ok(store_gc(f->s, &st, e));
+    assert_int_equal(st.snapshots, 1);
+    assert_true(st.nodes > 0);
+    assert_int_equal(st.packs, 0); /* b shares half of the disk's pages, in the same pack */
+    check_sound(f->s);
+    assert_int_equal(disk_tag(fork_head, "disk0", 10), 11);
+    ok(head_close(fork_head, e));
+    ok(image_open(f->s, b, "disk0", ROOT_LIVE, &i, e));
+    for (uint64_t p = 0; p < 100; p++)
+        assert_int_equal(image_tag(i, p), p < 50 ? 1 + p : 1000 + p);
+    image_close(i);
+
+    ok(machine_create(f->s, "other", "{}", &disk, 1, NULL, NULL, &other, e));
+    ok(machine_lock(f->s, other, &lock, e));
+    ok(head_open(f->s, other, 0, &h, e));
+    for (uint64_t p = 0; p < 200; p++)
+        disk_put(h, "disk0", p, 70000 + p);
+    b = take(h, "only", 80000);
+    for (uint64_t p = 0; p < 200; p++)
+        disk_put(h, "disk0", p, 0);
+    take(h, "empty", 0);
+    ok(snapshot_delete(f->s, b, e));
+    ok(head_close(h, e));
+    close(lock);
+    ok(store_maintain(f->s, e)); /* the same, by itself */
+    ok(store_gc(f->s, &st, e));
+    assert_int_equal(st.snapshots + st.packs, 0);
+    ok(machine_rm(f->s, other, e));
+    ok(store_maintain(f->s, e));
+    ok(machine_lock(f->s, f->machine, &f->lock, e));
+    ok(head_open(f->s, f->machine, 0, &f->h, e));
+    for (uint64_t p = 0; p < 200; p++) /* pages that were stored once, and went: they must not be found again */
+        disk_put(f->h, "disk0", p, 70000 + p);
+    take(f->h, "again", 80000);
+    for (uint64_t p = 0; p < 200; p++)
+        assert_int_equal(disk_tag(f->h, "disk0", p), 70000 + p);
+}
+
+static void gc_waits_for_writers(void **state)
+{
+    struct fixture *f = *state;
+    struct head_pos live;
+    struct snap *p;
+
+    ok(head_seal(f->h, &live, e));
+    ok(snap_begin(f->h, NULL, &live, &p, e));
+    fails(VT_BUSY, "being written", store_gc(f->s, NULL, e));
+    ok(store_maintain(f->s, e));
+    snap_abort(p);
+    ok(store_gc(f->s, NULL, e));
+}
+
 struct seen {
     uint64_t pages[16];
     size_t n;
@@ -422,6 +497,8 @@ int main(void)
         cmocka_unit_test(network_file_systems_are_known),
         cmocka_unit_test_setup_teardown(images_are_imported_or_used_in_place, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(slots_come_grow_and_go, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(space_is_taken_back, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(gc_waits_for_writers, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(comparing_finds_what_differs, fixture_setup, fixture_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

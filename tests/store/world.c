@@ -167,6 +167,17 @@ void world_maintain(struct world *w)
     twice(w, store_maintain(w->s, e));
 }
 
+/* Nothing is taken back of a machine that runs, so it stands still meanwhile. */
+void world_gc(struct world *w)
+{
+    world_flush(w);
+    world_close(w);
+    twice(w, store_open_hooked(w->dir, STORE_CREATE, w->hook.fn ? &w->hook : NULL, &w->s, e));
+    twice(w, store_gc(w->s, NULL, e));
+    store_close(w->s);
+    open_head(w);
+}
+
 void world_prepare(struct world *w)
 {
     twice(w, head_prepare(w->h, e));
@@ -202,6 +213,8 @@ void world_step(struct world *w, struct rng *r)
         i = world_pick(w, r);
         if (i >= 0)
             world_delete(w, i);
+    } else if (dice < 90) {
+        world_gc(w);
     } else if (dice < 92) {
         world_reopen(w);
     } else if (dice < 95) {

@@ -1,0 +1,277 @@
+/* Taking back what nothing reaches. Marks from all images and device states, then removes nodes that were not met, and
+ * packs of whose frames none was; a pack that is partly alive stays whole. Nothing is ever punched or cut: descriptors
+ * of readers stay good. Rows are gone, durably, before the files are. Writers hold a shared lock from the moment when
+ * they look for pages to share until their commit, gc an exclusive one: what a writer found stays. */
+#include "snapshot/store.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include "src/base/units.h"
+#include "src/base/util.h"
+#include "snapshot/lock.h"
+#include "snapshot/map.h"
+#include "snapshot/pageidx.h"
+
+struct gc {
+    struct store *s;
+    struct db *db;
+    struct pageidx nodes, frames; /* reached */
+    int64_t *packs;               /* dead */
+    size_t n_packs;
+    int *held; /* locks on what is purged, until the commit */
+    size_t n_held;
+    struct gc_stats stats;
+};
+
+static int out_of_memory(struct err *e)
+{
+    return err_set(e, VT_FAIL, "out of memory");
+}
+
+static bool push(void **array, size_t *n, size_t size, const void *item)
+{
+    void *p = realloc(*array, (*n + 1) * size);
+
+    if (!p)
+        return false;
+    *array = p;
+    memcpy((char *)p + *n * size, item, size);
+    ++*n;
+    return true;
+}
+
+/* May a deleted snapshot go? Not while its machine runs, which may still read memory from it, nor while a fork does. */
+static int may_go(struct gc *g, int64_t snapshot, int64_t machine, bool *ret, struct err *e)
+{
+    int fd = -1, r = machine_locked(g->s, machine, ret, e);
+
+    if (r)
+        return r;
+    *ret = !*ret && !lock_snapshot_alone(g->s, snapshot, &fd, NULL);
+    if (*ret && !push((void **)&g->held, &g->n_held, sizeof fd, &fd)) {
+        close(fd);
+        return out_of_memory(e);
+    }
+    return 0;
+}
+
+/* Removes the rows of deleted snapshots, then those of removed machines that have none left. */
+static int purge(struct gc *g, struct err *e)
+{
+    struct rows rows cleanup(rows_done) = {0};
+    int64_t *ids cleanup(cleanup_free) = NULL;
+    size_t n = 0;
+    int r = db_query(g->db, SQL_GC_SNAPSHOTS, &rows, e, "");
+
+    while (!r && (r = rows_next(&rows, e)) > 0) {
+        int64_t id = rows_int(&rows, 0);
+        bool good = false;
+        r = may_go(g, id, rows_int(&rows, 1), &good, e);
+        if (!r && good && !push((void **)&ids, &n, sizeof id, &id))
+            r = out_of_memory(e);
+    }
+    for (size_t i = 0; i < n && !r; i++) {
+        r = db_run(g->db, SQL_GC_UNHANG, e, "i", ids[i]);
+        if (!r)
+            r = db_run(g->db, SQL_HEAD_HANG, e, "i", ids[i]); /* abandoned ones of a removed machine */
+        if (!r)
+            r = db_run(g->db, SQL_GC_IMAGES, e, "i", ids[i]);
+        if (!r)
+            r = db_run(g->db, SQL_GC_SNAPSHOT, e, "i", ids[i]);
+    }
+    g->stats.snapshots = n;
+    if (!r)
+        r = db_run(g->db, SQL_GC_ORIGIN_IMAGES, e, "");
+    if (!r)
+        r = db_run(g->db, SQL_GC_ORIGINS, e, "");
+    if (!r)
+        r = db_run(g->db, SQL_GC_OPLOG, e, "i", clock_wall_ns());
+    return r ? r : db_run(g->db, SQL_GC_MACHINES, e, "");
+}
+
+static int mark_frame(struct gc *g, uint64_t num, struct err *e)
+{
+    return pageidx_set(&g->frames, num, NULL, 0) ? 0 : out_of_memory(e);
+}
+
+static int mark_node(struct gc *g, uint64_t id, struct err *e)
+{
+    struct node *n;
+    int r;
+
+    if (pageidx_find(&g->nodes, id))
+        return 0;
+    if (!pageidx_set(&g->nodes, id, NULL, 0))
+        return out_of_memory(e);
+    r = node_get(g->s, id, &n, e);
+    if (r) /* damage: what hangs below cannot be known, so nothing may go */
+        return r;
+    for (unsigned i = 0; i < MAP_FANOUT && !r; i++) {
+        if (entry_kind(n->e[i]) == ENTRY_NODE)
+            r = mark_node(g, entry_num(n->e[i]), e);
+        else if (entry_kind(n->e[i]) == ENTRY_FRAME)
+            r = mark_frame(g, entry_num(n->e[i]), e);
+    }
+    node_put(g->s, n);
+    return r;
+}
+
+static int mark(struct gc *g, struct err *e)
+{
+    struct rows rows cleanup(rows_done) = {0};
+    int r = db_query(g->db, SQL_GC_ROOTS, &rows, e, "");
+
+    while (!r && (r = rows_next(&rows, e)) > 0) {
+        uint64_t v = (uint64_t)rows_int(&rows, 0);
+        r = rows_int(&rows, 1) ? mark_frame(g, v, e) : entry_kind(v) == ENTRY_NODE ? mark_node(g, entry_num(v), e) : 0;
+    }
+    return r;
+}
+
+static int sweep_nodes(struct gc *g, struct err *e)
+{
+    struct rows rows cleanup(rows_done) = {0};
+    int64_t *dead cleanup(cleanup_free) = NULL;
+    size_t n = 0;
+    int r = db_query(g->db, SQL_NODE_ALL, &rows, e, "");
+
+    while (!r && (r = rows_next(&rows, e)) > 0) {
+        int64_t id = rows_int(&rows, 0);
+        r = 0;
+        if (!pageidx_find(&g->nodes, (uint64_t)id) && !push((void **)&dead, &n, sizeof id, &id))
+            r = out_of_memory(e);
+    }
+    for (size_t i = 0; i < n && !r; i++)
+        r = db_run(g->db, SQL_GC_NODE, e, "i", dead[i]);
+    g->stats.nodes = n;
+    return r;
+}
+
+/* Rows come pack by pack: one that ends without a live frame is dead. */
+static int find_dead_packs(struct gc *g, struct err *e)
+{
+    struct rows rows cleanup(rows_done) = {0};
+    int64_t pack = 0;
+    bool alive = true;
+    int r = db_query(g->db, SQL_FRAME_ALL, &rows, e, "");
+
+    while (!r) {
+        r = rows_next(&rows, e);
+        if (r < 0)
+            return r;
+        if (!r || rows_int(&rows, 1) != pack) {
+            if (!alive && !push((void **)&g->packs, &g->n_packs, sizeof pack, &pack))
+                return out_of_memory(e);
+            alive = false;
+            pack = r ? rows_int(&rows, 1) : 0;
+        }
+        if (!r)
+            return 0;
+        alive = alive || pageidx_find(&g->frames, (uint64_t)rows_int(&rows, 0));
+        r = 0;
+    }
+    return r;
+}
+
+static int drop_packs(struct gc *g, struct err *e)
+{
+    int r = 0;
+
+    for (size_t i = 0; i < g->n_packs && !r; i++) {
+        struct rows rows cleanup(rows_done) = {0};
+        r = db_query(g->db, SQL_PACK_HAS, &rows, e, "i", g->packs[i]);
+        if (!r)
+            r = rows_next(&rows, e);
+        if (r < 0)
+            return r;
+        g->stats.bytes += r ? (uint64_t)rows_int(&rows, 0) : 0;
+        rows_done(&rows);
+        r = db_run(g->db, SQL_GC_FRAMES, e, "i", g->packs[i]);
+        if (!r)
+            r = db_run(g->db, SQL_GC_PACK, e, "i", g->packs[i]);
+    }
+    g->stats.packs = g->n_packs;
+    return r;
+}
+
+static int in_transaction(struct gc *g, struct err *e)
+{
+    int r = db_begin(g->db, DB_FULL, e);
+
+    if (!r)
+        r = db_run(g->db, SQL_GC_COUNT, e, ""); /* what others keep in memory of pages to share is old */
+    if (!r)
+        r = purge(g, e);
+    if (!r)
+        r = mark(g, e);
+    if (!r)
+        r = sweep_nodes(g, e);
+    if (!r)
+        r = find_dead_packs(g, e);
+    if (!r)
+        r = drop_packs(g, e);
+    return r ? r : db_commit(g->db, e);
+}
+
+static int unlink_packs(struct gc *g, struct err *e)
+{
+    char path[40];
+    int r = 0;
+
+    for (size_t i = 0; i < g->n_packs && !r; i++) {
+        snprintf(path, sizeof path, "packs/%" PRId64 ".pack", g->packs[i]);
+        r = sio_unlink(&g->s->io, path, e); /* where it fails: an orphan, which the next store_maintain removes */
+    }
+    return r;
+}
+
+static void drop_held(struct gc *g)
+{
+    while (g->n_held)
+        close(g->held[--g->n_held]);
+    free(g->held);
+    g->held = NULL;
+}
+
+int gc_useful(struct store *s, bool *ret, struct err *e)
+{
+    struct gc g = {.s = s};
+    struct rows rows cleanup(rows_done) = {0};
+    struct db *db = NULL;
+    int r = db_get(s, &db, e);
+
+    *ret = false;
+    if (!r)
+        r = db_query(db, SQL_GC_SNAPSHOTS, &rows, e, "");
+    while (!r && !*ret && (r = rows_next(&rows, e)) > 0)
+        r = may_go(&g, rows_int(&rows, 0), rows_int(&rows, 1), ret, e);
+    rows_done(&rows);
+    db_put(db);
+    drop_held(&g);
+    return r;
+}
+
+int store_gc(struct store *s, struct gc_stats *ret, struct err *e)
+{
+    struct gc g = {.s = s};
+    int fd cleanup(cleanup_close) = -1, r = lock_open(s, &fd, e);
+
+    if (!r)
+        r = lock_byte(fd, LOCK_WRITERS, LOCK_EXCLUSIVE, false, e);
+    if (r)
+        return err_prefix(e, r, "%s: a snapshot is being written", s->dir);
+    r = db_get(s, &g.db, e);
+    if (!r)
+        r = in_transaction(&g, e);
+    db_put(g.db);
+    drop_held(&g);
+    if (!r)
+        r = unlink_packs(&g, e);
+    pageidx_release(&g.nodes);
+    pageidx_release(&g.frames);
+    free(g.packs);
+    if (!r && ret)
+        *ret = g.stats;
+    return r;
+}
