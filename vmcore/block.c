@@ -146,6 +146,8 @@ static void classify(struct tb *t, struct ginsn *g)
         g->vector = X_NM;
         return;
     }
+    if ((g->z.mnemonic == ZYDIS_MNEMONIC_CLD && !(t->mode & M_DF)) || (g->z.mnemonic == ZYDIS_MNEMONIC_STD && (t->mode & M_DF)))
+        r = &rows[ROWNO_NOP]; /* DF is in the block's key */
     g->sse = use & USES_SSE;
     g->x87_waits = (use & USES_X87) && g->z.mnemonic != ZYDIS_MNEMONIC_FNSTCW && g->z.mnemonic != ZYDIS_MNEMONIC_FNSTSW;
     g->mmx = false;
@@ -291,6 +293,32 @@ static void thunk(struct tb *t, bool saved)
     put_site(&t->cold, &s);
 }
 
+/* A block whose instruction crosses checks at its entry what its second page is; flags are in r12. */
+static void second_page_check(struct tb *t)
+{
+    struct em *h = &t->hot, *c = &t->cold;
+    struct site s;
+    uint8_t *miss, *at;
+
+    e_lea(h, H_R8, H_R15, 0x1000);
+    e_gs(h, 0, 0x03, H_R8, H_NONE, 0, CPU_SEG + S_CS * CPU_SEG_SIZE + CPU_SEG_BASE);
+    e_shift(h, 5, H_R8, 12);
+    e8(h, 0x65); /* cmp dword gs:[code + r8*4], imm32 */
+    e8(h, 0x42);
+    e8(h, 0x81);
+    e_modrm_mem(h, 7, H_NONE, H_R8, 2, TLB_CODE((t->mode & M_CPL) == 3));
+    e32(h, t->bpn2 + 1);
+    miss = e_jcc32(h, CC_NE);
+    e_patch32(h, miss, c->p);
+    at = e_stub(c);
+    e_patch32(c, at, c->p);
+    site_init(t, &s, K_NEXT);
+    s.arg = t->in[0].off;
+    s.arg2 = UINT32_MAX;
+    s.live = FL_ALL;
+    put_site(c, &s);
+}
+
 static struct block *finish(struct tb *t, uint8_t *hot0, uint8_t *cold0, uint8_t *entry_saved, uint8_t *entry_host,
                             uint8_t *thunk_host, uint8_t *thunk_saved)
 {
@@ -358,7 +386,7 @@ static struct block *emit_block(struct tb *t)
     struct cache *k = t->cache;
     struct ginsn *last = &t->in[t->n - 1];
     uint32_t end = (uint32_t)last->off + last->len, nibl = k->nibl;
-    uint8_t *hot0 = k->w + k->hot, *cold0 = k->w + k->cold, *entry_host, *thunk_host, *thunk_saved;
+    uint8_t *hot0 = k->w + k->hot, *cold0 = k->w + k->cold, *entry_host, *entry_saved, *thunk_host, *thunk_saved;
     struct block *b;
 
     t->hot = (struct em){hot0, k->w + k->hot_end, false};
@@ -368,12 +396,22 @@ static struct block *emit_block(struct tb *t)
     t->open = true;
     liveness(t, end);
     t->cur = &t->in[0];
-    t->loc = LOC_SAVED;
-    if (t->cur->before) /* entry with flags in r12; else both entries are one */
-        fl_restore(t, &t->hot);
-    entry_host = t->hot.p;
-    t->loc = LOC_HOST;
-    for (unsigned i = 0; i < t->n; i++)
+    entry_saved = hot0;
+    if (t->bpn2 != MEM_NONE) {
+        t->loc = LOC_HOST;
+        entry_host = hot0;
+        fl_save(t);
+        entry_saved = t->hot.p;
+        second_page_check(t);
+        t->loc = LOC_SAVED;
+    } else {
+        t->loc = LOC_SAVED;
+        if (t->cur->before) /* entry with flags in r12; else both entries are one */
+            fl_restore(t, &t->hot);
+        entry_host = t->hot.p;
+        t->loc = LOC_HOST;
+    }
+    for (unsigned i = 0; i < t->n && t->open; i++)
         emit_one(t, &t->in[i]);
     if (t->open)
         exit_direct(t, (int32_t)end, last->after);
@@ -387,7 +425,7 @@ static struct block *emit_block(struct tb *t)
             k->flush_wanted = true;
         return NULL;
     }
-    b = finish(t, hot0, cold0, hot0, entry_host, thunk_host, thunk_saved);
+    b = finish(t, hot0, cold0, entry_saved, entry_host, thunk_host, thunk_saved);
     if (!b) {
         k->nibl = nibl;
         k->flush_wanted = true;

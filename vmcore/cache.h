@@ -4,7 +4,8 @@
  * Invariants:
  *  1. A block is keyed by backing page, offset, mode and, where an instruction crosses into a second page, that page.
  *  2. A dead block's memory stays until the whole cache is flushed, which happens outside of translated code only.
- *  3. A direct jump is linked only to a live block of the same mode that does not cross pages at its first instruction. */
+ *  3. A direct jump is linked only to a live block of the same mode. A block that crosses pages checks its second page
+ *     itself, at its entry. */
 #ifndef VT_CACHE_H
 #define VT_CACHE_H
 
@@ -67,7 +68,7 @@ struct cache {
     void *tb; /* block.c's workspace */
 };
 
-#define CACHE_HASH_BITS 16
+#define CACHE_HASH_BITS 18
 
 int cache_new(struct cpu *cpu, size_t size, struct cache **ret, struct err *e);
 void cache_free(struct cache *c);

@@ -173,6 +173,7 @@ struct cpu {
     uint32_t eflags; /* IF, IOPL, TF, NT, RF, VM, AC, VIF, VIP, ID; arithmetic flags are in r12, DF in mode */
     uint32_t cr0, cr2, cr3, cr4, cr8;
     uint32_t dr[8];
+    uint64_t tsc_hz; /* the host's counter */
     uint64_t efer, pat, apic_base, tsc_offset, tsc_adjust, tsc_aux, spec_ctrl, misc_enable, mcg_status;
     uint64_t sysenter_cs, sysenter_esp, sysenter_eip, star, lstar, cstar, sfmask, kernel_gs_base;
     uint64_t mtrr_def, mtrr_fix[11], mtrr_var[16], vm_hsave, hwcr, syscfg, patch_level;
@@ -278,6 +279,8 @@ uint64_t mmu_seg_slow(struct cpu *c, const struct site *s, uint32_t off);
 uint64_t mmu_post(struct cpu *c, const struct site *s, uint32_t unused);
 /* Backing page of code at lin for the current CPL: 0 and *ret_bpn, or 1 with an exception raised. */
 int mmu_code_page(struct cpu *c, uint32_t lin, uint32_t *ret_bpn);
+/* The same for a page that may be needed: 1 and nothing raised where it is not there. */
+int mmu_code_probe(struct cpu *c, uint32_t lin, uint32_t *ret_bpn);
 
 /* ---- dispatch.c */
 uint64_t cpu_resume(struct cpu *c); /* deliver what is pending, find the block at eip; 0: leave */

@@ -87,6 +87,13 @@ void cpuid_query(const struct cpu_model *m, uint32_t leaf, uint32_t sub, uint32_
         out[2] = word(m->vendor, 8);
         return;
     }
+    if (leaf == 0x40000000u) {
+        out[0] = leaf;
+        out[1] = word("VMwareVMware", 0);
+        out[2] = word("VMwareVMware", 4);
+        out[3] = word("VMwareVMware", 8);
+        return;
+    }
     if (leaf >= 0x80000002u && leaf <= 0x80000004u) {
         for (unsigned i = 0; i < 4; i++)
             out[i] = word(m->brand, (leaf - 0x80000002u) * 16 + i * 4);

@@ -24,4 +24,10 @@ void cpuid_query(const struct cpu_model *m, uint32_t leaf, uint32_t sub, uint32_
 /* Is an instruction of this Zydis ISA set offered? */
 bool cpuid_offers(const struct cpu_model *m, unsigned isa_set);
 
+/* VMware's hypervisor interface, as far as it tells a guest its clock rates: Linux then calibrates nothing, which on a
+ * loaded host fails, and does not test the timer interrupt. */
+#define HYPERVISOR_PORT  0x5658
+#define HYPERVISOR_MAGIC 0x564d5868u
+#define HYPERVISOR_GETHZ 45
+
 #endif

@@ -48,15 +48,14 @@ static struct block *translate(struct cpu *c, uint32_t bpn, uint32_t off)
 
 static struct block *find(struct cpu *c, uint32_t lin, uint32_t bpn, uint32_t mode)
 {
-    uint32_t off = lin & 0xfff, flags;
+    uint32_t off = lin & 0xfff, bpn2;
     struct block *b = cache_find(c->cache, bpn, off, mode, MEM_NONE);
-    uint64_t pa;
 
     if (b || off <= 4096 - 15)
         return b;
-    if (mmu_translate(c, (lin & 0xfffff000u) + 0x1000, ACC_EXEC | ACC_PROBE, &pa, &flags))
+    if (mmu_code_probe(c, (lin & 0xfffff000u) + 0x1000, &bpn2))
         return NULL;
-    return cache_find(c->cache, bpn, off, mode, mem_bpn(c->mem, pa));
+    return cache_find(c->cache, bpn, off, mode, bpn2);
 }
 
 /* The block at eip, exceptions delivered; NULL: leave. */
@@ -112,7 +111,7 @@ static struct block *resume_block(struct cpu *c)
         }
         c->single = 0;
         c->r15 = (uint32_t)(c->eip - (lin & 0xfff));
-        if (b->bpn2 == MEM_NONE && !(mode & M_STEP) && (mode & M_CS_FLAT)) {
+        if (!(mode & M_STEP) && (mode & M_CS_FLAT)) {
             struct jump_hash *j = &c->jh[(c->eip ^ (c->eip >> 10)) & ((1u << JH_BITS) - 1)];
             j->eip = c->eip;
             j->mode = mode;
@@ -148,7 +147,7 @@ static uint64_t link_and_go(struct cpu *c, const struct site *s, uint32_t eip, b
     b = resume_block(c);
     if (!b)
         return 0;
-    if (s->arg2 != UINT32_MAX && own && !own->dead && c->eip == eip && b->mode == own->mode && b->bpn2 == MEM_NONE &&
+    if (s->arg2 != UINT32_MAX && own && !own->dead && c->eip == eip && b->mode == own->mode &&
         !(b->mode & M_STEP) && s->arg2 < own->nlinks && (saved || (b->bpn == own->bpn && b->off == s->arg)))
         cache_link(c->cache, &own->links[s->arg2], b, saved);
     return (uint64_t)(c->cache->x + b->entry_saved);
@@ -201,7 +200,8 @@ static uint64_t on_helper(struct cpu *c, const struct site *s, uint32_t addr)
     c->next_eip = c->eip + s->len;
     if (helper_table[s->helper](c, s, addr))
         return cpu_resume(c);
-    if (!s->rw && mode == c->mode && killed == c->invalidations && c->next_eip == c->eip + s->len && !__atomic_load_n(&c->attn, __ATOMIC_ACQUIRE))
+    if (!s->rw && mode == c->mode && killed == c->invalidations && c->next_eip == c->eip + s->len &&
+        !(c->eflags & EF_TF) && !__atomic_load_n(&c->attn, __ATOMIC_ACQUIRE))
         return (uint64_t)((const char *)s + s->cont);
     c->eip = c->next_eip;
     return cpu_resume(c);

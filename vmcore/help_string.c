@@ -200,10 +200,12 @@ static int turn(struct cpu *c, const struct str *t, uint32_t count)
     uint8_t *hs = NULL, *hd = NULL;
 
     /* CMPS looks at its destination first, also where the source's segment is unusable */
-    if (t->op == OP_CMPS && !c->seg[t->seg].valid &&
+    if (t->op == OP_CMPS && c->seg[t->seg].fast_lim != 0xffffffffll &&
         (seg_check(c, S_ES, dof, t->size, ACC_READ, &dst) || mmu_probe(c, dst, t->size, ACC_READ)))
         return 1;
     if (uses_src && seg_check(c, t->seg, so, t->size, ACC_READ, &src))
+        return 1;
+    if (t->op == OP_MOVS && c->seg[S_ES].fast_lim != 0xffffffffll && mmu_probe(c, src, t->size, ACC_READ))
         return 1;
     if (uses_dst && seg_check(c, S_ES, dof, t->size, writes ? ACC_WRITE : ACC_READ, &dst))
         return 1;

@@ -41,6 +41,11 @@ void live_decode(struct ginsn *g)
         g->writes = FL_ALL;
         return;
     }
+    if (g->row->emit == emit_PUSHF || g->row->emit == emit_POPF || g->row->emit == emit_STI) {
+        g->reads = g->row->emit == emit_POPF ? 0 : g->row->emit == emit_PUSHF ? FL_ALL : 0;
+        g->kills = g->writes = g->row->emit == emit_POPF ? FL_ALL : 0;
+        return;
+    }
     if (!f)
         return;
     g->reads = from_zydis(f->tested);

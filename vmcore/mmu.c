@@ -247,7 +247,7 @@ void mmu_drop_host_page(struct cpu *c, uint32_t bpn, bool writes_only)
     stack_cache_drop(c);
 }
 
-int mmu_code_page(struct cpu *c, uint32_t lin, uint32_t *ret_bpn)
+static int code_page(struct cpu *c, uint32_t lin, unsigned acc, uint32_t *ret_bpn)
 {
     int user = c->cpl == 3;
     uint32_t *slot = cpu_code_tab(c, user, lin >> 12), flags, bpn;
@@ -257,9 +257,13 @@ int mmu_code_page(struct cpu *c, uint32_t lin, uint32_t *ret_bpn)
         *ret_bpn = *slot - 1;
         return 0;
     }
-    if (mmu_translate(c, lin, ACC_EXEC, &pa, &flags))
+    if (mmu_translate(c, lin, ACC_EXEC | acc, &pa, &flags))
         return 1;
     bpn = mem_bpn(c->mem, pa);
+    if (bpn == MEM_NONE && acc)
+        return 1;
+    if (acc && mmu_translate(c, lin, ACC_EXEC, &pa, &flags)) /* the accessed bits, too */
+        return 1;
     if (bpn == MEM_NONE) {
         rt_log(c->vm, "code fetch from no memory: linear %x physical %llx", lin, (unsigned long long)pa);
         return cpu_raise(c, X_GP, 0);
@@ -270,6 +274,16 @@ int mmu_code_page(struct cpu *c, uint32_t lin, uint32_t *ret_bpn)
     *slot = bpn + 1;
     *ret_bpn = bpn;
     return 0;
+}
+
+int mmu_code_page(struct cpu *c, uint32_t lin, uint32_t *ret_bpn)
+{
+    return code_page(c, lin, 0, ret_bpn);
+}
+
+int mmu_code_probe(struct cpu *c, uint32_t lin, uint32_t *ret_bpn)
+{
+    return code_page(c, lin, ACC_PROBE, ret_bpn);
 }
 
 /* ---- accesses of C code */

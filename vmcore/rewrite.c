@@ -333,9 +333,14 @@ static bool wants_66(const struct tb *t, const struct ginsn *g)
     for (unsigned i = 0; i < g->z.raw.prefix_count; i++)
         if (g->z.raw.prefixes[i].value == 0x66 && g->z.raw.prefixes[i].type != ZYDIS_PREFIX_TYPE_MANDATORY)
             has66 = true;
-    if (!(t->mode & M_CODE32) && g->z.opcode_map <= ZYDIS_OPCODE_MAP_0F && g->z.operand_width != 8 &&
-        g->z.meta.category != ZYDIS_CATEGORY_X87_ALU)
-        return g->z.operand_width == 16;
+    if (!(t->mode & M_CODE32)) {
+        if (g->sse || g->mmx || g->z.operand_width != 16)
+            return false;
+        for (unsigned i = 0; i < g->z.operand_count_visible; i++)
+            if (g->op[i].size == 16 && g->op[i].type != ZYDIS_OPERAND_TYPE_IMMEDIATE)
+                return g->z.meta.category != ZYDIS_CATEGORY_X87_ALU;
+        return false;
+    }
     return has66 && g->z.operand_width == 16;
 }
 

@@ -30,6 +30,7 @@ struct vm {
     uint64_t guest_tsc; /* while stopped: what RDTSC would give */
 
     struct vm_event *events; /* atomic LIFO */
+    struct vm_event power_event;
     uint32_t kicked;         /* atomic */
     uint32_t asleep;         /* atomic: the vCPU thread waits on cpu->attn */
     uint8_t want_reset, want_poweroff, want_exit;

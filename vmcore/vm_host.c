@@ -135,6 +135,36 @@ void vm_free(struct vm *vm)
     free(vm);
 }
 
+/* The host counter's rate, by CLOCK_MONOTONIC over 5 ms. Of several readings of the pair the closest counts, so that a
+ * preemption in between does not. */
+static uint64_t read_pair(uint64_t *ret_ns)
+{
+    uint64_t best = UINT64_MAX, tsc = 0;
+
+    for (unsigned i = 0; i < 20; i++) {
+        struct timespec ts;
+        uint64_t a = __builtin_ia32_rdtsc(), b;
+        clock_gettime(CLOCK_MONOTONIC, &ts);
+        b = __builtin_ia32_rdtsc();
+        if (b - a < best) {
+            best = b - a;
+            tsc = a + (b - a) / 2;
+            *ret_ns = (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
+        }
+    }
+    return tsc;
+}
+
+static uint64_t measure_tsc_hz(void)
+{
+    uint64_t ns0, ns1, t0 = read_pair(&ns0), t1;
+
+    do
+        t1 = read_pair(&ns1);
+    while (ns1 - ns0 < 5000000);
+    return mul_div(t1 - t0, NS_PER_S, ns1 - ns0);
+}
+
 static int cpu_init(struct vm *vm, const char *model, struct err *e)
 {
     struct cpu *c = mmap(NULL, CPU_REGION_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -147,6 +177,7 @@ static int cpu_init(struct vm *vm, const char *model, struct err *e)
     c->stub = vcpu_stub;
     c->kinds = site_kind_table;
     c->vm = vm;
+    c->tsc_hz = measure_tsc_hz();
     c->mem = vm->mem;
     c->bus = &vm->bus;
     c->model = cpu_model_find(model);
@@ -304,6 +335,21 @@ void vm_reset(struct vm *vm)
         board_reset(vm->board);
     if (vm->boot.kernel && vm_boot_again(vm, &vm->failure) != 0)
         vm->failed = true;
+}
+
+static void press(struct vm_event *ev)
+{
+    struct vm *vm = ev->opaque;
+
+    if (vm->board)
+        board_power_button(vm->board);
+}
+
+void vm_power_button(struct vm *vm)
+{
+    vm->power_event.fn = press;
+    vm->power_event.opaque = vm;
+    vm_post(vm, &vm->power_event);
 }
 
 /* ---- clock, state, images */

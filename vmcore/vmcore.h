@@ -68,6 +68,7 @@ enum vm_stop vm_run(struct vm *vm, struct err *e);
 void vm_kick(struct vm *vm); /* [any thread] ask vm_run to return; sticky until it does */
 int vm_exit_code(const struct vm *vm); /* after VM_STOP_EXIT: the value v that the guest wrote; the status is 2v+1 */
 void vm_reset(struct vm *vm);
+void vm_power_button(struct vm *vm); /* [any thread] ACPI's: the guest's operating system shuts down */
 
 /* The virtual clock runs only inside vm_run, and advances over a halt. */
 uint64_t vm_clock_ns(struct vm *vm);

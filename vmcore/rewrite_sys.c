@@ -1,0 +1,170 @@
+/* Privileged and flag instructions that kernels run all the time, as sequences in the cache: CLI, STI, PUSHF, POPF,
+ * RDTSC, for CPL 0; other levels, and whatever is out of the ordinary, go to their helpers. */
+#include "vmcore/tb.h"
+
+static bool kernel(const struct tb *t)
+{
+    return (t->mode & M_CPL) == 0 && (t->mode & M_CODE32) && stack32(t) && !(t->mode & M_STEP);
+}
+
+static void by_helper(struct tb *t, unsigned helper, bool ends)
+{
+    emit_helper(t, helper, NULL, t->cur->z.operand_width / 8u, 0, ends);
+}
+
+/* op dword gs:[eflags], imm32: and 4, or 1 */
+static void eflags_op(struct em *e, int ext, uint32_t imm)
+{
+    e8(e, 0x65);
+    e8(e, 0x81);
+    e_modrm_mem(e, ext, H_NONE, H_NONE, 0, (int)offsetof(struct cpu, eflags));
+    e32(e, imm);
+}
+
+static uint8_t *jump_if_intr(struct em *e)
+{
+    e8(e, 0x65); /* cmp byte gs:[intr_level], 0 */
+    e8(e, 0x80);
+    e_modrm_mem(e, 7, H_NONE, H_NONE, 0, (int)offsetof(struct cpu, intr_level));
+    e8(e, 0);
+    return e_jcc32(e, CC_NE);
+}
+
+/* Cold: the helper does the whole instruction, and the way goes on by lookup. Flags are in r12 where live. */
+static void cold_helper(struct tb *t, uint8_t *jump, unsigned helper)
+{
+    struct em *c = &t->cold;
+    struct site s;
+    uint8_t *at;
+
+    e_patch32(&t->hot, jump, c->p);
+    at = e_stub(c);
+    e_patch32(c, at, c->p);
+    site_init(t, &s, K_HELPER);
+    s.helper = (uint8_t)helper;
+    s.rw = 1;
+    s.arg = t->cur->z.operand_width / 8u;
+    put_site(c, &s);
+}
+
+/* Flags into r12 where they live; host flags are free to use after. */
+static void free_flags(struct tb *t)
+{
+    if (t->cur->before)
+        fl_save(t);
+    t->loc = LOC_SAVED;
+}
+
+void emit_CLI(struct tb *t)
+{
+    if (!kernel(t)) {
+        by_helper(t, HELPER_cli, false);
+        return;
+    }
+    free_flags(t);
+    eflags_op(&t->hot, 4, ~EF_IF);
+}
+
+void emit_STI(struct tb *t)
+{
+    uint8_t *intr;
+
+    if (!kernel(t)) {
+        by_helper(t, HELPER_sti, true);
+        return;
+    }
+    free_flags(t);
+    intr = jump_if_intr(&t->hot); /* the instruction after STI comes before the interrupt */
+    cold_helper(t, intr, HELPER_sti);
+    eflags_op(&t->hot, 1, EF_IF);
+}
+
+static void store_r11(struct tb *t, struct em *e)
+{
+    e_mem(e, 0, 0x89, H_R11, H_R8, H_R9, 0, 0);
+}
+
+static void load_r11(struct tb *t, struct em *e)
+{
+    e_mem(e, 0, 0x8b, H_R11, H_R8, H_R9, 0, 0);
+}
+
+void emit_PUSHF(struct tb *t)
+{
+    struct em *h = &t->hot;
+
+    if (!kernel(t) || t->cur->z.operand_width != 32) {
+        by_helper(t, HELPER_pushf, false);
+        return;
+    }
+    free_flags(t);
+    e_mov(h, H_R11, H_R12);
+    e_shift(h, 5, H_R11, 8);
+    e_alu_i32(h, 4, H_R11, 0xd5);
+    e_mov(h, H_R10, H_R12);
+    e_alu_i8(h, 4, H_R10, 1);
+    e_shift(h, 4, H_R10, 11);
+    e_rr(h, 0, 0x09, H_R10, H_R11);
+    e_gs(h, 0, 0x0b, H_R11, H_NONE, 0, (int)offsetof(struct cpu, eflags));
+    e_alu_i8(h, 1, H_R11, 2);
+    e_lea(h, H_R8, H_RSP, -4);
+    emit_access(t, S_SS, 4, 2, store_r11);
+    e_lea(h, H_RSP, H_RSP, -4);
+}
+
+void emit_POPF(struct tb *t)
+{
+    struct em *h = &t->hot;
+    uint8_t *odd, *intr, *off, *done;
+
+    if (!kernel(t) || t->cur->z.operand_width != 32) {
+        by_helper(t, HELPER_popf, false);
+        return;
+    }
+    e_mov(h, H_R8, H_RSP);
+    emit_access(t, S_SS, 4, 1, load_r11);
+    e_mov(h, H_R10, H_R11);
+    e_gs(h, 0, 0x33, H_R10, H_NONE, 0, (int)offsetof(struct cpu, eflags));
+    e_alu_i32(h, 4, H_R10, EF_TF | EF_DF | EF_IOPL | EF_NT | EF_RF | EF_VM | EF_AC | EF_VIF | EF_VIP | EF_ID);
+    odd = e_jcc32(h, CC_NE);
+    cold_helper(t, odd, HELPER_popf);
+    e_rr(h, 0, 0xf7, 0, H_R11); /* test r11d, IF */
+    e32(h, EF_IF);
+    off = e_jcc8(h, 0x74);
+    intr = jump_if_intr(h);
+    cold_helper(t, intr, HELPER_popf);
+    eflags_op(h, 1, EF_IF);
+    done = e_jcc8(h, 0xeb);
+    e_patch8(h, off, h->p);
+    eflags_op(h, 4, ~EF_IF);
+    e_patch8(h, done, h->p);
+    e_mov(h, H_R12, H_R11);
+    e_alu_i32(h, 4, H_R12, 0xd5);
+    e_shift(h, 4, H_R12, 8);
+    e_shift(h, 5, H_R11, 11);
+    e_alu_i8(h, 4, H_R11, 1);
+    e_rr(h, 0, 0x09, H_R11, H_R12);
+    e_lea(h, H_RSP, H_RSP, 4);
+    t->loc = LOC_SAVED;
+}
+
+void emit_RDTSC(struct tb *t)
+{
+    struct em *h = &t->hot;
+
+    if (!kernel(t) || t->cpu->read_tsc) {
+        by_helper(t, HELPER_rdtsc, false);
+        return;
+    }
+    free_flags(t);
+    e8(h, 0x0f);
+    e8(h, 0x31);
+    e_rr(h, 1, 0xc1, 4, H_RDX); /* shl rdx, 32 */
+    e8(h, 32);
+    e_rr(h, 1, 0x09, H_RDX, H_RAX);
+    e_gs(h, 1, 0x03, H_RAX, H_NONE, 0, (int)offsetof(struct cpu, tsc_offset));
+    e_mov64(h, H_RDX, H_RAX);
+    e_rr(h, 1, 0xc1, 5, H_RDX); /* shr rdx, 32 */
+    e8(h, 32);
+    e_mov(h, H_RAX, H_RAX);
+}
