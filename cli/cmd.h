@@ -15,6 +15,7 @@ CMD(create);
 CMD(delete);
 CMD(diff);
 CMD(exec);
+CMD(gc);
 CMD(info);
 CMD(install);
 CMD(list);

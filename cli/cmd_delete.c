@@ -1,6 +1,7 @@
 /* vmtest delete: removes one snapshot. Its children keep all they need. */
 #include "cli/cmd.h"
 
+#include <stdio.h>
 #include "cli/life.h"
 
 const struct opt delete_options[] = {OPT_END(struct no_opts)};
@@ -29,5 +30,9 @@ int cmd_delete(struct cli *c, void *opts, struct err *e)
     out_set(c, "machine", json_string(t.machine.name));
     out_set(c, "snapshot", json_string(s.name));
     out_done(c, NULL, "deleted %s of %s", s.name, t.machine.name);
+    fflush(stdout);
+    if (lock >= 0)
+        close(steal_fd(&lock));
+    store_gc(c->store, NULL, NULL); /* what only it held is free again; what is in use meanwhile, next time */
     return 0;
 }

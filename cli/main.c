@@ -25,6 +25,7 @@ const struct verb verbs[] = {
     ROW(exec,
         "[--env NAME=VALUE]... [--dir DIR] [--user USER] [--timeout TIME] [--tty] [MACHINE] [-- COMMAND [ARG]...]",
         "run a command in a guest", 0, 1, VERB_GUEST),
+    ROW(gc, "", "take back the space of what was deleted", 0, 0, 0),
     ROW(info, "[--stats] [MACHINE]", "say all about one machine", 0, 1, 0),
     ROW(install, "PACKAGE...", "install packages in a guest", 1, INT_MAX, 0),
     ROW(list, "", "list the machines", 0, 0, 0),
