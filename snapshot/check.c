@@ -11,6 +11,7 @@
 #include "src/base/util.h"
 #include "snapshot/frames.h"
 #include "snapshot/head.h"
+#include "snapshot/lock.h"
 #include "snapshot/map.h"
 
 struct check {
@@ -232,12 +233,16 @@ int store_check(struct store *s, bool deep, void (*report)(void *opaque, const c
     struct store_report out = {0};
     struct check c = {.s = s, .deep = deep, .report = report, .opaque = opaque, .out = &out};
     struct db *db cleanup(cleanup_db) = NULL;
-    int r = db_get(s, &db, e);
+    int fd cleanup(cleanup_close) = -1, r = lock_open(s, &fd, e);
 
+    if (!r) /* machines run on meanwhile; only gc waits */
+        r = lock_byte(fd, LOCK_WRITERS, LOCK_SHARED, true, e);
+    if (!r)
+        r = db_get(s, &db, e);
     lru_drop_unused(&s->nodes); /* what is in memory proves nothing of what is on disk */
     lru_drop_unused(&s->frames);
     if (!r)
-        r = db_begin(db, DB_NORMAL, e); /* one state of the rows, and nobody changes them meanwhile */
+        r = db_begin_read(db, e);
     if (!r)
         r = check_lines(&c, db, SQL_INTEGRITY, e);
     if (!r)

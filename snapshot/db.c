@@ -347,6 +347,11 @@ int db_begin(struct db *db, enum db_sync sync, struct err *e)
     return exec(db, "BEGIN IMMEDIATE", e);
 }
 
+int db_begin_read(struct db *db, struct err *e)
+{
+    return exec(db, "BEGIN", e);
+}
+
 int db_commit(struct db *db, struct err *e)
 {
     return exec(db, "COMMIT", e);

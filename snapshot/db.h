@@ -114,6 +114,8 @@ enum db_sync {
     DB_FULL,   /* and a power failure; makes durable what was committed before, too */
 };
 int db_begin(struct db *db, enum db_sync sync, struct err *e);
+/* One state of all rows for the reads that follow; keeps nobody from writing. Ended by db_put. */
+int db_begin_read(struct db *db, struct err *e);
 int db_commit(struct db *db, struct err *e);
 int64_t db_last_id(struct db *db);
 int db_changes(struct db *db); /* rows that the last statement changed */

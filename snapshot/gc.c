@@ -195,16 +195,21 @@ static int drop_packs(struct gc *g, struct err *e)
     return r;
 }
 
-static int in_transaction(struct gc *g, struct err *e)
+static int purge_rows(struct gc *g, struct err *e)
 {
-    int r = db_begin(g->db, DB_FULL, e);
+    int r = db_begin(g->db, DB_NORMAL, e);
 
     if (!r)
         r = db_run(g->db, SQL_GC_COUNT, e, ""); /* what others keep in memory of pages to share is old */
     if (!r)
         r = purge(g, e);
-    if (!r)
-        r = mark(g, e);
+    return r ? r : db_commit(g->db, e);
+}
+
+static int sweep_rows(struct gc *g, struct err *e)
+{
+    int r = db_begin(g->db, DB_FULL, e);
+
     if (!r)
         r = sweep_nodes(g, e);
     if (!r)
@@ -263,7 +268,11 @@ int store_gc(struct store *s, struct gc_stats *ret, struct err *e)
         return err_prefix(e, r, "%s: a snapshot is being written", s->dir);
     r = db_get(s, &g.db, e);
     if (!r)
-        r = in_transaction(&g, e);
+        r = purge_rows(&g, e);
+    if (!r) /* in no transaction: nobody who could add a reference to what has none is at work */
+        r = mark(&g, e);
+    if (!r)
+        r = sweep_rows(&g, e);
     db_put(g.db);
     drop_held(&g);
     if (!r)
