@@ -1,7 +1,6 @@
 /* vmtest delete: removes one snapshot. Its children keep all they need. */
 #include "cli/cmd.h"
 
-#include <stdio.h>
 #include "cli/life.h"
 
 const struct opt delete_options[] = {OPT_END(struct no_opts)};
@@ -30,9 +29,6 @@ int cmd_delete(struct cli *c, void *opts, struct err *e)
     out_set(c, "machine", json_string(t.machine.name));
     out_set(c, "snapshot", json_string(s.name));
     out_done(c, NULL, "deleted %s of %s", s.name, t.machine.name);
-    fflush(stdout);
-    if (lock >= 0)
-        close(steal_fd(&lock));
-    store_gc(c->store, NULL, NULL); /* what only it held is free again; what is in use meanwhile, next time */
+    life_tidy(c, &lock);
     return 0;
 }

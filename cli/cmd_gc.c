@@ -14,6 +14,8 @@ int cmd_gc(struct cli *c, void *opts, struct err *e)
 
     r = cli_store(c, false, e);
     if (!r)
+        r = store_maintain(c->store, e); /* what was abandoned goes first: it may be the last to hold a pack */
+    if (!r)
         r = store_gc(c->store, &stats, e);
     if (r)
         return r;

@@ -1,7 +1,6 @@
 /* vmtest rm: removes a machine with all its snapshots. Needs the whole name, since nothing brings it back. */
 #include "cli/cmd.h"
 
-#include <stdio.h>
 #include "cli/life.h"
 
 struct rm_opts {
@@ -44,9 +43,6 @@ int cmd_rm(struct cli *c, void *opts, struct err *e)
     detail = str_printf("%llu snapshot%s, %s", (unsigned long long)m.snapshots, m.snapshots == 1 ? "" : "s",
                         size_format(size, m.own_bytes));
     out_done(c, detail, "removed %s", m.name);
-    fflush(stdout);
-    if (lock >= 0)
-        close(steal_fd(&lock));
-    store_gc(c->store, NULL, NULL); /* what it took is free again; what is in use meanwhile, next time */
+    life_tidy(c, &lock);
     return 0;
 }

@@ -1,5 +1,6 @@
 #include "cli/life.h"
 
+#include <stdio.h>
 #include <time.h>
 
 /* The socket closes a moment before the process is gone and its lock with it. */
@@ -74,6 +75,15 @@ int life_command(struct cli *c, const char *command, const char *done, struct er
     out_set(c, "machine", json_string(m.name));
     out_done(c, NULL, "%s %s", done, m.name);
     return 0;
+}
+
+void life_tidy(struct cli *c, int *lock)
+{
+    fflush(stdout);
+    if (*lock >= 0)
+        close(steal_fd(lock));
+    if (store_maintain(c->store, NULL) == 0)
+        store_gc(c->store, NULL, NULL);
 }
 
 uint64_t answer_u64(const json_t *answer, const char *key)

@@ -17,6 +17,10 @@ int life_start(struct cli *c, const struct machine_info *m, int *lock, bool paus
 /* Sends one command to the running machine that the verb's word names, and ends with "DONE NAME in …". */
 int life_command(struct cli *c, const char *command, const char *done, struct err *e);
 
+/* The last step of a verb that deleted something and has said so: gives the lock up, and back to the file system what
+ * nobody uses. What cannot be had now is there the next time, so this does not fail. */
+void life_tidy(struct cli *c, int *lock);
+
 /* A member of a monitor's answer, 0 where it is not there. */
 uint64_t answer_u64(const json_t *answer, const char *key);
 
