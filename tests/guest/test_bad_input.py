@@ -39,7 +39,7 @@ class Files(BadInput):
         self.tiny = common.tiny()
 
     def test_a_missing_image(self):
-        self.refused(66, "create", "web", "--image", self.work / "none.raw", mention=["none.raw"])
+        self.refused(66, "create", "web", "--image", self.work / "none.raw", *self.tiny.words, mention=["none.raw"])
         self.assertEqual(self.store.machines(), [])
 
     def test_a_truncated_image(self):
@@ -189,12 +189,26 @@ class Running(BadInput):
         # It goes on: what came before is not lost, and the next command works once the agent is back.
         self.store.run("exec", "--timeout", "60s", "--", "true")
 
-    def test_a_package_that_does_not_install(self):
+    def test_a_file_that_is_no_package(self):
         with tempfile.NamedTemporaryFile(suffix=".deb") as f:
             f.write(b"no package\n")
             f.flush()
-            done = self.store.run("install", f.name, want=2)
-            self.assertIn(os.path.basename(f.name), done.errors)
+            self.refused(65, "install", f.name, mention=[os.path.basename(f.name)])
+
+    def test_a_package_that_does_not_install(self):
+        with tempfile.TemporaryDirectory() as work:
+            control = Path(work, "pkg", "DEBIAN")
+            control.mkdir(parents=True)
+            (control / "control").write_text("Package: refuses\nVersion: 1\nArchitecture: all\nMaintainer: m <m@localhost>\n"
+                                             "Description: its preinst fails\n")
+            (control / "preinst").write_text("#!/bin/sh\nexit 3\n")
+            (control / "preinst").chmod(0o755)
+            package = Path(work, "refuses.deb")
+            subprocess.run(["dpkg-deb", "--root-owner-group", "-b", str(control.parent), str(package)], check=True,
+                           stdout=subprocess.DEVNULL)
+            done = self.store.run("install", package, want=2)
+            self.assertIn("refuses.deb", done.errors.splitlines()[-1])
+        self.assertNotEqual(self.guest.execute("dpkg-query -W -f '${db:Status-Status}' refuses")[1], b"installed")
 
 
 class FullDisk(unittest.TestCase):

@@ -25,17 +25,15 @@ class Snapshots(unittest.TestCase):
             kept = keep.Kept(store, "web", common.demo_package(scratch))
             states, parents, at = {}, {}, None
             for cycle in range(CYCLES):
-                with self.subTest(seed=seed, cycle=cycle):
-                    kept.change(rnd, kept.show())
-                    name = f"s{cycle}"
-                    want = kept.show()
-                    store.run("snapshot", name)
-                    states[name], parents[name] = want, at
-                    back = rnd.choice(sorted(states))
-                    store.run("revert", back)
-                    at = back
-                    self.assertEqual(keep.unlike(kept.show(), states[back]), "", f"after a revert to {back}")
-                    store.run("exec", "--", "dmesg", "--level=emerg,alert,crit,err")
+                kept.change(rnd, kept.show())
+                name = f"s{cycle}"
+                want = kept.show()
+                store.run("snapshot", name)
+                states[name], parents[name] = want, at
+                back = rnd.choice(sorted(states))
+                store.run("revert", back)
+                at = back
+                self.assertEqual(keep.unlike(kept.show(), states[back]), "", f"seed {seed}: after a revert to {back}")
             listed = {s["snapshot"]: s["parent"] for s in store.json("snapshots", "web")["snapshots"]}
             self.assertEqual(listed, parents)
             self.assertLess(len(set(parents.values())), CYCLES, "no branch came about")

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -85,8 +86,15 @@ class Store:
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, kind, *_):
+        if kind:
+            self.tell()
         self.close()
+
+    def tell(self):
+        """What the monitors wrote, for whoever looks at a failure."""
+        for log in sorted(self.home.rglob("*.log")):
+            print(f"---- {log}", log.read_text(errors="replace")[-4000:], sep="\n", file=sys.stderr)
 
 
 class Vmtest:
