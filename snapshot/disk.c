@@ -411,6 +411,19 @@ void disk_rebase(struct disk *d, uint64_t seq, uint64_t root, struct hlog **ret_
     pthread_mutex_unlock(&d->lock);
 }
 
+bool disk_wants_fold(struct disk *d, uint64_t bytes)
+{
+    uint64_t size = 0, live = 0;
+
+    pthread_mutex_lock(&d->lock);
+    for (size_t i = 0; i <= d->current && i < d->n_logs; i++)
+        size += d->logs[i]->end - LOG_HEADER;
+    for (struct layer *l = d->top; l; l = l->older)
+        live += l->idx.n * VT_PAGE_SIZE;
+    pthread_mutex_unlock(&d->lock);
+    return size > bytes && size > 2 * live;
+}
+
 int base_read_page(struct store *s, uint64_t root, const struct basefile *base, uint64_t page, void *dst, struct err *e)
 {
     uint64_t entry;

@@ -82,6 +82,9 @@ void disk_rebase(struct disk *d, uint64_t seq, uint64_t root, struct hlog **ret_
 /* Which logs will be needed from seq on: the same decision as disk_rebase makes. Caller holds d->lock. */
 bool disk_needs_log(const struct disk *d, size_t i, uint64_t seq);
 
+/* Have its logs grown over `bytes`, with half of that overwritten since? */
+bool disk_wants_fold(struct disk *d, uint64_t bytes);
+
 /* Writes out what is pending, without a sync. */
 int disk_write_out(struct disk *d, struct err *e);
 /* Is this page zero, by what is known without reading it? */

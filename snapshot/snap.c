@@ -35,6 +35,7 @@ struct snap {
     struct intake in;
     struct head_pos quiesced, live;
     bool has_quiesced, has_state;
+    bool fold; /* no snapshot: what the logs have becomes the head's own map */
     uint64_t state_index;
     struct snap_mem mem[MEM_SLOTS];
     size_t n_mem;
@@ -256,7 +257,7 @@ static int write_disk(struct snap *p, struct db *db, size_t i, struct written *w
     if (!r)
         r = mapw_write(m, db, p->in.first_frame, &w->next_node, &w->own, &w->live[i], e);
     mapw_free(m);
-    if (!r)
+    if (!r && !p->fold)
         r = db_run(db, SQL_IMAGE_NEW, e, "zztiiiit", w->id, (int64_t)0, d->slot, (int64_t)d->dev.size,
                    (int64_t)w->live[i], (int64_t)p->has_quiesced, (int64_t)quiesced, d->base_json);
     if (!r)
@@ -329,22 +330,22 @@ static int write_rows(struct snap *p, struct db *db, const struct snap_meta *met
         r = read_parent(p, db, &parent, e);
     if (!r)
         r = intake_commit(&p->in, db, &w->next_node, e);
-    if (!r)
+    if (!r && !p->fold)
         r = insert_snapshot(p, db, meta, parent, &w->id, e);
     for (size_t i = 0; i < STORE_DISKS_MAX && !r; i++)
         if (head_disk_at(p->h, i))
             r = write_disk(p, db, i, w, e);
-    if (!r)
+    if (!r && !p->fold)
         r = write_memory(p, db, w, e);
     w->own += packw_bytes(p->in.pack);
-    if (!r)
+    if (!r && !p->fold)
         r = db_run(db, SQL_SNAP_OWN, e, "ii", (int64_t)w->own, w->id);
     if (!r)
-        r = db_run(db, SQL_HEAD_SET, e, "zti", w->id, logs, p->h->id);
+        r = db_run(db, SQL_HEAD_SET, e, "zti", p->fold ? parent : w->id, logs, p->h->id);
     return r ? r : intake_done(&p->in, db, w->next_node, e);
 }
 
-/* The head stands on the new snapshot. Cannot fail: what cannot be removed is swept later. */
+/* The head stands on what was written. Cannot fail: what cannot be removed is swept later. */
 static void move_head(struct snap *p, const struct written *w)
 {
     struct head *h = p->h;
@@ -363,6 +364,8 @@ static void move_head(struct snap *p, const struct written *w)
             hlog_unref(old[n]);
         }
     }
+    if (p->fold)
+        return;
     h->parent = w->id;
     h->n_mem = p->n_mem;
     for (size_t i = 0; i < p->n_mem; i++) {
@@ -403,26 +406,31 @@ static int check_meta(struct snap *p, const struct snap_meta *meta, struct err *
     return r;
 }
 
+/* Writes what is left, and commits it. Does not free p. */
+static int finish(struct snap *p, const struct snap_meta *meta, struct written *w, struct err *e)
+{
+    int r = take_disks(p, e);
+
+    if (!r)
+        r = intake_finish(&p->in, e);
+    if (r)
+        return r;
+    pthread_mutex_lock(&p->h->row);
+    r = commit(p, meta, w, e);
+    if (!r)
+        move_head(p, w);
+    pthread_mutex_unlock(&p->h->row);
+    return r;
+}
+
 int snap_commit(struct snap *p, const struct snap_meta *meta, int64_t *ret_id, struct snap_stats *ret_stats,
                 struct err *e)
 {
-    struct head *h = p->h;
     struct written w = {0};
     int r = check_meta(p, meta, e);
 
     if (!r)
-        r = take_disks(p, e);
-    if (!r)
-        r = intake_finish(&p->in, e);
-    if (r) {
-        snap_abort(p);
-        return r;
-    }
-    pthread_mutex_lock(&h->row);
-    r = commit(p, meta, &w, e);
-    if (!r)
-        move_head(p, &w);
-    pthread_mutex_unlock(&h->row);
+        r = finish(p, meta, &w, e);
     if (r) {
         snap_abort(p);
         return r;
@@ -431,5 +439,37 @@ int snap_commit(struct snap *p, const struct snap_meta *meta, int64_t *ret_id, s
     if (ret_stats)
         *ret_stats = p->in.stats;
     snap_free(p, true);
+    return 0;
+}
+
+int head_fold(struct head *h, uint64_t bytes, bool *ret_folded, struct err *e)
+{
+    struct written w = {0};
+    struct head_pos live;
+    struct snap *p;
+    bool large = false;
+    int r;
+
+    *ret_folded = false;
+    for (size_t i = 0; i < STORE_DISKS_MAX && !large && !h->throwaway; i++)
+        large = head_disk_at(h, i) && disk_wants_fold(h->disks[i], bytes);
+    if (!large)
+        return 0;
+    r = head_seal(h, &live, e);
+    if (r)
+        return r;
+    r = snap_begin(h, NULL, &live, &p, e);
+    if (r) {
+        head_unmark(h, &live);
+        return r;
+    }
+    p->fold = true;
+    r = finish(p, NULL, &w, e);
+    if (r) {
+        snap_abort(p);
+        return r;
+    }
+    snap_free(p, true);
+    *ret_folded = true;
     return 0;
 }

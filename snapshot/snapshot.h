@@ -235,6 +235,12 @@ void head_unmark(struct head *h, const struct head_pos *pos);
 /* Makes the spare logs that head_seal switches to, durably; call it where nobody waits. */
 int head_prepare(struct head *h, struct err *e);
 
+/* Where the log of a disk has grown over `bytes` (HEAD_FOLD_BYTES is a good number), half of it overwritten since,
+ * packs what all logs have into a map of the head's own, in three syncs, and lets the logs go. As a snap does: from the
+ * thread that writes snapshots, in turn with them (VT_BUSY while one is under way); the head goes on meanwhile. */
+#define HEAD_FOLD_BYTES (UINT64_C(256) << 20)
+int head_fold(struct head *h, uint64_t bytes, bool *ret_folded, struct err *e);
+
 /* Moves the head to a snapshot of its machine (0: as it was created): its disks are that one's live roots, all written
  * since is abandoned. Makes no sync; the move survives a kill, and becomes durable before the first flush on the new
  * head returns. No snap of this head may be under way, no write, and images of it must be closed. */

@@ -8,6 +8,15 @@
 #include <stdio.h>
 #include <unistd.h>
 
+/* Enough on one page that folding the log is worth while. */
+static void overwrite(struct world *w)
+{
+    for (int i = 0; i < 24; i++) {
+        world_write(w, 10, false);
+        world_flush(w);
+    }
+}
+
 static void script(struct world *w)
 {
     struct rng r = {4711};
@@ -39,6 +48,11 @@ static void script(struct world *w)
     world_write(w, 6, false);
     world_reopen(w);
     world_write(w, 7, false);
+    world_flush(w);
+    overwrite(w);
+    world_write(w, 7, false);
+    world_fold(w);
+    world_write(w, 6, false);
     world_flush(w);
     world_reset(w, 2);
     world_maintain(w); /* the old head's logs go; the revert must not be undone after that */

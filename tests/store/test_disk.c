@@ -166,6 +166,49 @@ static void discard_reads_zero(void **state)
         assert_int_equal(disk_tag(f->h, "disk0", i), 0);
 }
 
+/* A log that is mostly overwritten shrinks to what it says; the head stays where it is in the tree. */
+static void a_large_log_is_folded(void **state)
+{
+    struct fixture *f = *state;
+    struct store_counts before, after;
+    struct image *i;
+    bool folded;
+    int64_t a;
+
+    disk_put(f->h, "disk0", 1, 1);
+    a = take(f->h, "a", 300);
+    for (uint64_t round = 0; round < 5; round++) {
+        for (uint64_t p = 0; p < 300; p++)
+            disk_put(f->h, "disk0", p, 5000 + 300 * round + p);
+        disk_sync(f->h, "disk0");
+    }
+    ok(head_prepare(f->h, e));
+    ok(head_fold(f->h, 8 << 20, &folded, e));
+    assert_false(folded);
+    store_counts(f->s, &before);
+    ok(head_fold(f->h, 4 << 20, &folded, e));
+    assert_true(folded);
+    store_counts(f->s, &after);
+    assert_int_equal(after.syncs - before.syncs, 3);
+    assert_int_equal(after.unlinks - before.unlinks, 1);
+    ok(head_fold(f->h, 0, &folded, e));
+    assert_false(folded);
+    assert_int_equal(head_parent(f->h), a);
+    disk_put(f->h, "disk0", 2, 77);
+    fixture_reopen(f);
+    for (uint64_t p = 0; p < 300; p++)
+        assert_int_equal(disk_tag(f->h, "disk0", p), p == 2 ? 77 : 6200 + p);
+    ok(image_open(f->s, a, "disk0", ROOT_LIVE, &i, e));
+    assert_int_equal(image_tag(i, 1), 1);
+    assert_int_equal(image_tag(i, 2), 0);
+    image_close(i);
+    ok(head_image(f->h, "ram", &i, e)); /* memory still stands on the snapshot */
+    assert_int_equal(image_tag(i, 3), 303);
+    image_close(i);
+    ok(head_reset(f->h, a, e));
+    assert_int_equal(disk_tag(f->h, "disk0", 2), 0);
+}
+
 static void a_fork_is_private(void **state)
 {
     struct fixture *f = *state;
@@ -238,6 +281,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_quiesced_root_is_the_earlier_one, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(a_given_up_snapshot_loses_nothing, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(discard_reads_zero, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(a_large_log_is_folded, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(a_fork_is_private, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(syncs_are_as_promised, fixture_setup, fixture_teardown),
     };

@@ -29,6 +29,15 @@ static int inject(void *opaque, const struct sio_op *op)
     return f->how > 0 && op->kind != SIO_WRITE ? -EIO : f->how;
 }
 
+/* Enough on one page that folding the log is worth while. */
+static void overwrite(struct world *w)
+{
+    for (int i = 0; i < 24; i++) {
+        world_write(w, 10, false);
+        world_flush(w);
+    }
+}
+
 static void script(struct world *w)
 {
     struct rng r = {77};
@@ -44,6 +53,8 @@ static void script(struct world *w)
     world_snapshot(w, false);
     world_write(w, 3, false);
     world_abort(w);
+    overwrite(w);
+    world_fold(w);
     world_write(w, 5, false);
     world_reset(w, 0);
     world_write(w, 4, false);

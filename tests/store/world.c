@@ -178,6 +178,13 @@ void world_gc(struct world *w)
     open_head(w);
 }
 
+void world_fold(struct world *w)
+{
+    bool folded;
+
+    twice(w, head_fold(w->h, 20 * PAGE, &folded, e));
+}
+
 void world_prepare(struct world *w)
 {
     twice(w, head_prepare(w->h, e));
@@ -217,8 +224,10 @@ void world_step(struct world *w, struct rng *r)
         world_gc(w);
     } else if (dice < 92) {
         world_reopen(w);
-    } else if (dice < 95) {
+    } else if (dice < 94) {
         world_abort(w);
+    } else if (dice < 96) {
+        world_fold(w);
     } else if (dice < 98) {
         world_prepare(w);
     } else {

@@ -71,6 +71,7 @@ void world_reset(struct world *w, int index);
 void world_delete(struct world *w, int index);
 void world_maintain(struct world *w);
 void world_prepare(struct world *w);
+void world_fold(struct world *w);
 void world_gc(struct world *w);
 int world_pick(struct world *w, struct rng *r); /* a snapshot that is not deleted, -1: none */
 /* One random step. */
