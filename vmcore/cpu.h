@@ -134,7 +134,7 @@ struct tlb_list {
     uint32_t page[TLB_LIST_MAX];
 };
 
-#define JH_BITS 12
+#define JH_BITS 13
 struct jump_hash {
     uint32_t eip, mode;
     uint32_t backing; /* page + 1 */

@@ -245,6 +245,37 @@ static int turn(struct cpu *c, const struct str *t, uint32_t count)
     return stop ? 2 : 0;
 }
 
+static bool flat_seg(const struct cpu *c, unsigned seg)
+{
+    return c->seg[seg].fast_lim == 0xffffffffll && !c->seg[seg].base;
+}
+
+/* The common case: REP MOVS or STOS upwards, inside one page each, flat, both in the TLB. */
+static bool quick(struct cpu *c, const struct site *s)
+{
+    unsigned op = s->arg & 0xff, size = (s->arg >> 8) & 0xff;
+    uint64_t bytes = (uint64_t)(uint32_t)c->gpr[R_ECX] * size;
+    uint32_t src = (uint32_t)c->gpr[R_ESI], dst = (uint32_t)c->gpr[R_EDI];
+    int user = c->cpl == 3;
+    uint8_t *d;
+
+    if (op > OP_STOS || s->arg2 != 1 || (c->eflags & (EF_DF | EF_TF)) || (dst & 0xfff) + bytes > 4096 ||
+        !flat_seg(c, S_ES) || cpu_tags(c, user, dst >> 12)[1] != (dst & 0xfffff000u))
+        return false;
+    d = (uint8_t *)(*cpu_addend(c, user, dst >> 12) + dst);
+    if (op == OP_MOVS) {
+        if ((src & 0xfff) + bytes > 4096 || !flat_seg(c, (s->arg >> 16) & 7) ||
+            cpu_tags(c, user, src >> 12)[0] != (src & 0xfffff000u))
+            return false;
+        native_movs(d, (uint8_t *)(*cpu_addend(c, user, src >> 12) + src), (uint32_t)c->gpr[R_ECX], size, false);
+        c->gpr[R_ESI] = (uint32_t)(src + bytes);
+    } else
+        native_stos(d, (uint32_t)c->gpr[R_EAX], (uint32_t)c->gpr[R_ECX], size, false);
+    c->gpr[R_EDI] = (uint32_t)(dst + bytes);
+    c->gpr[R_ECX] = 0;
+    return true;
+}
+
 /* arg: operation, size << 8, source segment << 16; arg2: 1 REP, 2 REPNE, 4 16-bit addresses. */
 int help_string(struct cpu *c, const struct site *s, uint32_t addr)
 {
@@ -253,6 +284,8 @@ int help_string(struct cpu *c, const struct site *s, uint32_t addr)
     bool bounded = c->eflags & EF_TF;
     uint64_t before = c->r12; /* what the flags are while it is not complete (SDM vol. 2, REP) */
 
+    if (quick(c, s))
+        return 0;
     if (!t.rep)
         return turn(c, &t, 1) == 1;
     for (unsigned turns = 0;; turns++) {

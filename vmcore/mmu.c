@@ -393,6 +393,30 @@ static void device_write(struct cpu *c, uint64_t pa, const uint8_t *src, unsigne
     }
 }
 
+/* An access across two pages that the TLB has: the bounce buffer without a walk. Writes there need no care: a write tag
+ * says that the page's version is kept and that it holds no code. */
+static uint64_t bounce_hit(struct cpu *c, const struct site *s, uint32_t lin, unsigned first)
+{
+    int user = c->cpl == 3, w = s->rw >> 1;
+    uint32_t p0 = lin >> 12, p1 = (lin + first) >> 12;
+    uint8_t *b = c->bounce + (lin & 63);
+
+    if (cpu_tags(c, user, p0)[w] != p0 << 12 || cpu_tags(c, user, p1)[w] != p1 << 12)
+        return 0;
+    c->bounce_host[0] = (uint8_t *)(*cpu_addend(c, user, p0) + lin);
+    c->bounce_host[1] = (uint8_t *)(*cpu_addend(c, user, p1) + (lin + first));
+    if ((s->rw & 1) || (s->arg2 & SITE_X87)) {
+        memcpy(b, c->bounce_host[0], first);
+        memcpy(b + first, c->bounce_host[1], s->size - first);
+    }
+    c->bounce_lin = lin;
+    c->bounce_len = first;
+    c->r8 = (uint64_t)b;
+    c->r9 = 0;
+    c->twins++;
+    return (uint64_t)(s + 1);
+}
+
 /* Sets up the bounce buffer over one or two pieces, and goes to the site's twin. */
 static uint64_t bounce(struct cpu *c, const struct site *s, uint32_t lin, const uint64_t pa[2], unsigned first)
 {
@@ -401,6 +425,7 @@ static uint64_t bounce(struct cpu *c, const struct site *s, uint32_t lin, const 
     c->twins++;
     c->bounce_lin = lin;
     c->bounce_len = first;
+    c->bounce_host[0] = NULL;
     for (int i = 0; i < 2; i++) {
         unsigned at = i ? first : 0, n = i ? s->size - first : first;
         c->bounce_pa[i] = (uint32_t)pa[i];
@@ -459,6 +484,11 @@ uint64_t mmu_post(struct cpu *c, const struct site *s, uint32_t unused)
 
     if (c->x87_probe)
         return x87_probed(c, s);
+    if (c->bounce_host[0]) {
+        memcpy(c->bounce_host[0], b, c->bounce_len);
+        memcpy(c->bounce_host[1], b + c->bounce_len, s->size - c->bounce_len);
+        return (uint64_t)((const char *)s + s->cont);
+    }
 
     for (int i = 0; i < 2; i++) {
         unsigned at = i ? c->bounce_len : 0, n = i ? s->size - c->bounce_len : c->bounce_len;
@@ -499,6 +529,11 @@ uint64_t mmu_slow(struct cpu *c, const struct site *s, uint32_t lin)
     uint64_t pa[2] = {0, 0};
     uint32_t flags, bpn;
 
+    if (first < s->size && !(s->arg2 & SITE_ALIGN16)) {
+        uint64_t go = bounce_hit(c, s, lin, first);
+        if (go)
+            return go;
+    }
     c->eip = site_eip(c, s);
     c->r12 = cpu_mask_flags(c->r12, s->live);
     if (s->arg2 && first_checks(c, s, lin))
