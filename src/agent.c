@@ -372,11 +372,6 @@ int agent_thaw(struct agent *a, int timeout_ms, unsigned *ret_count, struct err 
     return count_call(a, "guest-fsfreeze-thaw", timeout_ms, ret_count, e);
 }
 
-int agent_set_time(struct agent *a, int64_t ns, struct err *e)
-{
-    return agent_call(a, "guest-set-time", json_pack("{s:I}", "time", (json_int_t)ns), AGENT_TIMEOUT_MS, NULL, e);
-}
-
 int agent_shutdown(struct agent *a, const char *mode, struct err *e)
 {
     struct turn t;

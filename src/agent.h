@@ -41,8 +41,6 @@ int agent_wait(struct agent *a, int timeout_ms, int cancel_fd, struct err *e);
 /* *ret_count: file systems that were frozen or thawed. */
 int agent_freeze(struct agent *a, int timeout_ms, unsigned *ret_count, struct err *e);
 int agent_thaw(struct agent *a, int timeout_ms, unsigned *ret_count, struct err *e);
-/* Sets the guest's clock: nanoseconds since 1970. */
-int agent_set_time(struct agent *a, int64_t ns, struct err *e);
 /* Asks the guest to power off ("powerdown") or to reboot ("reboot"); the agent does not answer this one. */
 int agent_shutdown(struct agent *a, const char *mode, struct err *e);
 

@@ -403,7 +403,21 @@ static void cmd_rename(void *opaque, struct qmp_call *call)
 
 /* ---- in the guest */
 
-/* The agent, once it answers; a clock that stood still while the machine was a snapshot is set first. */
+/* The guest's clock stood still while the machine was a snapshot. Its own date sets it: the agent's guest-set-time also
+ * writes the hardware clock, which waits for that to tick (1.7 s), and the host has set that one already. */
+static int set_clock(struct agent *a, struct err *e)
+{
+    static const char script[] = "date -s \"@$1\" >/dev/null 2>&1 || date -s \"@${1%.*}\" >/dev/null";
+    cleanup(exec_result_release) struct exec_result r = {0};
+    int64_t now = clock_wall_ns();
+    char text[48];
+
+    snprintf(text, sizeof text, "%lld.%09lld", (long long)(now / (int64_t)NS_PER_SEC),
+             (long long)(now % (int64_t)NS_PER_SEC));
+    return exec_script(a, script, (const char *[]){text, NULL}, &r, e);
+}
+
+/* The agent, once it answers; a clock that is late is set first. */
 static int ready_agent(struct monitor *m, const struct qmp_call *call, struct agent **ret, struct err *e)
 {
     struct agent *a = m->machine->agent;
@@ -418,7 +432,7 @@ static int ready_agent(struct monitor *m, const struct qmp_call *call, struct ag
         if (e)
             e->code = VT_GONE;
     }
-    if (rc == 0 && atomic_exchange(&m->clock_stale, false) && agent_set_time(a, clock_wall_ns(), &why) < 0)
+    if (rc == 0 && atomic_exchange(&m->clock_stale, false) && set_clock(a, &why) < 0)
         log_msg(&m->log, LOG_WARN, "the guest's clock could not be set: %s", why.msg);
     *ret = a;
     return rc;
