@@ -37,7 +37,7 @@ const struct row *row_get(unsigned i)
 
 /* An index by mnemonic, made by the compiler's designated initialisers: row number + 1. */
 static const uint16_t row_by_mnemonic[ZYDIS_MNEMONIC_MAX_VALUE + 1] = {
-#define COPY(m)      [ZYDIS_MNEMONIC_##m] = ROWNO_##m + 1,
+#define COPY(m) [ZYDIS_MNEMONIC_##m] = ROWNO_##m + 1,
 #define COPY_SSE2(m)
 #define SPEC(m, way) [ZYDIS_MNEMONIC_##m] = ROWNO_##m + 1,
 #define HELP(m, h)   [ZYDIS_MNEMONIC_##m] = ROWNO_##m + 1,
@@ -103,7 +103,8 @@ static unsigned vector_use(const struct ginsn *g)
     return u;
 }
 
-/* COPY and SPEC rows take only plain register operands; the emitters of MOV, PUSH and POP handle segments themselves. */
+/* COPY and SPEC rows take only plain register operands; the emitters of MOV, PUSH and POP handle segments themselves.
+ */
 static bool operands_ok(const struct ginsn *g)
 {
     for (unsigned i = 0; i < g->z.operand_count_visible; i++) {
@@ -146,7 +147,8 @@ static void classify(struct tb *t, struct ginsn *g)
         g->vector = X_NM;
         return;
     }
-    if ((g->z.mnemonic == ZYDIS_MNEMONIC_CLD && !(t->mode & M_DF)) || (g->z.mnemonic == ZYDIS_MNEMONIC_STD && (t->mode & M_DF)))
+    if ((g->z.mnemonic == ZYDIS_MNEMONIC_CLD && !(t->mode & M_DF)) ||
+        (g->z.mnemonic == ZYDIS_MNEMONIC_STD && (t->mode & M_DF)))
         r = &rows[ROWNO_NOP]; /* DF is in the block's key */
     g->sse = use & USES_SSE;
     g->x87_waits = (use & USES_X87) && g->z.mnemonic != ZYDIS_MNEMONIC_FNSTCW && g->z.mnemonic != ZYDIS_MNEMONIC_FNSTSW;
@@ -242,8 +244,9 @@ static void emit_one(struct tb *t, struct ginsn *g)
     if (g->row->helper == HELPER_lxs)
         arg2 = seg_index(lxs_segment(g->z.mnemonic));
     if (g->row->helper == HELPER_ins || g->row->helper == HELPER_outs) {
-        arg2 = (g->z.address_width == 16 ? HELP_A16 : 0) |
-               (g->z.attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE) ? HELP_REP : 0);
+        arg2 =
+            (g->z.address_width == 16 ? HELP_A16 : 0) |
+            (g->z.attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE) ? HELP_REP : 0);
         arg = (g->z.opcode & 1 ? (g->z.operand_width == 16 ? 2u : 4u) : 1u) | S_DS << 16;
         for (unsigned i = 0; i < g->z.operand_count; i++)
             if (g->op[i].type == ZYDIS_OPERAND_TYPE_MEMORY)

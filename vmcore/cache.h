@@ -15,7 +15,7 @@
 #include "src/base/err.h"
 #include "vmcore/cpu.h"
 
-struct link { /* a direct exit that can be linked */
+struct link {             /* a direct exit that can be linked */
     struct link *next_in; /* list of links into the same block */
     struct block *to;
     uint32_t jump;  /* code offset of the rel32 */
@@ -40,8 +40,8 @@ struct block {
     uint8_t dead, live_in;
     uint32_t mode;
     uint32_t hot, hot_len, cold, cold_len; /* code offsets */
-    uint32_t entry_host;  /* flags in RFLAGS */
-    uint32_t entry_saved; /* flags in r12 */
+    uint32_t entry_host;                   /* flags in RFLAGS */
+    uint32_t entry_saved;                  /* flags in r12 */
     uint32_t thunk_host, thunk_saved;
     struct link *in;
     struct link *links;

@@ -75,8 +75,9 @@ int cache_new(struct cpu *cpu, size_t size, struct cache **ret, struct err *e)
         bool denied = c->fd >= 0 && c->w && !c->x;
         cache_free(c);
         return err_set(e, VT_FAIL,
-                       denied ? "this host forbids executable mappings of unnamed files (memfd noexec or SELinux execmem)"
-                              : "cannot map %zu MiB of code memory",
+                       denied
+                           ? "this host forbids executable mappings of unnamed files (memfd noexec or SELinux execmem)"
+                           : "cannot map %zu MiB of code memory",
                        size >> 20);
     }
     *ret = c;

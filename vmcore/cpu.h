@@ -20,56 +20,75 @@ enum { S_ES, S_CS, S_SS, S_DS, S_FS, S_GS, S_LDTR, S_TR };
 /* Arithmetic flags as a mask in liveness; the order is EFLAGS's. */
 enum { FL_CF = 1, FL_PF = 2, FL_AF = 4, FL_ZF = 8, FL_SF = 16, FL_OF = 32, FL_ALL = 63 };
 
-#define EF_CF   0x1u
-#define EF_PF   0x4u
-#define EF_AF   0x10u
-#define EF_ZF   0x40u
-#define EF_SF   0x80u
-#define EF_TF   0x100u
-#define EF_IF   0x200u
-#define EF_DF   0x400u
-#define EF_OF   0x800u
-#define EF_IOPL 0x3000u
-#define EF_NT   0x4000u
-#define EF_RF   0x10000u
-#define EF_VM   0x20000u
-#define EF_AC   0x40000u
-#define EF_VIF  0x80000u
-#define EF_VIP  0x100000u
-#define EF_ID   0x200000u
+#define EF_CF    0x1u
+#define EF_PF    0x4u
+#define EF_AF    0x10u
+#define EF_ZF    0x40u
+#define EF_SF    0x80u
+#define EF_TF    0x100u
+#define EF_IF    0x200u
+#define EF_DF    0x400u
+#define EF_OF    0x800u
+#define EF_IOPL  0x3000u
+#define EF_NT    0x4000u
+#define EF_RF    0x10000u
+#define EF_VM    0x20000u
+#define EF_AC    0x40000u
+#define EF_VIF   0x80000u
+#define EF_VIP   0x100000u
+#define EF_ID    0x200000u
 #define EF_ARITH (EF_CF | EF_PF | EF_AF | EF_ZF | EF_SF | EF_OF)
 
-#define CR0_PE 0x1u
-#define CR0_MP 0x2u
-#define CR0_EM 0x4u
-#define CR0_TS 0x8u
-#define CR0_ET 0x10u
-#define CR0_NE 0x20u
-#define CR0_WP 0x10000u
-#define CR0_AM 0x40000u
-#define CR0_NW 0x20000000u
-#define CR0_CD 0x40000000u
-#define CR0_PG 0x80000000u
-#define CR4_VME 0x1u
-#define CR4_PVI 0x2u
-#define CR4_TSD 0x4u
-#define CR4_DE 0x8u
-#define CR4_PSE 0x10u
-#define CR4_PAE 0x20u
-#define CR4_MCE 0x40u
-#define CR4_PGE 0x80u
-#define CR4_PCE 0x100u
-#define CR4_OSFXSR 0x200u
+#define CR0_PE         0x1u
+#define CR0_MP         0x2u
+#define CR0_EM         0x4u
+#define CR0_TS         0x8u
+#define CR0_ET         0x10u
+#define CR0_NE         0x20u
+#define CR0_WP         0x10000u
+#define CR0_AM         0x40000u
+#define CR0_NW         0x20000000u
+#define CR0_CD         0x40000000u
+#define CR0_PG         0x80000000u
+#define CR4_VME        0x1u
+#define CR4_PVI        0x2u
+#define CR4_TSD        0x4u
+#define CR4_DE         0x8u
+#define CR4_PSE        0x10u
+#define CR4_PAE        0x20u
+#define CR4_MCE        0x40u
+#define CR4_PGE        0x80u
+#define CR4_PCE        0x100u
+#define CR4_OSFXSR     0x200u
 #define CR4_OSXMMEXCPT 0x400u
-#define CR4_UMIP 0x800u
-#define CR4_SMEP 0x100000u
-#define EFER_SCE 0x1u
-#define EFER_LME 0x100u
-#define EFER_LMA 0x400u
-#define EFER_NXE 0x800u
-#define EFER_AUTOIBRS 0x200000u
+#define CR4_UMIP       0x800u
+#define CR4_SMEP       0x100000u
+#define EFER_SCE       0x1u
+#define EFER_LME       0x100u
+#define EFER_LMA       0x400u
+#define EFER_NXE       0x800u
+#define EFER_AUTOIBRS  0x200000u
 
-enum { X_DE, X_DB, X_NMI, X_BP, X_OF, X_BR, X_UD, X_NM, X_DF, X_TS = 10, X_NP, X_SS, X_GP, X_PF, X_MF = 16, X_AC, X_MC, X_XM };
+enum {
+    X_DE,
+    X_DB,
+    X_NMI,
+    X_BP,
+    X_OF,
+    X_BR,
+    X_UD,
+    X_NM,
+    X_DF,
+    X_TS = 10,
+    X_NP,
+    X_SS,
+    X_GP,
+    X_PF,
+    X_MF = 16,
+    X_AC,
+    X_MC,
+    X_XM
+};
 
 /* Mode bits: part of a block's key. What is not in here must not change how a block is translated. */
 enum {
@@ -83,19 +102,19 @@ enum {
     M_DF = 1 << 8,
     M_MP = 1 << 9, /* CR0.MP: FWAIT obeys TS */
     M_EM = 1 << 10,
-    M_NOSSE = 1 << 11,  /* CR4.OSFXSR clear */
-    M_STEP = 1 << 12,   /* one instruction a block, exact flags */
+    M_NOSSE = 1 << 11, /* CR4.OSFXSR clear */
+    M_STEP = 1 << 12,  /* one instruction a block, exact flags */
     M_TS = 1 << 13,
 };
 
 struct cpu_seg {
     uint32_t base;
-    uint32_t limit;    /* bytes, scaled */
-    int64_t fast_lim;  /* see CPU_SEG_LIM */
+    uint32_t limit;   /* bytes, scaled */
+    int64_t fast_lim; /* see CPU_SEG_LIM */
     uint16_t sel;
-    uint16_t attr;     /* descriptor bits 55:40 as one word: type, S, DPL, P at 7:0; AVL, L, DB, G at 15:12 */
-    uint32_t raw[2];   /* the descriptor's 8 bytes as loaded */
-    uint32_t valid;    /* 0: null or unusable */
+    uint16_t attr;   /* descriptor bits 55:40 as one word: type, S, DPL, P at 7:0; AVL, L, DB, G at 15:12 */
+    uint32_t raw[2]; /* the descriptor's 8 bytes as loaded */
+    uint32_t valid;  /* 0: null or unusable */
 };
 
 /* What a place in translated code tells the C side; laid out in the cold code right after its jump. Offsets are
@@ -143,13 +162,13 @@ struct jump_hash {
     uint64_t pad;
 };
 
-#define ATTN_INTR  1u   /* the board's INTR line is up and IF is set */
-#define ATTN_EVENT 2u   /* events were posted */
-#define ATTN_TIMER 4u   /* a timer is due */
-#define ATTN_STOP  8u   /* vm_kick */
-#define ATTN_EXIT  16u  /* reset, power off, debug exit: the vCPU thread's own request */
+#define ATTN_INTR  1u  /* the board's INTR line is up and IF is set */
+#define ATTN_EVENT 2u  /* events were posted */
+#define ATTN_TIMER 4u  /* a timer is due */
+#define ATTN_STOP  8u  /* vm_kick */
+#define ATTN_EXIT  16u /* reset, power off, debug exit: the vCPU thread's own request */
 #define ATTN_NMI   32u
-#define ATTN_FLUSH 64u  /* the code cache is full */
+#define ATTN_FLUSH 64u /* the code cache is full */
 
 struct cpu {
     struct cpu *self;
@@ -165,10 +184,10 @@ struct cpu {
     uint8_t bounce[128];
 
     /* what is not in the emitted code's reach */
-    uint32_t eip; /* valid outside of translated code */
-    uint32_t next_eip; /* in helpers */
+    uint32_t eip;             /* valid outside of translated code */
+    uint32_t next_eip;        /* in helpers */
     uint32_t model_signature; /* EDX at reset */
-    uint64_t saved_tsc; /* state tables only */
+    uint64_t saved_tsc;       /* state tables only */
     uint32_t mode;
     uint32_t eflags; /* IF, IOPL, TF, NT, RF, VM, AC, VIF, VIP, ID; arithmetic flags are in r12, DF in mode */
     uint32_t cr0, cr2, cr3, cr4, cr8;
@@ -183,7 +202,7 @@ struct cpu {
     } gdt, idt;
     uint8_t cpl, halted, nmi_masked, intr_level;
     uint8_t exc_pending, exc_has_error, exc_soft, in_delivery;
-    uint8_t single; /* the next block is one instruction: see cpu_slow */
+    uint8_t single;     /* the next block is one instruction: see cpu_slow */
     uint8_t trap_after; /* #DB after the instruction that runs now */
     uint32_t exc_vector, exc_error, exc_cr2;
     uint32_t inhibit_eip; /* no interrupt at this EIP (after STI, MOV SS); valid if inhibit */
@@ -213,7 +232,7 @@ struct cpu {
     uint8_t fx_tmp[512] __attribute__((aligned(16))); /* around calls that leave general registers */
     uint8_t fx_host[512] __attribute__((aligned(16)));
     uint8_t fx_probe[512] __attribute__((aligned(16)));
-    uint8_t tlb_large[1024]; /* by 4 MiB of linear space: slots were filled from a large page */
+    uint8_t tlb_large[1024];    /* by 4 MiB of linear space: slots were filled from a large page */
     struct tlb_list list[2][2]; /* [user][global]: filled data slots */
     struct tlb_list code_list[2][2];
     struct jump_hash jh[1 << JH_BITS] __attribute__((aligned(64)));
@@ -238,8 +257,8 @@ static inline uint32_t *cpu_code_tab(struct cpu *c, int user, uint32_t page)
 {
     return (uint32_t *)((char *)c + TLB_CODE(user)) + page;
 }
-/* A tag that no access through the slot compares equal to: those are the page's address, and the next page's (mod 4 GiB)
- * for an access that crosses. 0 wherever possible, so that fresh memory is invalid. */
+/* A tag that no access through the slot compares equal to: those are the page's address, and the next page's (mod 4
+ * GiB) for an access that crosses. 0 wherever possible, so that fresh memory is invalid. */
 static inline uint32_t tlb_invalid(uint32_t page)
 {
     return page == 0 || page == 0xfffff ? 0x80000000u : 0;
@@ -266,10 +285,10 @@ int mmu_translate(struct cpu *c, uint32_t lin, unsigned acc, uint64_t *ret_pa, u
 int mmu_read(struct cpu *c, uint32_t lin, void *dst, unsigned len, unsigned acc);
 int mmu_write(struct cpu *c, uint32_t lin, const void *src, unsigned len, unsigned acc);
 int mmu_probe(struct cpu *c, uint32_t lin, unsigned len, unsigned acc); /* check rights only */
-void mmu_flush_all(struct cpu *c);      /* everything, global pages too */
+void mmu_flush_all(struct cpu *c);                                      /* everything, global pages too */
 void mmu_flush_nonglobal(struct cpu *c);
 void mmu_invlpg(struct cpu *c, uint32_t lin);
-void mmu_flush_writes(struct cpu *c);   /* write permission only: a capture began */
+void mmu_flush_writes(struct cpu *c);                                   /* write permission only: a capture began */
 void mmu_drop_host_page(struct cpu *c, uint32_t bpn, bool writes_only); /* a backing page moved, or has code now */
 /* Fills the current CPL's slot after mmu_translate gave bpn and flags. */
 void mmu_fill(struct cpu *c, uint32_t lin, uint32_t bpn, bool write, uint32_t flags);

@@ -20,7 +20,7 @@
 #define CPU_SEG      0xc0 /* struct cpu_seg seg[8], 32 bytes each */
 #define CPU_SEG_SIZE 32
 #define CPU_SEG_BASE 0
-#define CPU_SEG_LIM  8 /* int64: highest offset that needs no closer look, -1 for none */
+#define CPU_SEG_LIM  8     /* int64: highest offset that needs no closer look, -1 for none */
 #define CPU_BOUNCE   0x1c0 /* 128 bytes */
 
 /* struct site */
@@ -28,9 +28,9 @@
 
 /* Tables beyond struct cpu, by GS displacement; [0] supervisor, [1] user. */
 #define CPU_STRUCT_MAX  0x200000
-#define TLB_TAGS(u)     (0x200000 + (u) * 0x800000) /* {u32 read, u32 write} a linear page */
-#define TLB_ADDEND(u)   (0x1200000 + (u) * 0x800000) /* u64 a linear page */
-#define TLB_CODE(u)     (0x2200000 + (u) * 0x400000) /* u32 a linear page: backing page + 1, 0 none */
+#define TLB_TAGS(u)     (0x200000 + (u)*0x800000)  /* {u32 read, u32 write} a linear page */
+#define TLB_ADDEND(u)   (0x1200000 + (u)*0x800000) /* u64 a linear page */
+#define TLB_CODE(u)     (0x2200000 + (u)*0x400000) /* u32 a linear page: backing page + 1, 0 none */
 #define CPU_REGION_SIZE 0x2a00000
 
 #endif

@@ -3,13 +3,15 @@
 
 #include "src/base/util.h"
 
-#define SEG_FIELDS(n)                                                                                                  \
-    {"seg" #n "_sel", offsetof(struct cpu, seg[n].sel), 1, F_U16, 1},                                                  \
-        {"seg" #n "_base", offsetof(struct cpu, seg[n].base), 1, F_U32, 1},                                            \
-        {"seg" #n "_limit", offsetof(struct cpu, seg[n].limit), 1, F_U32, 1},                                          \
-        {"seg" #n "_attr", offsetof(struct cpu, seg[n].attr), 1, F_U16, 1},                                            \
-        {"seg" #n "_valid", offsetof(struct cpu, seg[n].valid), 1, F_U32, 1},                                          \
-        {"seg" #n "_raw", offsetof(struct cpu, seg[n].raw), 2, F_U32, 1}
+#define SEG_FIELDS(n)                                                         \
+    {"seg" #n "_sel", offsetof(struct cpu, seg[n].sel), 1, F_U16, 1},         \
+        {"seg" #n "_base", offsetof(struct cpu, seg[n].base), 1, F_U32, 1},   \
+        {"seg" #n "_limit", offsetof(struct cpu, seg[n].limit), 1, F_U32, 1}, \
+        {"seg" #n "_attr", offsetof(struct cpu, seg[n].attr), 1, F_U16, 1},   \
+        {"seg" #n "_valid", offsetof(struct cpu, seg[n].valid), 1, F_U32, 1}, \
+    {                                                                         \
+        "seg" #n "_raw", offsetof(struct cpu, seg[n].raw), 2, F_U32, 1        \
+    }
 
 static const struct field fields[] = {
     FIELD_ARRAY(struct cpu, gpr, F_U64),

@@ -53,8 +53,8 @@ static uint32_t *pte(struct cpu_test *t, uint32_t va)
 int cpu_test_new(struct cpu_test **ret)
 {
     /* 23h code, 2Bh data, 33h 64-bit code */
-    static const uint32_t gdt[14] = {[8] = 0x0000ffff,  [9] = 0x00cffb00,  [10] = 0x0000ffff,
-                                     [11] = 0x00cff300, [12] = 0x0000ffff, [13] = 0x00affb00};
+    static const uint32_t gdt[14] = {
+        [8] = 0x0000ffff, [9] = 0x00cffb00, [10] = 0x0000ffff, [11] = 0x00cff300, [12] = 0x0000ffff, [13] = 0x00affb00};
     struct vm_config config = {.board = VM_BOARD_BARE, .ram_bytes = RAM};
     struct cpu_test *t = calloc(1, sizeof *t);
     struct err e = {0};

@@ -7,37 +7,39 @@
 #include "vmcore/helpers.h"
 #include "vmcore/rt.h"
 
-#define EDX1                                                                                                           \
-    (1u << 0 /* FPU */ | 1u << 2 /* DE */ | 1u << 3 /* PSE */ | 1u << 4 /* TSC */ | 1u << 5 /* MSR */ |                \
-     1u << 6 /* PAE */ | 1u << 7 /* MCE */ | 1u << 8 /* CX8 */ | 1u << 9 /* APIC */ | 1u << 11 /* SEP */ |             \
-     1u << 12 /* MTRR */ | 1u << 13 /* PGE */ | 1u << 14 /* MCA */ | 1u << 15 /* CMOV */ | 1u << 16 /* PAT */ |        \
-     1u << 17 /* PSE36 */ | 1u << 19 /* CLFSH */ | 1u << 23 /* MMX */ | 1u << 24 /* FXSR */ | 1u << 25 /* SSE */ |     \
+#define EDX1                                                                                                       \
+    (1u << 0 /* FPU */ | 1u << 2 /* DE */ | 1u << 3 /* PSE */ | 1u << 4 /* TSC */ | 1u << 5 /* MSR */ |            \
+     1u << 6 /* PAE */ | 1u << 7 /* MCE */ | 1u << 8 /* CX8 */ | 1u << 9 /* APIC */ | 1u << 11 /* SEP */ |         \
+     1u << 12 /* MTRR */ | 1u << 13 /* PGE */ | 1u << 14 /* MCA */ | 1u << 15 /* CMOV */ | 1u << 16 /* PAT */ |    \
+     1u << 17 /* PSE36 */ | 1u << 19 /* CLFSH */ | 1u << 23 /* MMX */ | 1u << 24 /* FXSR */ | 1u << 25 /* SSE */ | \
      1u << 26 /* SSE2 */)
-#define ECX1                                                                                                           \
-    (1u << 0 /* SSE3 */ | 1u << 9 /* SSSE3 */ | 1u << 19 /* SSE4.1 */ | 1u << 20 /* SSE4.2 */ | 1u << 23 /* POPCNT */ | \
-     1u << 31 /* hypervisor */)
+#define ECX1                                                                                    \
+    (1u << 0 /* SSE3 */ | 1u << 9 /* SSSE3 */ | 1u << 19 /* SSE4.1 */ | 1u << 20 /* SSE4.2 */ | \
+     1u << 23 /* POPCNT */ | 1u << 31 /* hypervisor */)
 /* what 8000_0001h repeats of EDX1 */
 #define EDX_DUP (EDX1 & 0x0183f3ffu)
 
 static const struct cpuid_leaf v2_32_leaves[] = {
     {1, 0, 0x00b00f21, 0x00010800, ECX1, EDX1}, /* family 1Ah; CLFLUSH 64 bytes, one logical processor */
     {6, 0, 4, 0, 0, 0},                         /* ARAT */
-    {7, 0, 0, 1u << 1 /* TSC_ADJUST */ | 1u << 6 /* FDP on exceptions only */ | 1u << 7 /* SMEP */ | 1u << 9 /* ERMS */ |
-                 1u << 13 /* no FCS, FDS */,
+    {7, 0, 0,
+     1u << 1 /* TSC_ADJUST */ | 1u << 6 /* FDP on exceptions only */ | 1u << 7 /* SMEP */ | 1u << 9 /* ERMS */ |
+         1u << 13 /* no FCS, FDS */,
      1u << 2 /* UMIP */, 1u << 4 /* FSRM */},
     {0x80000001, 0, 0x00b00f21, 0, 1u << 0 /* LAHF */ | 1u << 8 /* PREFETCHW */, EDX_DUP | 1u << 20 /* NX */},
     {0x80000005, 0, 0xff40ff40, 0xff40ff40, 0x20080140, 0x20080140}, /* L1: 32 KiB, 8 ways */
     {0x80000006, 0, 0x60006000, 0x60006000, 0x02006140, 0x00000000}, /* L2: 512 KiB, 8 ways */
     {0x80000007, 0, 0, 0, 0, 1u << 8 /* invariant TSC */},
     {0x80000008, 0, 0x2024 /* 36 physical, 32 linear bits */, 1u << 26 /* SSB_NO */, 0, 0},
-    {0x80000021, 0, 1u << 0 | 1u << 2 /* LFENCE serialises */ | 1u << 6 /* null clears base */ |
-                        1u << 8 /* Automatic IBRS */ | 1u << 29 /* SRSO_NO */,
+    {0x80000021, 0,
+     1u << 0 | 1u << 2 /* LFENCE serialises */ | 1u << 6 /* null clears base */ | 1u << 8 /* Automatic IBRS */ |
+         1u << 29 /* SRSO_NO */,
      0, 0, 0},
 };
 
 static const struct cpu_model models[] = {
-    {"x86-64-v2", 7, 0x80000021, v2_32_leaves, sizeof v2_32_leaves / sizeof v2_32_leaves[0],
-     "vmtest virtual processor", "AuthenticAMD"},
+    {"x86-64-v2", 7, 0x80000021, v2_32_leaves, sizeof v2_32_leaves / sizeof v2_32_leaves[0], "vmtest virtual processor",
+     "AuthenticAMD"},
 };
 
 static bool same(const char *a, const char *b)

@@ -127,7 +127,8 @@ uint64_t cpu_resume(struct cpu *c)
 {
     struct block *b;
 
-    if (!c->exc_pending && !c->single && !c->trap_after && !__atomic_load_n(&c->attn, __ATOMIC_ACQUIRE) && !(c->eflags & EF_TF)) {
+    if (!c->exc_pending && !c->single && !c->trap_after && !__atomic_load_n(&c->attn, __ATOMIC_ACQUIRE) &&
+        !(c->eflags & EF_TF)) {
         const struct jump_hash *j = &c->jh[(c->eip ^ (c->eip >> 10)) & ((1u << JH_BITS) - 1)];
         if (j->eip == c->eip && j->mode == c->mode && j->code &&
             *cpu_code_tab(c, c->cpl == 3, c->eip >> 12) == j->backing) {
@@ -147,8 +148,8 @@ static uint64_t link_and_go(struct cpu *c, const struct site *s, uint32_t eip, b
     b = resume_block(c);
     if (!b)
         return 0;
-    if (s->arg2 != UINT32_MAX && own && !own->dead && c->eip == eip && b->mode == own->mode &&
-        !(b->mode & M_STEP) && s->arg2 < own->nlinks && (saved || (b->bpn == own->bpn && b->off == s->arg)))
+    if (s->arg2 != UINT32_MAX && own && !own->dead && c->eip == eip && b->mode == own->mode && !(b->mode & M_STEP) &&
+        s->arg2 < own->nlinks && (saved || (b->bpn == own->bpn && b->off == s->arg)))
         cache_link(c->cache, &own->links[s->arg2], b, saved);
     return (uint64_t)(c->cache->x + b->entry_saved);
 }
@@ -214,7 +215,6 @@ static uint64_t on_slow(struct cpu *c, const struct site *s, uint32_t lin)
 }
 
 const void *const site_kind_table[K_COUNT] = {
-    [K_MEM] = on_slow,     [K_SEG] = mmu_seg_slow, [K_POST] = mmu_post,       [K_HELPER] = on_helper,
-    [K_CHAIN] = on_chain,  [K_XPAGE] = on_xpage,   [K_INDIRECT] = on_indirect, [K_POLL] = on_next,
-    [K_NEXT] = on_next,
+    [K_MEM] = on_slow,    [K_SEG] = mmu_seg_slow,     [K_POST] = mmu_post, [K_HELPER] = on_helper, [K_CHAIN] = on_chain,
+    [K_XPAGE] = on_xpage, [K_INDIRECT] = on_indirect, [K_POLL] = on_next,  [K_NEXT] = on_next,
 };

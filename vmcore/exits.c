@@ -216,7 +216,8 @@ static void side_exit(struct tb *t, unsigned cc, int32_t toff)
     uint8_t live = t->cur->taken_live;
 
     fl_restore(t, h);
-    if (!(t->mode & M_STEP) && (t->mode & M_CS_FLAT) && (t->mode & M_CODE32) && in_page(t, toff) && toff > t->cur->off) {
+    if (!(t->mode & M_STEP) && (t->mode & M_CS_FLAT) && (t->mode & M_CODE32) && in_page(t, toff) &&
+        toff > t->cur->off) {
         chain(t, e_jcc32(h, cc), toff, live);
         return;
     }

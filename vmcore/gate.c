@@ -4,8 +4,20 @@
 #include "vmcore/helpers.h"
 #include "vmcore/rt.h"
 
-enum { T_TSS16 = 1, T_LDT, T_TSS16_BUSY, T_CALL16, T_TASK, T_INT16, T_TRAP16, T_TSS32 = 9, T_TSS32_BUSY = 11, T_CALL32,
-       T_INT32 = 14, T_TRAP32 };
+enum {
+    T_TSS16 = 1,
+    T_LDT,
+    T_TSS16_BUSY,
+    T_CALL16,
+    T_TASK,
+    T_INT16,
+    T_TRAP16,
+    T_TSS32 = 9,
+    T_TSS32_BUSY = 11,
+    T_CALL32,
+    T_INT32 = 14,
+    T_TRAP32
+};
 
 /* A frame in the making: pushed to a buffer, then written in one go so that nothing changes where it faults. */
 struct frame {
@@ -368,7 +380,8 @@ int help_iret(struct cpu *c, const struct site *s, uint32_t addr)
         add_esp(c, 3 * size);
         seg_set_real(c, S_CS, (uint16_t)v[1]);
         c->next_eip = v[0];
-        cpu_set_eflags(c, v[2], EF_ARITH | EF_DF | EF_IF | EF_TF | EF_IOPL | EF_NT | (size == 4 ? EF_AC | EF_ID | EF_RF : 0));
+        cpu_set_eflags(c, v[2],
+                       EF_ARITH | EF_DF | EF_IF | EF_TF | EF_IOPL | EF_NT | (size == 4 ? EF_AC | EF_ID | EF_RF : 0));
         return 0;
     }
     if (c->eflags & EF_NT) {

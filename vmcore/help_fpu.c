@@ -145,7 +145,8 @@ int help_fldenv(struct cpu *c, const struct site *s, uint32_t addr)
     struct env e;
     uint32_t lin;
 
-    if (pending(c) || operand(c, s, addr, narrow ? 14 : 28, ACC_READ, &lin) || mmu_read(c, lin, in, narrow ? 14 : 28, 0))
+    if (pending(c) || operand(c, s, addr, narrow ? 14 : 28, ACC_READ, &lin) ||
+        mmu_read(c, lin, in, narrow ? 14 : 28, 0))
         return 1;
     if (narrow)
         unpack16(in, &e);

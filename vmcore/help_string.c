@@ -108,8 +108,10 @@ static uint32_t load(const uint8_t *p, unsigned size)
     return size == 1 ? *p : size == 2 ? *(const uint16_t *)p : *(const uint32_t *)p;
 }
 
-/* Compares run element by element, but over host pointers. Returns how many were done; *stop when the condition ended it. */
-static uint32_t run_compare(struct cpu *c, const struct str *t, const uint8_t *a, const uint8_t *b, uint32_t n, bool *stop)
+/* Compares run element by element, but over host pointers. Returns how many were done; *stop when the condition ended
+ * it. */
+static uint32_t run_compare(struct cpu *c, const struct str *t, const uint8_t *a, const uint8_t *b, uint32_t n,
+                            bool *stop)
 {
     int step = t->down ? -(int)t->size : (int)t->size;
     uint32_t acc = (uint32_t)c->gpr[R_EAX], x = 0, y = 0, i = 0;
@@ -220,7 +222,8 @@ static int turn(struct cpu *c, const struct str *t, uint32_t count)
     if (n && uses_dst && !hd && !(hd = host_ptr(c, dst, writes, &fault)) && fault)
         return 1;
     /* a segment that is not flat, or 16-bit indices: a run must not pass their end */
-    if (n > 1 && (t->mask == 0xffff || c->seg[S_ES].fast_lim != 0xffffffffll || c->seg[t->seg].fast_lim != 0xffffffffll))
+    if (n > 1 &&
+        (t->mask == 0xffff || c->seg[S_ES].fast_lim != 0xffffffffll || c->seg[t->seg].fast_lim != 0xffffffffll))
         n = 1;
     if (!n || (uses_src && !hs) || (uses_dst && !hd)) {
         if (one(c, t, src, dst, &stop))
@@ -236,7 +239,8 @@ static int turn(struct cpu *c, const struct str *t, uint32_t count)
         native_stos(hd, (uint32_t)c->gpr[R_EAX], n, t->size, t->down);
         break;
     case OP_LODS:
-        set_acc(c, load(hs + (t->down ? -(int64_t)((n - 1) * t->size) : (int64_t)((n - 1) * t->size)), t->size), t->size);
+        set_acc(c, load(hs + (t->down ? -(int64_t)((n - 1) * t->size) : (int64_t)((n - 1) * t->size)), t->size),
+                t->size);
         break;
     default:
         n = run_compare(c, t, hs, hd, n, &stop);
@@ -279,8 +283,13 @@ static bool quick(struct cpu *c, const struct site *s)
 /* arg: operation, size << 8, source segment << 16; arg2: 1 REP, 2 REPNE, 4 16-bit addresses. */
 int help_string(struct cpu *c, const struct site *s, uint32_t addr)
 {
-    struct str t = {s->arg & 0xff, (s->arg >> 8) & 0xff, (s->arg >> 16) & 7, s->arg2 & 1, s->arg2 & 2,
-                    c->eflags & EF_DF, s->arg2 & 4 ? 0xffffu : 0xffffffffu};
+    struct str t = {s->arg & 0xff,
+                    (s->arg >> 8) & 0xff,
+                    (s->arg >> 16) & 7,
+                    s->arg2 & 1,
+                    s->arg2 & 2,
+                    c->eflags & EF_DF,
+                    s->arg2 & 4 ? 0xffffu : 0xffffffffu};
     bool bounded = c->eflags & EF_TF;
     uint64_t before = c->r12; /* what the flags are while it is not complete (SDM vol. 2, REP) */
 

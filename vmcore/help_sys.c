@@ -199,7 +199,8 @@ static void step_index(struct cpu *c, const struct site *s, int reg, unsigned n)
     c->gpr[reg] = v;
 }
 
-/* INS and OUTS: one element a turn, registers exact before each; leaves between turns when something wants attention. */
+/* INS and OUTS: one element a turn, registers exact before each; leaves between turns when something wants attention.
+ */
 static int string_io(struct cpu *c, const struct site *s, bool in)
 {
     unsigned n = help_size(s);
@@ -636,8 +637,8 @@ static int verify(struct cpu *c, const struct site *s, uint32_t addr, bool write
         return cpu_raise(c, X_UD, -1);
     if (operand16(c, s, addr, &sel))
         return 1;
-    bool ok = visible(c, sel, raw, &type) && (type & 0x10) &&
-              (write ? !(type & 8) && (type & 2) : !(type & 8) || (type & 2));
+    bool ok =
+        visible(c, sel, raw, &type) && (type & 0x10) && (write ? !(type & 8) && (type & 2) : !(type & 8) || (type & 2));
     if (c->exc_pending)
         return 1;
     set_zf(c, ok);

@@ -89,7 +89,7 @@ uint8_t live_ahead(struct tb *t, uint32_t off)
         if (off >= 4096 || !tb_decode(t, off, &g))
             return need | open;
         need |= g.reads & open;
-        open &= (uint8_t)~(g.kills | g.reads);
+        open &= (uint8_t) ~(g.kills | g.reads);
         if (insn_ends_block(&g) || g.z.raw.imm[0].is_relative)
             return need | open;
         off += g.len;

@@ -30,22 +30,24 @@ struct mem {
     struct pagetrack track; /* must be first */
     uint32_t pages;         /* RAM pages */
     int fd;
-    uint8_t *ram;           /* the memfd, pages * 4096 */
-    uint8_t *shadow;        /* kept versions of the capture in flight, same layout */
-    uint8_t **host;         /* a page's bytes; NULL: not loaded yet */
-    uint32_t *born;         /* epoch in which the present content began; 0: at start or restore */
+    uint8_t *ram;    /* the memfd, pages * 4096 */
+    uint8_t *shadow; /* kept versions of the capture in flight, same layout */
+    uint8_t **host;  /* a page's bytes; NULL: not loaded yet */
+    uint32_t *born;  /* epoch in which the present content began; 0: at start or restore */
     uint32_t *shadow_born;
-    uint8_t *ver;           /* atomic, capture in flight: VER_* */
+    uint8_t *ver; /* atomic, capture in flight: VER_* */
     struct code_page *code;
     uint32_t epoch;
-    uint32_t capturing;     /* atomic: epoch of the capture in flight, 0 none */
-    struct pagesrc *src;    /* where unloaded pages come from; NULL: zero */
-    void *opaque;           /* struct vm */
-    /* The vCPU's hooks. drop: forget cached translations to this page, or all for MEM_NONE (writes_only: write permission only). */
+    uint32_t capturing;  /* atomic: epoch of the capture in flight, 0 none */
+    struct pagesrc *src; /* where unloaded pages come from; NULL: zero */
+    void *opaque;        /* struct vm */
+    /* The vCPU's hooks. drop: forget cached translations to this page, or all for MEM_NONE (writes_only: write
+     * permission only). */
     void (*drop)(void *opaque, uint32_t bpn, bool writes_only);
     void (*code_write)(void *opaque, uint32_t bpn, uint32_t off, uint32_t len); /* invalidate what overlaps */
     void (*flush_writes)(void *opaque);
-    int (*load)(void *opaque, struct pagesrc *src, uint32_t bpn, uint8_t *dst); /* calls src->fill outside of GPR-only land */
+    int (*load)(void *opaque, struct pagesrc *src, uint32_t bpn,
+                uint8_t *dst); /* calls src->fill outside of GPR-only land */
     uint64_t loads, versions, door_writes;
 };
 

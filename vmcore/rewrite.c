@@ -403,8 +403,8 @@ void emit_copy(struct tb *t)
         copy_op(t, &t->hot);
         return;
     }
-    unsigned rw = (m->actions & ZYDIS_OPERAND_ACTION_MASK_READ ? 1 : 0) |
-                  (m->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE ? 2 : 0);
+    unsigned rw =
+        (m->actions & ZYDIS_OPERAND_ACTION_MASK_READ ? 1 : 0) | (m->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE ? 2 : 0);
     unsigned size = m->size / 8;
     if (t->cur->z.mnemonic == ZYDIS_MNEMONIC_CLFLUSH)
         size = 1, rw = 1;

@@ -31,7 +31,8 @@ static void store_imm(struct tb *t, struct em *e)
 static void load_selector(struct tb *t, int host)
 {
     e_gs(&t->hot, 0, 0x0fb7, host, H_NONE, 0,
-         CPU_SEG + (int)seg_index(t->cur->op[t->acc_reg].reg.value) * CPU_SEG_SIZE + (int)offsetof(struct cpu_seg, sel));
+         CPU_SEG + (int)seg_index(t->cur->op[t->acc_reg].reg.value) * CPU_SEG_SIZE +
+             (int)offsetof(struct cpu_seg, sel));
 }
 
 static void stack_ea(struct tb *t, int base, int32_t disp)
@@ -330,7 +331,8 @@ static bool string_helper(struct tb *t, unsigned what)
             break;
         }
     emit_helper(t, (unsigned)helper_index("string"), NULL, what | string_size(g) << 8 | seg << 16,
-                (rep ? 1u : 0) | (g->z.attributes & ZYDIS_ATTRIB_HAS_REPNE ? 2u : 0) | (g->z.address_width == 16 ? 4u : 0),
+                (rep ? 1u : 0) | (g->z.attributes & ZYDIS_ATTRIB_HAS_REPNE ? 2u : 0) |
+                    (g->z.address_width == 16 ? 4u : 0),
                 false);
     return true;
 }

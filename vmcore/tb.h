@@ -8,9 +8,9 @@
 #include "vmcore/emit.h"
 #include "vmcore/helpers.h"
 
-#define TB_MAX_INSN  32
-#define TB_MAX_SIDE  4
-#define TB_MAX_LINKS 12
+#define TB_MAX_INSN   32
+#define TB_MAX_SIDE   4
+#define TB_MAX_LINKS  12
 #define TB_MAX_FAULTS 96
 
 /* Row numbers, in the order of insn.def. */
@@ -51,11 +51,11 @@ struct ginsn {
     const uint8_t *bytes;
     uint16_t off;
     uint8_t len;
-    uint8_t vector;        /* X_UD, X_NM or X_GP where row is NULL */
+    uint8_t vector;               /* X_UD, X_NM or X_GP where row is NULL */
     uint8_t reads, kills, writes; /* FL_ masks; kills: written whatever happens */
-    uint8_t before, after; /* live flags */
-    uint8_t taken_live;    /* live at a direct jump's target */
-    bool hw_fault;         /* the host may fault on it: DIV, x87, SSE */
+    uint8_t before, after;        /* live flags */
+    uint8_t taken_live;           /* live at a direct jump's target */
+    bool hw_fault;                /* the host may fault on it: DIV, x87, SSE */
     bool sse, x87_waits, mmx;
     bool ends;
 };
@@ -87,8 +87,8 @@ struct tb {
 };
 
 /* liveness.c */
-void live_decode(struct ginsn *g);                 /* fills reads, kills, writes */
-uint8_t live_ahead(struct tb *t, uint32_t off);    /* flags live at an offset of this page */
+void live_decode(struct ginsn *g);              /* fills reads, kills, writes */
+uint8_t live_ahead(struct tb *t, uint32_t off); /* flags live at an offset of this page */
 bool insn_ends_block(const struct ginsn *g);
 bool tb_decode(struct tb *t, uint32_t off, struct ginsn *g); /* false: bytes of the next page are needed */
 
@@ -113,14 +113,33 @@ void fault_here(struct tb *t, struct em *e, unsigned fix);
 
 /* exits.c */
 void exit_direct(struct tb *t, int32_t toff, uint8_t live); /* ends the hot path */
-void exit_indirect(struct tb *t);                          /* r11d = EIP */
+void exit_indirect(struct tb *t);                           /* r11d = EIP */
 void exit_next(struct tb *t, int32_t off, uint8_t live);    /* through C, always */
 
-#define EMITTER(name) void emit_##name(struct tb *t);
-EMITTER(LEA) EMITTER(CALL) EMITTER(RET) EMITTER(JMP) EMITTER(JCC) EMITTER(JCXZ) EMITTER(LOOP)
-EMITTER(PUSH) EMITTER(POP) EMITTER(LEAVE) EMITTER(XLAT) EMITTER(BT) EMITTER(MASKMOV) EMITTER(NOP) EMITTER(MOV)
-EMITTER(LODS) EMITTER(STOS) EMITTER(SCAS) EMITTER(MOVS) EMITTER(CMPS)
-EMITTER(CLI) EMITTER(STI) EMITTER(PUSHF) EMITTER(POPF) EMITTER(RDTSC)
-#undef EMITTER
+void emit_LEA(struct tb *t);
+void emit_CALL(struct tb *t);
+void emit_RET(struct tb *t);
+void emit_JMP(struct tb *t);
+void emit_JCC(struct tb *t);
+void emit_JCXZ(struct tb *t);
+void emit_LOOP(struct tb *t);
+void emit_PUSH(struct tb *t);
+void emit_POP(struct tb *t);
+void emit_LEAVE(struct tb *t);
+void emit_XLAT(struct tb *t);
+void emit_BT(struct tb *t);
+void emit_MASKMOV(struct tb *t);
+void emit_NOP(struct tb *t);
+void emit_MOV(struct tb *t);
+void emit_LODS(struct tb *t);
+void emit_STOS(struct tb *t);
+void emit_SCAS(struct tb *t);
+void emit_MOVS(struct tb *t);
+void emit_CMPS(struct tb *t);
+void emit_CLI(struct tb *t);
+void emit_STI(struct tb *t);
+void emit_PUSHF(struct tb *t);
+void emit_POPF(struct tb *t);
+void emit_RDTSC(struct tb *t);
 
 #endif

@@ -55,7 +55,8 @@ static bool forbidden(const ZydisDecodedInstruction *i)
     }
 }
 
-static void check_operand(struct verify_result *r, const ZydisDecodedInstruction *i, const ZydisDecodedOperand *op, const uint8_t *at)
+static void check_operand(struct verify_result *r, const ZydisDecodedInstruction *i, const ZydisDecodedOperand *op,
+                          const uint8_t *at)
 {
     if (op->type == ZYDIS_OPERAND_TYPE_REGISTER) {
         ZydisRegisterClass c = ZydisRegisterGetClass(op->reg.value);

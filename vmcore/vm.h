@@ -31,8 +31,8 @@ struct vm {
 
     struct vm_event *events; /* atomic LIFO */
     struct vm_event power_event;
-    uint32_t kicked;         /* atomic */
-    uint32_t asleep;         /* atomic: the vCPU thread waits on cpu->attn */
+    uint32_t kicked; /* atomic */
+    uint32_t asleep; /* atomic: the vCPU thread waits on cpu->attn */
     uint8_t want_reset, want_poweroff, want_exit;
     uint32_t exit_code;
     bool failed;
@@ -51,7 +51,7 @@ struct vm {
     } boot;
 };
 
-void vm_arm_timer(void *vm);         /* vm.c: programs timer_fd for the soonest deadline */
+void vm_arm_timer(void *vm);                     /* vm.c: programs timer_fd for the soonest deadline */
 int vm_boot_again(struct vm *vm, struct err *e); /* vm_host.c */
 extern const struct state_table cpu_state_table; /* cpu_state.c */
 

@@ -99,7 +99,8 @@ static int on_load(void *opaque, struct pagesrc *src, uint32_t bpn, uint8_t *dst
     return r;
 }
 
-static void add_state(struct devctx *c, struct state_entry *e, const char *instance, const struct state_table *t, void *dev)
+static void add_state(struct devctx *c, struct state_entry *e, const char *instance, const struct state_table *t,
+                      void *dev)
 {
     state_add(&((struct vm *)c->opaque)->states, e, instance, t, dev);
 }
@@ -167,7 +168,8 @@ static uint64_t measure_tsc_hz(void)
 
 static int cpu_init(struct vm *vm, const char *model, struct err *e)
 {
-    struct cpu *c = mmap(NULL, CPU_REGION_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    struct cpu *c =
+        mmap(NULL, CPU_REGION_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     uint32_t id[4];
 
     if (c == MAP_FAILED)
@@ -281,8 +283,8 @@ int vm_boot_again(struct vm *vm, struct err *e)
 
     if (r)
         return r;
-    r = boot_linux_load(&m, vm->boot.kernel, vm->boot.kernel_len, vm->boot.initrd, vm->boot.initrd_len, vm->boot.cmdline,
-                        rsdp, &b, e);
+    r = boot_linux_load(&m, vm->boot.kernel, vm->boot.kernel_len, vm->boot.initrd, vm->boot.initrd_len,
+                        vm->boot.cmdline, rsdp, &b, e);
     if (r)
         return r;
     cpu_reset(c);
@@ -434,7 +436,8 @@ char *vm_log_line(struct vm *vm)
 
 char *vm_stats(struct vm *vm)
 {
-    static const char *const kinds[K_COUNT] = {"mem", "seg", "post", "helper", "chain", "xpage", "indirect", "poll", "next"};
+    static const char *const kinds[K_COUNT] = {"mem",   "seg",      "post", "helper", "chain",
+                                               "xpage", "indirect", "poll", "next"};
     static const char *const helpers[] = {
 #define HELPER(n) #n,
 #include "vmcore/helpers.def"

@@ -36,11 +36,11 @@ struct vm_config {
     unsigned ndisks, nnics;
     struct vm_disk_config disk[VM_MAX_DISKS];
     struct vm_nic_config nic[VM_MAX_NICS];
-    struct chrport *serial[2];    /* NULL: none */
-    struct chrport *console[8];   /* virtio-console ports after port 0; name is the port's name */
+    struct chrport *serial[2];  /* NULL: none */
+    struct chrport *console[8]; /* virtio-console ports after port 0; name is the port's name */
     unsigned nconsole;
-    bool no_reboot;               /* a reset ends the machine (VM_STOP_RESET) instead of rebooting */
-    uint64_t wall_start;          /* seconds since 1970 that the clock shows at vclock 0 */
+    bool no_reboot;      /* a reset ends the machine (VM_STOP_RESET) instead of rebooting */
+    uint64_t wall_start; /* seconds since 1970 that the clock shows at vclock 0 */
 };
 
 struct vm;
@@ -65,7 +65,7 @@ enum vm_stop {
 };
 /* Runs the guest until something stops it. The state is complete at return and may be saved. */
 enum vm_stop vm_run(struct vm *vm, struct err *e);
-void vm_kick(struct vm *vm); /* [any thread] ask vm_run to return; sticky until it does */
+void vm_kick(struct vm *vm);           /* [any thread] ask vm_run to return; sticky until it does */
 int vm_exit_code(const struct vm *vm); /* after VM_STOP_EXIT: the value v that the guest wrote; the status is 2v+1 */
 void vm_reset(struct vm *vm);
 void vm_power_button(struct vm *vm); /* [any thread] ACPI's: the guest's operating system shuts down */
