@@ -134,9 +134,12 @@ static void cmd_quit(void *opaque, struct qmp_call *call)
 static void work_powerdown(struct monitor *m, struct qmp_call *call)
 {
     struct err err = {0};
-    int rc = machine_agent_open(m->machine)
-                 ? agent_shutdown(m->machine->agent, "powerdown", &err)
-                 : err_set(&err, VT_GONE, "no guest agent runs in the guest: it cannot be asked to power off");
+    int rc = 0;
+
+    if (machine_agent_open(m->machine))
+        rc = agent_shutdown(m->machine->agent, "powerdown", &err);
+    else
+        vm_power_button(m->machine->vm);
 
     answer(call, rc, NULL, &err);
 }
