@@ -93,8 +93,11 @@ class Store:
 
     def tell(self):
         """What the monitors wrote, for whoever looks at a failure."""
-        for log in sorted(self.home.rglob("*.log")):
-            print(f"---- {log}", log.read_text(errors="replace")[-4000:], sep="\n", file=sys.stderr)
+        try:
+            for name in self.machines():
+                print(f"---- log of {name}", self.run("log", name, want=None).text[-4000:], sep="\n", file=sys.stderr)
+        except (CommandFailed, ValueError, KeyError, OSError) as why:
+            print(f"---- no logs: {why}", file=sys.stderr)
 
 
 class Vmtest:
