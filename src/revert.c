@@ -92,6 +92,8 @@ static void sort_unique(struct page_list *l)
 {
     size_t kept = 0;
 
+    if (!l->n)
+        return;
     qsort(l->pages, l->n, sizeof *l->pages, by_number);
     for (size_t i = 0; i < l->n; i++)
         if (kept == 0 || l->pages[i] != l->pages[kept - 1])
