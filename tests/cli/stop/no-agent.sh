@@ -1,8 +1,8 @@
-# who cannot be asked to shut down is not pulled down
+# a guest that does not heed the power button is not pulled down
 . "$LIB"
 made web
 vmtest start --no-wait web
-status vmtest stop web
+status vmtest stop --timeout 200ms web
 vmtest list
 vmtest stop -f web
 vmtest stop -f web
