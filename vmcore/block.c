@@ -391,6 +391,7 @@ static struct block *emit_block(struct tb *t)
     uint32_t end = (uint32_t)last->off + last->len, nibl = k->nibl;
     uint8_t *hot0 = k->w + k->hot, *cold0 = k->w + k->cold, *entry_host, *entry_saved, *thunk_host, *thunk_saved;
     struct block *b;
+    unsigned n;
 
     t->hot = (struct em){hot0, k->w + k->hot_end, false};
     t->cold = (struct em){cold0, k->w + k->cold_end, false};
@@ -414,8 +415,9 @@ static struct block *emit_block(struct tb *t)
         entry_host = t->hot.p;
         t->loc = LOC_HOST;
     }
-    for (unsigned i = 0; i < t->n && t->open; i++)
-        emit_one(t, &t->in[i]);
+    for (n = 0; n < t->n && t->open; n++)
+        emit_one(t, &t->in[n]);
+    t->n = n; /* a helper that ends the block may stand anywhere */
     if (t->open)
         exit_direct(t, (int32_t)end, last->after);
     thunk_host = t->cold.p;
@@ -435,12 +437,6 @@ static struct block *emit_block(struct tb *t)
     }
     return b;
 }
-
-#ifdef VMTEST_CHECKED
-enum { VERIFY = 1 };
-#else
-enum { VERIFY = 0 };
-#endif
 
 /* A block that does not verify ends the machine before it runs. */
 static void check_block(struct tb *t, struct block *b)
@@ -494,7 +490,7 @@ struct block *block_translate(struct cpu *cpu, uint32_t bpn, uint32_t off)
         if (b || !t->too_big || max <= 1)
             break;
     }
-    if (b && VERIFY)
+    if (b && CHECKED)
         check_block(t, b);
     if (b) {
         cache_add(k, b);

@@ -212,6 +212,7 @@ struct cpu {
     uint32_t probe_vector, probe_error, probe_cr2;
     void *bounce_host[2];
 
+    uint64_t ram_base, ram_last; /* checked builds: host addresses that accesses may name */
     const struct cpu_model *model;
     struct mem *mem;
     struct cache *cache;
@@ -300,6 +301,9 @@ uint64_t mmu_post(struct cpu *c, const struct site *s, uint32_t unused);
 int mmu_code_page(struct cpu *c, uint32_t lin, uint32_t *ret_bpn);
 /* The same for a page that may be needed: 1 and nothing raised where it is not there. */
 int mmu_code_probe(struct cpu *c, uint32_t lin, uint32_t *ret_bpn);
+
+/* vm.c: the machine cannot go on; vm_run() returns VM_STOP_FAIL with `what`, the address and the EIP. */
+void vm_fail(struct vm *vm, const char *what, uint32_t addr);
 
 /* ---- dispatch.c */
 uint64_t cpu_resume(struct cpu *c); /* deliver what is pending, find the block at eip; 0: leave */

@@ -17,6 +17,13 @@ int help_raise(struct cpu *c, const struct site *s, uint32_t addr)
     return cpu_raise(c, s->arg, s->arg == X_GP || s->arg == X_SS ? 0 : -1);
 }
 
+/* Checked builds: an access was about to leave guest memory. */
+int help_escape(struct cpu *c, const struct site *s, uint32_t addr)
+{
+    vm_fail(c->vm, "checked build: a host address outside of guest memory", addr);
+    return 1;
+}
+
 int help_ud(struct cpu *c, const struct site *s, uint32_t addr)
 {
     return cpu_raise(c, X_UD, -1);

@@ -30,10 +30,11 @@ struct mem {
     struct pagetrack track; /* must be first */
     uint32_t pages;         /* RAM pages */
     int fd;
-    uint8_t *ram;    /* the memfd, pages * 4096 */
-    uint8_t *shadow; /* kept versions of the capture in flight, same layout */
-    uint8_t **host;  /* a page's bytes; NULL: not loaded yet */
-    uint32_t *born;  /* epoch in which the present content began; 0: at start or restore */
+    uint8_t *guarded; /* ram with a guard region on each side */
+    uint8_t *ram;     /* the memfd, pages * 4096 */
+    uint8_t *shadow;  /* kept versions of the capture in flight, same layout */
+    uint8_t **host;   /* a page's bytes; NULL: not loaded yet */
+    uint32_t *born;   /* epoch in which the present content began; 0: at start or restore */
     uint32_t *shadow_born;
     uint8_t *ver; /* atomic, capture in flight: VER_* */
     struct code_page *code;

@@ -5,6 +5,8 @@
 #include <unistd.h>
 #include "src/base/util.h"
 
+#define GUARD (1u << 20) /* bytes without access on both sides of RAM */
+
 void mem_free(struct mem *m)
 {
     size_t bytes;
@@ -12,8 +14,8 @@ void mem_free(struct mem *m)
     if (!m)
         return;
     bytes = (size_t)m->pages << VT_PAGE_SHIFT;
-    if (m->ram)
-        munmap(m->ram, bytes);
+    if (m->guarded)
+        munmap(m->guarded, bytes + 2 * GUARD);
     if (m->shadow)
         munmap(m->shadow, bytes);
     if (m->fd >= 0)
@@ -47,7 +49,12 @@ int mem_new(uint64_t ram_bytes, struct mem **ret, struct err *e)
         mem_free(m);
         return err_set(e, VT_FAIL, "no memory for %llu MiB of guest RAM", (unsigned long long)(ram_bytes >> 20));
     }
-    m->ram = mmap(NULL, ram_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, m->fd, 0);
+    m->guarded = mmap(NULL, ram_bytes + 2 * GUARD, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (m->guarded == MAP_FAILED)
+        m->guarded = NULL;
+    else
+        m->ram = mmap(m->guarded + GUARD, ram_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE | MAP_FIXED,
+                      m->fd, 0);
     if (m->ram == MAP_FAILED)
         m->ram = NULL;
     m->shadow = mmap(NULL, ram_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

@@ -174,6 +174,26 @@ static uint32_t first_checks(const struct ginsn *g, unsigned size)
     }
 }
 
+/* Is r8 + r9 an address of guest RAM? The access itself may reach 15 bytes further, into the guard region. */
+static void range_check(struct tb *t)
+{
+    struct em *h = &t->hot, *c = &t->cold;
+    struct site s;
+    uint8_t *bad, *at;
+
+    e_mem(h, 1, 0x8d, H_R10, H_R8, H_R9, 0, 0);
+    e_gs(h, 1, 0x2b, H_R10, H_NONE, 0, (int)offsetof(struct cpu, ram_base));
+    e_gs(h, 1, 0x3b, H_R10, H_NONE, 0, (int)offsetof(struct cpu, ram_last));
+    bad = e_jcc32(h, CC_A);
+    e_patch32(h, bad, c->p);
+    at = e_stub(c);
+    e_patch32(c, at, c->p);
+    site_init(t, &s, K_HELPER);
+    s.helper = HELPER_escape;
+    s.rw = 1;
+    put_site(c, &s);
+}
+
 void emit_access(struct tb *t, unsigned seg, unsigned size, unsigned rw, access_op op)
 {
     struct em *h = &t->hot, *c = &t->cold;
@@ -201,6 +221,8 @@ void emit_access(struct tb *t, unsigned seg, unsigned size, unsigned rw, access_
     e_gs(h, 0, 0x3b, H_R10, H_R9, 3, TLB_TAGS(user) + (rw & 2 ? 4 : 0));
     miss = e_jcc32(h, CC_NE);
     e_gs(h, 1, 0x8b, H_R9, H_R9, 3, TLB_ADDEND(user));
+    if (CHECKED)
+        range_check(t);
     if (t->loc == LOC_BOTH || !t->cur->before)
         t->loc = LOC_SAVED; /* or dead */
     loc = t->loc;
@@ -336,7 +358,7 @@ static bool wants_66(const struct tb *t, const struct ginsn *g)
     if (!(t->mode & M_CODE32)) {
         if (g->sse || g->mmx || g->z.operand_width != 16)
             return false;
-        for (unsigned i = 0; i < g->z.operand_count_visible; i++)
+        for (unsigned i = 0; i < g->z.operand_count; i++) /* CBW and CWD name theirs only implicitly */
             if (g->op[i].size == 16 && g->op[i].type != ZYDIS_OPERAND_TYPE_IMMEDIATE)
                 return g->z.meta.category != ZYDIS_CATEGORY_X87_ALU;
         return false;

@@ -8,6 +8,12 @@
 #include "vmcore/emit.h"
 #include "vmcore/helpers.h"
 
+#ifdef VMTEST_CHECKED
+enum { CHECKED = 1 }; /* verify every block, range-check every access */
+#else
+enum { CHECKED = 0 };
+#endif
+
 #define TB_MAX_INSN   32
 #define TB_MAX_SIDE   4
 #define TB_MAX_LINKS  12

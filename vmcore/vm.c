@@ -19,6 +19,29 @@ void rt_log(struct vm *vm, const char *fmt, ...)
     va_end(ap);
 }
 
+void vm_fail(struct vm *vm, const char *what, uint32_t addr)
+{
+    static const char hex[] = "0123456789abcdef";
+    char *p = vm->failure.msg;
+
+    if (vm->failed)
+        return;
+    while (*what)
+        *p++ = *what++;
+    for (int i = 0; i < 2; i++) {
+        uint32_t v = i ? vm->cpu->eip : addr;
+        const char *name = i ? ", eip " : ": linear ";
+        while (*name)
+            *p++ = *name++;
+        for (int k = 28; k >= 0; k -= 4)
+            *p++ = hex[(v >> k) & 15];
+    }
+    *p = 0;
+    vm->failure.code = VT_FAIL;
+    vm->failed = true;
+    cpu_set_attn(vm->cpu, ATTN_EXIT);
+}
+
 static void wake(struct vm *vm)
 {
     if (__atomic_load_n(&vm->asleep, __ATOMIC_SEQ_CST))

@@ -182,6 +182,8 @@ static int cpu_init(struct vm *vm, const char *model, struct err *e)
     c->tsc_hz = measure_tsc_hz();
     c->mem = vm->mem;
     c->bus = &vm->bus;
+    c->ram_base = (uint64_t)vm->mem->ram;
+    c->ram_last = ((uint64_t)vm->mem->pages << VT_PAGE_SHIFT) - 1;
     c->model = cpu_model_find(model);
     if (!c->model)
         return err_set(e, VT_USAGE, "no such CPU model: %s", model);
