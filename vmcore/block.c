@@ -220,6 +220,7 @@ static ZydisRegister lxs_segment(ZydisMnemonic m)
 static void emit_one(struct tb *t, struct ginsn *g)
 {
     t->cur = g;
+    t->near_stack = false;
     if (!g->row) {
         emit_raise(t, g->vector);
         return;
@@ -389,6 +390,7 @@ static struct block *emit_block(struct tb *t)
     struct cache *k = t->cache;
     struct ginsn *last = &t->in[t->n - 1];
     uint32_t end = (uint32_t)last->off + last->len, nibl = k->nibl;
+    uint32_t refill[2] = {k->stack_refill[0], k->stack_refill[1]};
     uint8_t *hot0 = k->w + k->hot, *cold0 = k->w + k->cold, *entry_host, *entry_saved, *thunk_host, *thunk_saved;
     struct block *b;
     unsigned n;
@@ -398,6 +400,8 @@ static struct block *emit_block(struct tb *t)
     t->nlinks = t->nfaults = 0;
     t->too_big = false;
     t->open = true;
+    t->near_stack = false;
+    t->index = H_R9;
     liveness(t, end);
     t->cur = &t->in[0];
     entry_saved = hot0;
@@ -425,7 +429,8 @@ static struct block *emit_block(struct tb *t)
     thunk_saved = t->cold.p;
     thunk(t, true);
     if (t->hot.full || t->cold.full || t->too_big) {
-        k->nibl = nibl;
+        k->nibl = nibl; /* shared routines that were made in this block's memory are gone with it */
+        memcpy(k->stack_refill, refill, sizeof refill);
         if (!t->too_big)
             k->flush_wanted = true;
         return NULL;
@@ -433,6 +438,7 @@ static struct block *emit_block(struct tb *t)
     b = finish(t, hot0, cold0, entry_saved, entry_host, thunk_host, thunk_saved);
     if (!b) {
         k->nibl = nibl;
+        memcpy(k->stack_refill, refill, sizeof refill);
         k->flush_wanted = true;
     }
     return b;

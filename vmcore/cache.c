@@ -236,6 +236,7 @@ void cache_flush(struct cache *c)
     c->hot = c->base_hot;
     c->cold = c->base_cold;
     c->nibl = 0;
+    c->stack_refill[0] = c->stack_refill[1] = 0;
     c->flush_wanted = false;
     c->cpu->flushes++;
 }

@@ -64,6 +64,7 @@ struct cache {
     uint32_t ibl[64];      /* inline lookup routines made so far: code offset by slot */
     uint32_t ibl_mode[64]; /* and their mode */
     uint32_t nibl;
+    uint32_t stack_refill[2]; /* routine that finds the stack's page, by user mode; 0: not made yet */
     bool flush_wanted;
     void *tb; /* block.c's workspace */
 };

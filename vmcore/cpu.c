@@ -66,6 +66,8 @@ void cpu_update_mode(struct cpu *c)
         m |= M_MP;
     if (!(c->cr4 & CR4_OSFXSR))
         m |= M_NOSSE;
+    if ((c->mode ^ m) & M_CPL)
+        c->r13 = 1ull << 63; /* the stack's page is known for one privilege only */
     c->mode = m;
 }
 

@@ -144,8 +144,8 @@ enum site_kind {
     K_COUNT
 };
 
-/* arg2 of K_MEM and K_SEG: what comes before a page fault */
-enum { SITE_ALIGN16 = 1, SITE_X87 = 2, SITE_MMX = 4 };
+/* arg2 of K_MEM and K_SEG: what comes before a page fault; SITE_STACK: the check is against r13 */
+enum { SITE_ALIGN16 = 1, SITE_X87 = 2, SITE_MMX = 4, SITE_STACK = 8 };
 
 #define TLB_LIST_MAX 8192
 struct tlb_list {

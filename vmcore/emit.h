@@ -185,4 +185,19 @@ static inline uint8_t *e_stub(struct em *e)
     return at;
 }
 
+/* The same by way of a routine at `to` in the cache. */
+static inline uint8_t *e_stub_to(struct em *e, const uint8_t *to)
+{
+    uint8_t *at, *jump;
+
+    e8(e, 0x4c);
+    e8(e, 0x8d);
+    e8(e, 0x15);
+    e32(e, 0);
+    at = e->p - 4;
+    jump = e_jmp32(e);
+    e_patch32(e, jump, to);
+    return at;
+}
+
 #endif

@@ -188,6 +188,46 @@ static uint8_t *ibl_routine(struct tb *t)
     return start;
 }
 
+/* Finds the page of an access off ESP in the TLB, if it may be written, and puts it into r13 and r14; else, and where
+ * the access crosses pages, to the stub. r8 = address, r10 = the site. */
+uint8_t *stack_routine(struct tb *t)
+{
+    struct em *c = &t->cold;
+    struct cache *k = t->cache;
+    int user = (t->mode & M_CPL) == 3;
+    uint8_t *start, *cross, *miss;
+
+    if (k->stack_refill[user])
+        return k->w + k->stack_refill[user];
+    start = c->p;
+    e_mem(c, 0, 0x0fb6, H_R9, H_R10, H_NONE, 0, (int)offsetof(struct site, size));
+    e_mem(c, 0, 0x8d, H_R9, H_R9, H_R8, 0, -1);
+    e_rr(c, 0, 0x31, H_R8, H_R9);
+    e_rr(c, 0, 0xf7, 0, H_R9); /* test r9d, ~0xfff */
+    e32(c, 0xfffff000u);
+    cross = e_jcc32(c, CC_NE);
+    e_mov(c, H_R9, H_R8);
+    e_shift(c, 5, H_R9, 12);
+    e_mov(c, H_R13, H_R8);
+    e_alu_i32(c, 4, H_R13, 0xfffff000u);
+    e_gs(c, 0, 0x3b, H_R13, H_R9, 3, TLB_TAGS(user) + 4);
+    miss = e_jcc32(c, CC_NE);
+    e_gs(c, 1, 0x8b, H_R14, H_R9, 3, TLB_ADDEND(user));
+    e_mem(c, 1, 0x63, H_R9, H_R10, H_NONE, 0, (int)offsetof(struct site, retry)); /* movsxd */
+    e_rr(c, 1, 0x01, H_R9, H_R10);
+    e_rr(c, 0, 0xff, 4, H_R10);
+    e_patch32(c, miss, c->p);
+    e8(c, 0x49); /* mov r13, 1 << 63 */
+    e8(c, 0xbd);
+    e32(c, 0);
+    e32(c, 0x80000000u);
+    e_patch32(c, cross, c->p);
+    e_gs(c, 0, 0xff, 4, H_NONE, 0, CPU_STUB);
+    if (!c->full)
+        k->stack_refill[user] = (uint32_t)(start - k->w);
+    return start;
+}
+
 void exit_indirect(struct tb *t)
 {
     struct em *h = &t->hot;
@@ -360,9 +400,9 @@ static void far_transfer(struct tb *t, const char *helper)
 static void load_r11(struct tb *t, struct em *e)
 {
     if (t->acc_size == 2)
-        e_mem(e, 0, 0x0fb7, H_R11, H_R8, H_R9, 0, 0);
+        e_mem(e, 0, 0x0fb7, H_R11, H_R8, t->index, 0, 0);
     else
-        e_mem(e, 0, 0x8b, H_R11, H_R8, H_R9, 0, 0);
+        e_mem(e, 0, 0x8b, H_R11, H_R8, t->index, 0, 0);
 }
 
 /* The target of a near indirect JMP or CALL into r11d. */
@@ -403,7 +443,7 @@ static void store_return(struct tb *t, struct em *e)
     e_lea(e, H_R10, H_R15, t->cur->off + t->cur->len);
     if (t->acc_size == 2)
         e8(e, 0x66);
-    e_mem(e, 0, 0x89, H_R10, H_R8, H_R9, 0, 0);
+    e_mem(e, 0, 0x89, H_R10, H_R8, t->index, 0, 0);
 }
 
 static void stack_address(struct tb *t, int32_t disp)
@@ -412,6 +452,7 @@ static void stack_address(struct tb *t, int32_t disp)
         e_lea(&t->hot, H_R8, H_RSP, disp);
     else
         e_mov(&t->hot, H_R8, H_RSP);
+    t->near_stack = stack32(t);
     if (!stack32(t))
         e_movzx16(&t->hot, H_R8, H_R8);
 }

@@ -522,6 +522,18 @@ static int first_checks(struct cpu *c, const struct site *s, uint32_t lin)
     return (s->arg2 & SITE_ALIGN16) && (lin & 15) ? cpu_raise(c, X_GP, 0) : 0;
 }
 
+/* A read of a stack page that may not be written yet: straight through its twin, at the page itself. */
+static uint64_t stack_read(struct cpu *c, const struct site *s, uint32_t lin)
+{
+    int user = c->cpl == 3;
+
+    if (cpu_tags(c, user, lin >> 12)[0] != (lin & 0xfffff000u))
+        return 0;
+    c->r8 = *cpu_addend(c, user, lin >> 12) + lin;
+    c->r9 = 0;
+    return (uint64_t)(s + 1);
+}
+
 uint64_t mmu_slow(struct cpu *c, const struct site *s, uint32_t lin)
 {
     int user = c->cpl == 3;
@@ -529,6 +541,11 @@ uint64_t mmu_slow(struct cpu *c, const struct site *s, uint32_t lin)
     uint64_t pa[2] = {0, 0};
     uint32_t flags, bpn;
 
+    if ((s->arg2 & (SITE_STACK | SITE_ALIGN16)) == SITE_STACK && s->rw == 1 && first == s->size) {
+        uint64_t go = stack_read(c, s, lin);
+        if (go)
+            return go;
+    }
     if (first < s->size && !(s->arg2 & SITE_ALIGN16)) {
         uint64_t go = bounce_hit(c, s, lin, first);
         if (go)
@@ -549,6 +566,8 @@ uint64_t mmu_slow(struct cpu *c, const struct site *s, uint32_t lin)
     if (first == s->size && bpn != MEM_NONE && !((s->rw & 2) && mem_has_code(c->mem, bpn))) {
         uint8_t *h = (s->rw & 2) ? mem_write_ptr(c->mem, bpn) : mem_read_ptr(c->mem, bpn);
         fill(c, user, lin, bpn, h, s->rw & 2, flags);
+        if ((s->arg2 & SITE_STACK) && s->rw == 1)
+            return stack_read(c, s, lin);
         return (uint64_t)((const char *)s + s->retry);
     }
     if ((s->rw & 2) && cache_hits_own_block(c->cache, s, pa[0], first, pa[1], s->size - first)) {

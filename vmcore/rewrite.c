@@ -135,6 +135,7 @@ void ea_to_r8(struct tb *t, const ZydisDecodedOperand *op, int32_t extra)
     int base = op->mem.base == ZYDIS_REGISTER_NONE ? H_NONE : host_gpr(op->mem.base);
     int index = op->mem.index == ZYDIS_REGISTER_NONE ? H_NONE : host_gpr(op->mem.index);
     int32_t disp = (int32_t)(op->mem.disp.has_displacement ? op->mem.disp.value : 0) + extra;
+    t->near_stack = base == H_RSP && index == H_NONE && t->cur->z.address_width == 32;
     int scale = op->mem.scale == 8 ? 3 : op->mem.scale == 4 ? 2 : op->mem.scale == 2 ? 1 : 0;
 
     if (base == H_NONE && index == H_NONE) {
@@ -181,7 +182,7 @@ static void range_check(struct tb *t)
     struct site s;
     uint8_t *bad, *at;
 
-    e_mem(h, 1, 0x8d, H_R10, H_R8, H_R9, 0, 0);
+    e_mem(h, 1, 0x8d, H_R10, H_R8, t->index, 0, 0);
     e_gs(h, 1, 0x2b, H_R10, H_NONE, 0, (int)offsetof(struct cpu, ram_base));
     e_gs(h, 1, 0x3b, H_R10, H_NONE, 0, (int)offsetof(struct cpu, ram_last));
     bad = e_jcc32(h, CC_A);
@@ -194,23 +195,11 @@ static void range_check(struct tb *t)
     put_site(c, &s);
 }
 
-void emit_access(struct tb *t, unsigned seg, unsigned size, unsigned rw, access_op op)
+/* Against the TLB: r9 becomes the addend. Both leave r8 alone and give back the jump to take on a miss. */
+static uint8_t *tlb_check(struct em *h, unsigned size, unsigned rw, int user)
 {
-    struct em *h = &t->hot, *c = &t->cold;
-    uint8_t *seg_fail = NULL, *miss, *retry, *twin, *cont, *seg_jmp = NULL, *at, *site;
-    int user = (t->mode & M_CPL) == 3;
-    enum flags_loc loc;
-    struct site s;
+    uint8_t *miss;
 
-    if (t->cur->before)
-        fl_save(t);
-    if (!seg_is_flat(t, seg)) {
-        e_mem(h, 1, 0x8d, H_R10, H_R8, H_NONE, 0, (int32_t)size - 1);
-        e_gs(h, 1, 0x3b, H_R10, H_NONE, 0, CPU_SEG + (int)seg * CPU_SEG_SIZE + CPU_SEG_LIM);
-        seg_fail = e_jcc32(h, CC_G);
-        e_gs(h, 0, 0x03, H_R8, H_NONE, 0, CPU_SEG + (int)seg * CPU_SEG_SIZE + CPU_SEG_BASE);
-    }
-    retry = h->p;
     e_mov(h, H_R9, H_R8);
     e_shift(h, 5, H_R9, 12);
     if (size > 1)
@@ -221,6 +210,40 @@ void emit_access(struct tb *t, unsigned seg, unsigned size, unsigned rw, access_
     e_gs(h, 0, 0x3b, H_R10, H_R9, 3, TLB_TAGS(user) + (rw & 2 ? 4 : 0));
     miss = e_jcc32(h, CC_NE);
     e_gs(h, 1, 0x8b, H_R9, H_R9, 3, TLB_ADDEND(user));
+    return miss;
+}
+
+/* Accesses off ESP: against r13, the linear address of a page that may be written, whose addend r14 holds. */
+static uint8_t *stack_check(struct em *h, unsigned size)
+{
+    e_mov(h, H_R10, H_R8);
+    e_rr(h, 1, 0x29, H_R13, H_R10); /* sub r10, r13 */
+    e_rr(h, 1, 0x81, 7, H_R10);     /* cmp r10, 4096 - size */
+    e32(h, 4096 - size);
+    return e_jcc32(h, CC_A);
+}
+
+void emit_access(struct tb *t, unsigned seg, unsigned size, unsigned rw, access_op op)
+{
+    struct em *h = &t->hot, *c = &t->cold;
+    uint8_t *seg_fail = NULL, *miss, *retry, *twin, *cont, *seg_jmp = NULL, *at, *site;
+    int user = (t->mode & M_CPL) == 3;
+    bool near = t->near_stack && seg_is_flat(t, seg);
+    enum flags_loc loc;
+    struct site s;
+
+    t->near_stack = false;
+    if (t->cur->before)
+        fl_save(t);
+    if (!seg_is_flat(t, seg)) {
+        e_mem(h, 1, 0x8d, H_R10, H_R8, H_NONE, 0, (int32_t)size - 1);
+        e_gs(h, 1, 0x3b, H_R10, H_NONE, 0, CPU_SEG + (int)seg * CPU_SEG_SIZE + CPU_SEG_LIM);
+        seg_fail = e_jcc32(h, CC_G);
+        e_gs(h, 0, 0x03, H_R8, H_NONE, 0, CPU_SEG + (int)seg * CPU_SEG_SIZE + CPU_SEG_BASE);
+    }
+    retry = h->p;
+    t->index = near ? H_R14 : H_R9;
+    miss = near ? stack_check(h, size) : tlb_check(h, size, rw, user);
     if (CHECKED)
         range_check(t);
     if (t->loc == LOC_BOTH || !t->cur->before)
@@ -231,6 +254,7 @@ void emit_access(struct tb *t, unsigned seg, unsigned size, unsigned rw, access_
 
     /* cold: the closer look at the segment, the miss, the twin */
     t->loc = loc;
+    t->index = H_R9;
     if (seg_fail) {
         e_patch32(h, seg_fail, c->p);
         at = e_stub(c);
@@ -243,15 +267,16 @@ void emit_access(struct tb *t, unsigned seg, unsigned size, unsigned rw, access_
         put_site(c, &s);
         seg_jmp = e_jmp32(c);
     }
+    uint8_t *refill = near ? stack_routine(t) : NULL;
     e_patch32(h, miss, c->p);
-    at = e_stub(c);
+    at = near ? e_stub_to(c, refill) : e_stub(c);
     site = c->p;
     e_patch32(c, at, site);
     site_init(t, &s, K_MEM);
     s.size = (uint8_t)size;
     s.rw = (uint8_t)rw;
     s.retry = (int32_t)(retry - site);
-    s.arg2 = first_checks(t->cur, size);
+    s.arg2 = first_checks(t->cur, size) | (near ? SITE_STACK : 0);
     put_site(c, &s);
     twin = c->p;
     if (seg_jmp)
@@ -383,7 +408,7 @@ void copy_op(struct tb *t, struct em *e)
     flags_before(t, e);
     if (borrow) {
         e_mov64(e, H_R10, H_RDI);
-        e_mem(e, 1, 0x8d, H_RDI, H_R8, H_R9, 0, 0);
+        e_mem(e, 1, 0x8d, H_RDI, H_R8, t->index, 0, 0);
     }
     fault_here(t, e, borrow ? FIX_RDI_R10 : FIX_NONE);
     prefixes(e, g, wants_66(t, g));
@@ -401,14 +426,14 @@ void copy_op(struct tb *t, struct em *e)
         e8(e, 0x43);
         e8(e, (g->z.opcode & 1) | (g->z.opcode & 2 ? 0x88 : 0x8a));
         e8(e, 0x04);
-        e8(e, 0x08);
+        e8(e, (unsigned)(t->index & 7) << 3);
     } else {
         opcode_bytes(e, g, borrow ? 0 : 0x43);
         if (borrow)
             e8(e, (unsigned)g->z.raw.modrm.reg << 3 | 7);
         else {
             e8(e, (unsigned)g->z.raw.modrm.reg << 3 | 4);
-            e8(e, 0x08);
+            e8(e, (unsigned)(t->index & 7) << 3);
         }
         imm_bytes(e, g);
     }

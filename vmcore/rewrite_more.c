@@ -5,14 +5,14 @@ static void load_reg(struct tb *t, struct em *e) /* acc_reg of acc_size bytes fr
 {
     if (t->acc_size == 2)
         e8(e, 0x66);
-    e_mem(e, 0, t->acc_size == 1 ? 0x8a : 0x8b, t->acc_reg, H_R8, H_R9, 0, 0);
+    e_mem(e, 0, t->acc_size == 1 ? 0x8a : 0x8b, t->acc_reg, H_R8, t->index, 0, 0);
 }
 
 static void store_reg(struct tb *t, struct em *e)
 {
     if (t->acc_size == 2)
         e8(e, 0x66);
-    e_mem(e, 0, t->acc_size == 1 ? 0x88 : 0x89, t->acc_reg, H_R8, H_R9, 0, 0);
+    e_mem(e, 0, t->acc_size == 1 ? 0x88 : 0x89, t->acc_reg, H_R8, t->index, 0, 0);
 }
 
 static void store_imm(struct tb *t, struct em *e)
@@ -21,7 +21,7 @@ static void store_imm(struct tb *t, struct em *e)
 
     if (t->acc_size == 2)
         e8(e, 0x66);
-    e_mem(e, 0, 0xc7, 0, H_R8, H_R9, 0, 0);
+    e_mem(e, 0, 0xc7, 0, H_R8, t->index, 0, 0);
     if (t->acc_size == 2)
         e16(e, v);
     else
@@ -41,6 +41,7 @@ static void stack_ea(struct tb *t, int base, int32_t disp)
         e_lea(&t->hot, H_R8, base, disp);
     else
         e_mov(&t->hot, H_R8, base);
+    t->near_stack = stack32(t) && base == H_RSP;
     if (!stack32(t))
         e_movzx16(&t->hot, H_R8, H_R8);
 }
@@ -152,7 +153,7 @@ void emit_NOP(struct tb *t)
 
 static void xlat_load(struct tb *t, struct em *e)
 {
-    e_mem(e, 0, 0x8a, H_RAX, H_R8, H_R9, 0, 0);
+    e_mem(e, 0, 0x8a, H_RAX, H_R8, t->index, 0, 0);
 }
 
 void emit_XLAT(struct tb *t)
@@ -181,7 +182,7 @@ static void bit_op(struct tb *t, struct em *e)
         e8(e, 0xf0);
     if (t->acc_size == 2)
         e8(e, 0x66);
-    e_mem(e, 0, 0x0f00u | g->z.opcode, H_R11, H_R8, H_R9, 0, 0);
+    e_mem(e, 0, 0x0f00u | g->z.opcode, H_R11, H_R8, t->index, 0, 0);
     t->loc = LOC_HOST;
 }
 
@@ -220,7 +221,7 @@ static void maskmov_op(struct tb *t, struct em *e)
     const struct ginsn *g = t->cur;
 
     e_mov64(e, H_R10, H_RDI);
-    e_mem(e, 1, 0x8d, H_RDI, H_R8, H_R9, 0, 0);
+    e_mem(e, 1, 0x8d, H_RDI, H_R8, t->index, 0, 0);
     fault_here(t, e, FIX_RDI_R10);
     if (g->z.mnemonic == ZYDIS_MNEMONIC_MASKMOVDQU)
         e8(e, 0x66);
@@ -247,7 +248,7 @@ void emit_MASKMOV(struct tb *t)
 static void store_r11w(struct tb *t, struct em *e)
 {
     e8(e, 0x66);
-    e_mem(e, 0, 0x89, H_R11, H_R8, H_R9, 0, 0);
+    e_mem(e, 0, 0x89, H_R11, H_R8, t->index, 0, 0);
 }
 
 void emit_MOV(struct tb *t)
@@ -400,7 +401,7 @@ static void compare_rev_op(struct tb *t, struct em *e) /* memory - acc_reg */
         fl_restore(t, e);
     if (t->acc_size == 2)
         e8(e, 0x66);
-    e_mem(e, 0, t->acc_size == 1 ? 0x38 : 0x39, t->acc_reg, H_R8, H_R9, 0, 0);
+    e_mem(e, 0, t->acc_size == 1 ? 0x38 : 0x39, t->acc_reg, H_R8, t->index, 0, 0);
     t->loc = LOC_HOST;
 }
 
@@ -410,7 +411,7 @@ static void compare_op(struct tb *t, struct em *e)
         fl_restore(t, e);
     if (t->acc_size == 2)
         e8(e, 0x66);
-    e_mem(e, 0, t->acc_size == 1 ? 0x3a : 0x3b, t->acc_reg, H_R8, H_R9, 0, 0);
+    e_mem(e, 0, t->acc_size == 1 ? 0x3a : 0x3b, t->acc_reg, H_R8, t->index, 0, 0);
     t->loc = LOC_HOST;
 }
 

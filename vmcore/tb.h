@@ -88,7 +88,9 @@ struct tb {
     struct fault_entry faults[TB_MAX_FAULTS];
     unsigned nfaults;
     bool too_big;
-    int acc_reg; /* parameter of small access operations */
+    int index;       /* host register of an access's addend: r9, or r14 where the stack's page is known */
+    bool near_stack; /* the address in r8 is ESP plus a constant: see emit_access */
+    int acc_reg;     /* parameter of small access operations */
     unsigned acc_size;
 };
 
@@ -118,6 +120,7 @@ bool stack32(const struct tb *t);
 void fault_here(struct tb *t, struct em *e, unsigned fix);
 
 /* exits.c */
+uint8_t *stack_routine(struct tb *t);
 void exit_direct(struct tb *t, int32_t toff, uint8_t live); /* ends the hot path */
 void exit_indirect(struct tb *t);                           /* r11d = EIP */
 void exit_next(struct tb *t, int32_t off, uint8_t live);    /* through C, always */

@@ -68,8 +68,12 @@ static void check_operand(struct verify_result *r, const ZydisDecodedInstruction
         return;
     if (op->mem.segment == ZYDIS_REGISTER_FS)
         bad(r, "FS", at);
-    if (op->mem.base == ZYDIS_REGISTER_R8 && op->mem.index == ZYDIS_REGISTER_R9)
+    if (op->mem.base == ZYDIS_REGISTER_R8 &&
+        (op->mem.index == ZYDIS_REGISTER_R9 || op->mem.index == ZYDIS_REGISTER_R14) && !op->mem.disp.has_displacement)
         return;
+    if (op->mem.base == ZYDIS_REGISTER_R10 && op->mem.index == ZYDIS_REGISTER_NONE &&
+        !(op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) && i->mnemonic != ZYDIS_MNEMONIC_JMP)
+        return; /* the site itself, read by the stack's routine */
     if (op->mem.base == ZYDIS_REGISTER_RDI && op->mem.index == ZYDIS_REGISTER_NONE && !op->mem.disp.has_displacement)
         return; /* borrowed: AH..BH take no REX; MASKMOV */
     bad(r, "memory not through the checked address", at);
