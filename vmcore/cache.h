@@ -61,7 +61,7 @@ struct cache {
     struct block **order; /* by hot offset, for lookup by host address */
     uint32_t nblocks, max_blocks;
     struct block **hash;
-    uint32_t ibl[64];      /* inline lookup routines made so far: code offset by slot */
+    uint32_t ibl[64];      /* where missed lookups go, made so far: code offset by slot */
     uint32_t ibl_mode[64]; /* and their mode */
     uint32_t nibl;
     uint32_t stack_refill[2]; /* routine that finds the stack's page, by user mode; 0: not made yet */

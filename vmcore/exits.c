@@ -134,19 +134,12 @@ void exit_direct(struct tb *t, int32_t toff, uint8_t live)
     chain(t, e_jmp32(h), toff, live);
 }
 
-/* The inline lookup of one mode: r11d = EIP, flags in r12. Made once a mode. */
-static uint8_t *ibl_routine(struct tb *t)
+/* The lookup in the jump hash: r11d = EIP, flags in r12. Stands at each indirect jump, so that the host predicts each
+ * by itself; gives back the jumps to take on a miss. */
+static void lookup(struct tb *t, struct em *c, uint8_t *miss[4])
 {
-    struct em *c = &t->cold;
-    struct cache *k = t->cache;
     int user = (t->mode & M_CPL) == 3, jh = (int)offsetof(struct cpu, jh);
-    uint8_t *start, *miss[4];
-    struct site s;
 
-    for (uint32_t i = 0; i < k->nibl; i++)
-        if (k->ibl_mode[i] == t->mode)
-            return k->w + k->ibl[i];
-    start = c->p;
     e8(c, 0x65); /* cmp dword gs:[attn], 0 */
     e8(c, 0x83);
     e_modrm_mem(c, 7, H_NONE, H_NONE, 0, CPU_ATTN);
@@ -173,8 +166,20 @@ static uint8_t *ibl_routine(struct tb *t)
     miss[3] = e_jcc32(c, CC_NE);
     e_gs(c, 0, 0x8b, H_R15, H_R8, 0, jh + (int)offsetof(struct jump_hash, vbase));
     e_gs(c, 0, 0xff, 4, H_R8, 0, jh + (int)offsetof(struct jump_hash, code));
-    for (int i = 0; i < 4; i++)
-        e_patch32(c, miss[i], c->p);
+}
+
+/* Where a lookup's misses go: to C. One a mode. */
+static uint8_t *lookup_missed(struct tb *t)
+{
+    struct em *c = &t->cold;
+    struct cache *k = t->cache;
+    uint8_t *start;
+    struct site s;
+
+    for (uint32_t i = 0; i < k->nibl; i++)
+        if (k->ibl_mode[i] == t->mode)
+            return k->w + k->ibl[i];
+    start = c->p;
     struct ginsn *cur = t->cur;
     t->cur = NULL;
     site_init(t, &s, K_INDIRECT);
@@ -242,9 +247,10 @@ void exit_indirect(struct tb *t)
         s.live = FL_ALL;
         put_site(&t->cold, &s);
     } else {
-        uint8_t *ibl = ibl_routine(t);
-        at = e_jmp32(h);
-        e_patch32(h, at, ibl);
+        uint8_t *missed = lookup_missed(t), *miss[4];
+        lookup(t, h, miss);
+        for (int i = 0; i < 4; i++)
+            e_patch32(h, miss[i], missed);
     }
     t->open = false;
 }
