@@ -26,6 +26,7 @@ struct vm {
     atomic_int kicked;
     int wake_fd;
     _Atomic(struct vm_event *) events;
+    struct vm_event button;
     uint8_t *ram;
     uint64_t pages, epoch;
     uint64_t *born;               /* epoch in which the page's content began; 0: all zero */
@@ -408,8 +409,16 @@ void vm_reset(struct vm *vm)
     vm->at = 7;
 }
 
-void vm_power_button(struct vm *vm) /* a guest without ACPI */
+static void pressed(struct vm_event *ev)
 {
+    say(ev->opaque, "power button");
+}
+
+void vm_power_button(struct vm *vm) /* a guest that tells of it, and goes on */
+{
+    vm->button.fn = pressed;
+    vm->button.opaque = vm;
+    vm_post(vm, &vm->button);
 }
 
 uint64_t vm_clock_ns(struct vm *vm)
