@@ -79,6 +79,12 @@ static uint32_t word(const char *s, unsigned at)
     return v;
 }
 
+/* ECX selects among a leaf's subleaves, and means nothing to the others. */
+static bool has_subleaves(uint32_t leaf)
+{
+    return leaf == 4 || leaf == 7 || leaf == 0xb || leaf == 0xd || leaf == 0x8000001d;
+}
+
 void cpuid_query(const struct cpu_model *m, uint32_t leaf, uint32_t sub, uint32_t out[4])
 {
     memset(out, 0, 16);
@@ -102,7 +108,7 @@ void cpuid_query(const struct cpu_model *m, uint32_t leaf, uint32_t sub, uint32_
         return;
     }
     for (unsigned i = 0; i < m->nleaves; i++)
-        if (m->leaves[i].leaf == leaf && m->leaves[i].sub == sub) {
+        if (m->leaves[i].leaf == leaf && (m->leaves[i].sub == sub || !has_subleaves(leaf))) {
             out[0] = m->leaves[i].eax;
             out[1] = m->leaves[i].ebx;
             out[2] = m->leaves[i].ecx;

@@ -224,6 +224,8 @@ void cpu_deliver_exception(struct cpu *c)
         if (!gate_interrupt(c, vector, soft, has_error, error))
             return;
         if (vector == X_DF) {
+            rt_log(c->vm, "triple fault: exception %x at eip %x, cr0 %x cr2 %x cr3 %x cr4 %x esp %x", c->exc_vector,
+                   c->eip, c->cr0, c->cr2, c->cr3, c->cr4, (uint32_t)c->gpr[R_ESP]);
             c->triple = 1;
             c->exc_pending = 0;
             return;
