@@ -82,23 +82,33 @@ static void run_events(struct vm *vm)
     }
 }
 
-void vm_arm_timer(void *opaque)
+/* The timer that interrupts translated code: for the soonest deadline, UINT64_MAX disarms. */
+static void set_timer(struct vm *vm, uint64_t at)
 {
-    struct vm *vm = opaque;
-    uint64_t at = vclock_next_deadline(&vm->clock), now;
     struct {
         struct timespec interval, value;
     } t = {{0, 0}, {0, 0}};
 
-    if (!vm->clock.running || vm->timer_fd < 0)
+    if (at == vm->timer_at || vm->timer_fd < 0)
         return;
+    vm->timer_at = at;
     if (at != UINT64_MAX) {
-        now = vclock_now(&vm->clock);
+        uint64_t now = vclock_now(&vm->clock);
         at = at > now ? at - now : 1;
         t.value.tv_sec = (time_t)(at / NS_PER_S);
         t.value.tv_nsec = (long)(at % NS_PER_S);
     }
     rt_syscall6(SYS_timerfd_settime, vm->timer_fd, 0, (long)&t, 0, 0, 0);
+}
+
+/* The clock's soonest deadline changed: at once inside translated code, else before it is entered. A halt needs no
+ * timer, it sleeps until the deadline. */
+void vm_arm_timer(void *opaque)
+{
+    struct vm *vm = opaque;
+
+    if (vm->in_guest)
+        set_timer(vm, vclock_next_deadline(&vm->clock));
 }
 
 static uint64_t host_tsc(void)
@@ -115,7 +125,7 @@ static void enter_guest(struct vm *vm)
 
     c->tsc_offset = vm->guest_tsc - host_tsc();
     vclock_start(&vm->clock);
-    vm_arm_timer(vm);
+    vm->timer_at = 0;
     __asm__ volatile("fxsave64 %0" : "=m"(c->fx_host));
     __asm__ volatile("fxrstor64 %0" : : "m"(c->fx));
 }
@@ -138,6 +148,7 @@ static void halt_wait(struct vm *vm)
 
     if (at <= now)
         return;
+    set_timer(vm, UINT64_MAX);
     wait = at == UINT64_MAX ? 1000 * NS_PER_S : at - now;
     ts.tv_sec = (time_t)(wait / NS_PER_S);
     ts.tv_nsec = (long)(wait % NS_PER_S);
@@ -212,8 +223,8 @@ static enum vm_stop loop(struct vm *vm)
         if (attn & ATTN_EVENT)
             run_events(vm);
         if ((attn & ATTN_TIMER) || c->halted) {
+            vm->timer_at = attn & ATTN_TIMER ? 0 : vm->timer_at;
             vclock_run_timers(&vm->clock);
-            vm_arm_timer(vm);
         }
         if (requests(vm, &stop))
             return stop;
@@ -224,9 +235,12 @@ static enum vm_stop loop(struct vm *vm)
             halt_wait(vm);
             continue;
         }
+        set_timer(vm, vclock_next_deadline(&vm->clock));
+        vm->in_guest = true;
         code = cpu_resume(c);
         if (code)
             vcpu_enter(c, (const void *)code);
+        vm->in_guest = false;
     }
 }
 

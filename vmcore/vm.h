@@ -39,6 +39,8 @@ struct vm {
     struct err failure;
 
     int timer_fd;
+    uint64_t timer_at; /* virtual time that timer_fd is set for; UINT64_MAX: off, 0: not known */
+    bool in_guest;     /* between cpu_resume and the return of vcpu_enter */
     bool ticker_on;
     pthread_t ticker;
     void *alt_stack;
@@ -51,7 +53,7 @@ struct vm {
     } boot;
 };
 
-void vm_arm_timer(void *vm);                     /* vm.c: programs timer_fd for the soonest deadline */
+void vm_arm_timer(void *vm);                     /* vm.c: the clock's soonest deadline changed */
 int vm_boot_again(struct vm *vm, struct err *e); /* vm_host.c */
 extern const struct state_table cpu_state_table; /* cpu_state.c */
 
