@@ -185,7 +185,7 @@ static int check_head(struct check *c, int64_t machine, const char *name, struct
         c->out->logs++;
         r = image_open_flushed(c->s, machine, slots[i].slot, &image, &mine);
         for (uint64_t p = 0; !r && c->deep && found; p++) {
-            r = image_next_data(image, &p, &found, &mine);
+            r = image_next_own(image, &p, &found, &mine);
             if (!r && found)
                 r = image_read(image, p, 1, page, &mine);
         }

@@ -289,7 +289,7 @@ struct blockdev *image_blockdev(struct image *i)
     return &i->dev;
 }
 
-int image_next_data(struct image *i, uint64_t *page, bool *ret_found, struct err *e)
+static int next_page(struct image *i, bool skip_holes, uint64_t *page, bool *ret_found, struct err *e)
 {
     uint64_t p = *page;
     size_t k = 0;
@@ -304,7 +304,7 @@ int image_next_data(struct image *i, uint64_t *page, bool *ret_found, struct err
         while (k < i->log.n && (i->log.v[k].page < p || !i->log.v[k].batch)) /* the next that the log has data of */
             k++;
         limit = k < i->log.n ? i->log.v[k].page : i->pages;
-        r = map_next(i->s, i->root, !i->base, &p, limit, &found, e);
+        r = map_next(i->s, i->root, skip_holes, &p, limit, &found, e);
         if (r)
             return r;
         x = found ? in_log(i, p) : NULL;
@@ -316,6 +316,16 @@ int image_next_data(struct image *i, uint64_t *page, bool *ret_found, struct err
         *ret_found = *page < i->pages;
         return 0;
     }
+}
+
+int image_next_data(struct image *i, uint64_t *page, bool *ret_found, struct err *e)
+{
+    return next_page(i, !i->base, page, ret_found, e);
+}
+
+int image_next_own(struct image *i, uint64_t *page, bool *ret_found, struct err *e)
+{
+    return next_page(i, true, page, ret_found, e);
 }
 
 struct compare {

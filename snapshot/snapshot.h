@@ -187,6 +187,8 @@ struct blockdev *image_blockdev(struct image *i);
 int image_read(struct image *i, uint64_t page, uint32_t n, void *dst, struct err *e); /* n pages; past the end: zero */
 /* The first page >= *page that may be other than zero; false when there is none. */
 int image_next_data(struct image *i, uint64_t *page, bool *ret_found, struct err *e);
+/* The same, of the pages that the store itself holds: what falls through to a raw base file is left out. */
+int image_next_own(struct image *i, uint64_t *page, bool *ret_found, struct err *e);
 
 struct image_diff {
     uint64_t page;
