@@ -253,6 +253,15 @@ static int may_snapshot(const struct monitor *m, struct err *e)
     }
 }
 
+/* What the next snapshot would have to sync for itself: it comes to the three that it promises. */
+static void prepare_next(struct monitor *m)
+{
+    store_maintain(m->store, NULL);
+    pthread_mutex_lock(&m->change);
+    head_prepare(m->head, NULL); /* an error comes again, and is told, when a snapshot needs it */
+    pthread_mutex_unlock(&m->change);
+}
+
 static void work_snapshot(struct monitor *m, struct qmp_call *call)
 {
     struct capture_spec spec = {0};
@@ -283,7 +292,7 @@ static void work_snapshot(struct monitor *m, struct qmp_call *call)
     }
     answer(call, rc, result, &err);
     if (rc == 0)
-        store_maintain(m->store, NULL); /* the snapshot is reported: nobody waits */
+        prepare_next(m); /* the snapshot is reported: nobody waits */
 }
 
 static void cmd_snapshot(void *opaque, struct qmp_call *call)

@@ -247,7 +247,10 @@ static int open_machine(struct monitor *m, const struct start *s, struct err *e)
     if (rc < 0)
         return rc;
     m->name = strdup(info.name);
-    return head_open(m->store, s->machine, s->cache_unsafe ? HEAD_UNSAFE : 0, &m->head, e);
+    rc = head_open(m->store, s->machine, s->cache_unsafe ? HEAD_UNSAFE : 0, &m->head, e);
+    if (rc == 0)
+        head_prepare(m->head, NULL); /* now, and not when the first snapshot is waited for */
+    return rc;
 }
 
 static int open_fork(struct monitor *m, const struct start *s, struct err *e)
