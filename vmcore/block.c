@@ -401,7 +401,6 @@ static struct block *emit_block(struct tb *t)
     t->too_big = false;
     t->open = true;
     t->near_stack = false;
-    t->index = H_R9;
     liveness(t, end);
     t->cur = &t->in[0];
     entry_saved = hot0;

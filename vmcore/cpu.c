@@ -67,7 +67,7 @@ void cpu_update_mode(struct cpu *c)
     if (!(c->cr4 & CR4_OSFXSR))
         m |= M_NOSSE;
     if ((c->mode ^ m) & M_CPL)
-        c->r13 = 1ull << 63; /* the stack's page is known for one privilege only */
+        c->r13 = CPU_NO_STACK; /* the stack's page is known for one privilege only */
     c->mode = m;
 }
 
@@ -115,7 +115,7 @@ void cpu_reset(struct cpu *c)
     c->eip = 0xfff0;
     c->eflags = 0;
     c->r12 = 0;
-    c->r13 = 1ull << 63;
+    c->r13 = CPU_NO_STACK;
     c->cr0 = CR0_ET | CR0_NW | CR0_CD;
     c->cr2 = c->cr3 = c->cr4 = c->cr8 = 0;
     c->efer = 0;

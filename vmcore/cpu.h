@@ -144,8 +144,11 @@ enum site_kind {
     K_COUNT
 };
 
-/* arg2 of K_MEM and K_SEG: what comes before a page fault; SITE_STACK: the check is against r13 */
+/* arg2 of K_MEM and K_SEG: what comes before a page fault; SITE_STACK: the check is by r13 */
 enum { SITE_ALIGN16 = 1, SITE_X87 = 2, SITE_MMX = 4, SITE_STACK = 8 };
+
+/* r13 where the stack's page is not known: whatever ESP is, the sum is no offset in a page. */
+#define CPU_NO_STACK (1ull << 62)
 
 #define TLB_LIST_MAX 8192
 struct tlb_list {

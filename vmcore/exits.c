@@ -218,14 +218,15 @@ uint8_t *stack_routine(struct tb *t)
     e_gs(c, 0, 0x3b, H_R13, H_R9, 3, TLB_TAGS(user) + 4);
     miss = e_jcc32(c, CC_NE);
     e_gs(c, 1, 0x8b, H_R14, H_R9, 3, TLB_ADDEND(user));
+    e_rr(c, 1, 0xf7, 3, H_R13);                                                   /* neg r13 */
     e_mem(c, 1, 0x63, H_R9, H_R10, H_NONE, 0, (int)offsetof(struct site, retry)); /* movsxd */
     e_rr(c, 1, 0x01, H_R9, H_R10);
     e_rr(c, 0, 0xff, 4, H_R10);
     e_patch32(c, miss, c->p);
-    e8(c, 0x49); /* mov r13, 1 << 63 */
+    e8(c, 0x49); /* mov r13, CPU_NO_STACK */
     e8(c, 0xbd);
     e32(c, 0);
-    e32(c, 0x80000000u);
+    e32(c, CPU_NO_STACK >> 32);
     e_patch32(c, cross, c->p);
     e_gs(c, 0, 0xff, 4, H_NONE, 0, CPU_STUB);
     if (!c->full)
@@ -406,9 +407,9 @@ static void far_transfer(struct tb *t, const char *helper)
 static void load_r11(struct tb *t, struct em *e)
 {
     if (t->acc_size == 2)
-        e_mem(e, 0, 0x0fb7, H_R11, H_R8, t->index, 0, 0);
+        e_mem(e, 0, 0x0fb7, H_R11, t->base, t->index, 0, t->disp);
     else
-        e_mem(e, 0, 0x8b, H_R11, H_R8, t->index, 0, 0);
+        e_mem(e, 0, 0x8b, H_R11, t->base, t->index, 0, t->disp);
 }
 
 /* The target of a near indirect JMP or CALL into r11d. */
@@ -418,7 +419,7 @@ static void target_to_r11(struct tb *t)
 
     t->acc_size = t->cur->z.operand_width == 16 ? 2 : 4;
     if (o->type == ZYDIS_OPERAND_TYPE_MEMORY) {
-        ea_to_r8(t, o, 0);
+        ea_for_access(t, o, 0);
         emit_access(t, seg_index(o->mem.segment), t->acc_size, 1, load_r11);
     } else if (t->acc_size == 2)
         e_movzx16(&t->hot, H_R11, host_gpr(o->reg.value));
@@ -449,18 +450,7 @@ static void store_return(struct tb *t, struct em *e)
     e_lea(e, H_R10, H_R15, t->cur->off + t->cur->len);
     if (t->acc_size == 2)
         e8(e, 0x66);
-    e_mem(e, 0, 0x89, H_R10, H_R8, t->index, 0, 0);
-}
-
-static void stack_address(struct tb *t, int32_t disp)
-{
-    if (disp)
-        e_lea(&t->hot, H_R8, H_RSP, disp);
-    else
-        e_mov(&t->hot, H_R8, H_RSP);
-    t->near_stack = stack32(t);
-    if (!stack32(t))
-        e_movzx16(&t->hot, H_R8, H_R8);
+    e_mem(e, 0, 0x89, H_R10, t->base, t->index, 0, t->disp);
 }
 
 static void stack_commit(struct tb *t, int32_t disp)
@@ -487,7 +477,7 @@ void emit_CALL(struct tb *t)
     if (g->op[0].type != ZYDIS_OPERAND_TYPE_IMMEDIATE)
         target_to_r11(t);
     t->acc_size = (unsigned)size;
-    stack_address(t, -size);
+    stack_ea(t, H_RSP, -size);
     emit_access(t, S_SS, (unsigned)size, 2, store_return);
     stack_commit(t, -size);
     if (g->op[0].type != ZYDIS_OPERAND_TYPE_IMMEDIATE)
@@ -510,7 +500,7 @@ void emit_RET(struct tb *t)
         return;
     }
     t->acc_size = (unsigned)size;
-    stack_address(t, 0);
+    stack_ea(t, H_RSP, 0);
     emit_access(t, S_SS, (unsigned)size, 1, load_r11);
     stack_commit(t, size + drop);
     exit_indirect(t);

@@ -161,7 +161,7 @@ void mmu_fill(struct cpu *c, uint32_t lin, uint32_t bpn, bool write, uint32_t fl
 
 static void stack_cache_drop(struct cpu *c)
 {
-    c->r13 = 1ull << 63;
+    c->r13 = CPU_NO_STACK;
 }
 
 static void flush_list(struct cpu *c, int user, int global)

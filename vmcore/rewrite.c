@@ -1,7 +1,7 @@
 /* How an instruction crosses from guest to host: addresses, the checked access, copies. Host registers in translated
  * 32-bit code: 0..7 the guest's, r8 address, r9 addend, r10 scratch, r11 value across accesses, r12 saved flags, r13
- * and r14 kept, r15 EIP minus page offset. Each access is one native host instruction at [r8 + r9]; nothing of the
- * guest's state changes before the last access of an instruction has passed its check. */
+ * and r14 the stack's page, r15 EIP minus page offset. Each access is one native host instruction at [r8 + r9]; nothing
+ * of the guest's state changes before the last access of an instruction has passed its check. */
 #include "vmcore/tb.h"
 
 int host_gpr(ZydisRegister r)
@@ -135,7 +135,6 @@ void ea_to_r8(struct tb *t, const ZydisDecodedOperand *op, int32_t extra)
     int base = op->mem.base == ZYDIS_REGISTER_NONE ? H_NONE : host_gpr(op->mem.base);
     int index = op->mem.index == ZYDIS_REGISTER_NONE ? H_NONE : host_gpr(op->mem.index);
     int32_t disp = (int32_t)(op->mem.disp.has_displacement ? op->mem.disp.value : 0) + extra;
-    t->near_stack = base == H_RSP && index == H_NONE && t->cur->z.address_width == 32;
     int scale = op->mem.scale == 8 ? 3 : op->mem.scale == 4 ? 2 : op->mem.scale == 2 ? 1 : 0;
 
     if (base == H_NONE && index == H_NONE) {
@@ -148,6 +147,36 @@ void ea_to_r8(struct tb *t, const ZydisDecodedOperand *op, int32_t extra)
         e_mem(e, 0, 0x8d, H_R8, base, index, scale, disp);
     if (t->cur->z.address_width == 16)
         e_movzx16(e, H_R8, H_R8);
+}
+
+static bool by_page(const struct tb *t)
+{
+    return stack32(t) && seg_is_flat(t, S_SS);
+}
+
+void ea_for_access(struct tb *t, const ZydisDecodedOperand *op, int32_t extra)
+{
+    if (op->mem.base == ZYDIS_REGISTER_ESP && op->mem.index == ZYDIS_REGISTER_NONE && t->cur->z.address_width == 32 &&
+        op->mem.segment == ZYDIS_REGISTER_SS && by_page(t)) {
+        t->near_stack = true;
+        t->near_disp = (int32_t)(op->mem.disp.has_displacement ? op->mem.disp.value : 0) + extra;
+    } else
+        ea_to_r8(t, op, extra);
+}
+
+void stack_ea(struct tb *t, int base, int32_t disp)
+{
+    if (base == H_RSP && by_page(t)) {
+        t->near_stack = true;
+        t->near_disp = disp;
+        return;
+    }
+    if (disp)
+        e_lea(&t->hot, H_R8, base, disp);
+    else
+        e_mov(&t->hot, H_R8, base);
+    if (!stack32(t))
+        e_movzx16(&t->hot, H_R8, H_R8);
 }
 
 /* ---- the checked access */
@@ -182,7 +211,7 @@ static void range_check(struct tb *t)
     struct site s;
     uint8_t *bad, *at;
 
-    e_mem(h, 1, 0x8d, H_R10, H_R8, t->index, 0, 0);
+    e_mem(h, 1, 0x8d, H_R10, t->base, t->index, 0, t->disp);
     e_gs(h, 1, 0x2b, H_R10, H_NONE, 0, (int)offsetof(struct cpu, ram_base));
     e_gs(h, 1, 0x3b, H_R10, H_NONE, 0, (int)offsetof(struct cpu, ram_last));
     bad = e_jcc32(h, CC_A);
@@ -213,14 +242,20 @@ static uint8_t *tlb_check(struct em *h, unsigned size, unsigned rw, int user)
     return miss;
 }
 
-/* Accesses off ESP: against r13, the linear address of a page that may be written, whose addend r14 holds. */
-static uint8_t *stack_check(struct em *h, unsigned size)
+/* Accesses off ESP: against r13, minus the linear address of a page that may be written and whose addend r14 holds. */
+static uint8_t *stack_check(struct em *h, unsigned size, int32_t disp)
 {
-    e_mov(h, H_R10, H_R8);
-    e_rr(h, 1, 0x29, H_R13, H_R10); /* sub r10, r13 */
-    e_rr(h, 1, 0x81, 7, H_R10);     /* cmp r10, 4096 - size */
+    e_mem(h, 1, 0x8d, H_R10, H_RSP, H_R13, 0, disp);
+    e_rr(h, 1, 0x81, 7, H_R10); /* cmp r10, 4096 - size */
     e32(h, 4096 - size);
     return e_jcc32(h, CC_A);
+}
+
+static void operand_at(struct tb *t, int base, int index, int32_t disp)
+{
+    t->base = base;
+    t->index = index;
+    t->disp = disp;
 }
 
 void emit_access(struct tb *t, unsigned seg, unsigned size, unsigned rw, access_op op)
@@ -228,7 +263,7 @@ void emit_access(struct tb *t, unsigned seg, unsigned size, unsigned rw, access_
     struct em *h = &t->hot, *c = &t->cold;
     uint8_t *seg_fail = NULL, *miss, *retry, *twin, *cont, *seg_jmp = NULL, *at, *site;
     int user = (t->mode & M_CPL) == 3;
-    bool near = t->near_stack && seg_is_flat(t, seg);
+    bool near = t->near_stack;
     enum flags_loc loc;
     struct site s;
 
@@ -242,8 +277,11 @@ void emit_access(struct tb *t, unsigned seg, unsigned size, unsigned rw, access_
         e_gs(h, 0, 0x03, H_R8, H_NONE, 0, CPU_SEG + (int)seg * CPU_SEG_SIZE + CPU_SEG_BASE);
     }
     retry = h->p;
-    t->index = near ? H_R14 : H_R9;
-    miss = near ? stack_check(h, size) : tlb_check(h, size, rw, user);
+    if (near)
+        operand_at(t, H_RSP, H_R14, t->near_disp);
+    else
+        operand_at(t, H_R8, H_R9, 0);
+    miss = near ? stack_check(h, size, t->near_disp) : tlb_check(h, size, rw, user);
     if (CHECKED)
         range_check(t);
     if (t->loc == LOC_BOTH || !t->cur->before)
@@ -254,7 +292,7 @@ void emit_access(struct tb *t, unsigned seg, unsigned size, unsigned rw, access_
 
     /* cold: the closer look at the segment, the miss, the twin */
     t->loc = loc;
-    t->index = H_R9;
+    operand_at(t, H_R8, H_R9, 0);
     if (seg_fail) {
         e_patch32(h, seg_fail, c->p);
         at = e_stub(c);
@@ -269,6 +307,8 @@ void emit_access(struct tb *t, unsigned seg, unsigned size, unsigned rw, access_
     }
     uint8_t *refill = near ? stack_routine(t) : NULL;
     e_patch32(h, miss, c->p);
+    if (near)
+        e_lea(c, H_R8, H_RSP, t->near_disp);
     at = near ? e_stub_to(c, refill) : e_stub(c);
     site = c->p;
     e_patch32(c, at, site);
@@ -408,7 +448,7 @@ void copy_op(struct tb *t, struct em *e)
     flags_before(t, e);
     if (borrow) {
         e_mov64(e, H_R10, H_RDI);
-        e_mem(e, 1, 0x8d, H_RDI, H_R8, t->index, 0, 0);
+        e_mem(e, 1, 0x8d, H_RDI, t->base, t->index, 0, t->disp);
     }
     fault_here(t, e, borrow ? FIX_RDI_R10 : FIX_NONE);
     prefixes(e, g, wants_66(t, g));
@@ -423,18 +463,16 @@ void copy_op(struct tb *t, struct em *e)
             imm_bytes(e, g);
         }
     } else if (moffs && g->z.mnemonic == ZYDIS_MNEMONIC_MOV) { /* A0..A3: accumulator and an offset */
-        e8(e, 0x43);
+        e8(e, 0x43);                                           /* never off ESP */
         e8(e, (g->z.opcode & 1) | (g->z.opcode & 2 ? 0x88 : 0x8a));
         e8(e, 0x04);
-        e8(e, (unsigned)(t->index & 7) << 3);
+        e8(e, 0x08);
     } else {
-        opcode_bytes(e, g, borrow ? 0 : 0x43);
+        opcode_bytes(e, g, borrow ? 0 : 0x40 | e_rex_mem(0, 0, t->base, t->index));
         if (borrow)
             e8(e, (unsigned)g->z.raw.modrm.reg << 3 | 7);
-        else {
-            e8(e, (unsigned)g->z.raw.modrm.reg << 3 | 4);
-            e8(e, (unsigned)(t->index & 7) << 3);
-        }
+        else
+            e_modrm_mem(e, (int)g->z.raw.modrm.reg, t->base, t->index, 0, t->disp);
         imm_bytes(e, g);
     }
     if (borrow)
@@ -455,7 +493,7 @@ void emit_copy(struct tb *t)
     unsigned size = m->size / 8;
     if (t->cur->z.mnemonic == ZYDIS_MNEMONIC_CLFLUSH)
         size = 1, rw = 1;
-    ea_to_r8(t, m, 0);
+    ea_for_access(t, m, 0);
     emit_access(t, seg_index(m->mem.segment), size ? size : 1, rw ? rw : 1, copy_op);
 }
 

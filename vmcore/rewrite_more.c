@@ -5,14 +5,14 @@ static void load_reg(struct tb *t, struct em *e) /* acc_reg of acc_size bytes fr
 {
     if (t->acc_size == 2)
         e8(e, 0x66);
-    e_mem(e, 0, t->acc_size == 1 ? 0x8a : 0x8b, t->acc_reg, H_R8, t->index, 0, 0);
+    e_mem(e, 0, t->acc_size == 1 ? 0x8a : 0x8b, t->acc_reg, t->base, t->index, 0, t->disp);
 }
 
 static void store_reg(struct tb *t, struct em *e)
 {
     if (t->acc_size == 2)
         e8(e, 0x66);
-    e_mem(e, 0, t->acc_size == 1 ? 0x88 : 0x89, t->acc_reg, H_R8, t->index, 0, 0);
+    e_mem(e, 0, t->acc_size == 1 ? 0x88 : 0x89, t->acc_reg, t->base, t->index, 0, t->disp);
 }
 
 static void store_imm(struct tb *t, struct em *e)
@@ -21,7 +21,7 @@ static void store_imm(struct tb *t, struct em *e)
 
     if (t->acc_size == 2)
         e8(e, 0x66);
-    e_mem(e, 0, 0xc7, 0, H_R8, t->index, 0, 0);
+    e_mem(e, 0, 0xc7, 0, t->base, t->index, 0, t->disp);
     if (t->acc_size == 2)
         e16(e, v);
     else
@@ -33,17 +33,6 @@ static void load_selector(struct tb *t, int host)
     e_gs(&t->hot, 0, 0x0fb7, host, H_NONE, 0,
          CPU_SEG + (int)seg_index(t->cur->op[t->acc_reg].reg.value) * CPU_SEG_SIZE +
              (int)offsetof(struct cpu_seg, sel));
-}
-
-static void stack_ea(struct tb *t, int base, int32_t disp)
-{
-    if (disp)
-        e_lea(&t->hot, H_R8, base, disp);
-    else
-        e_mov(&t->hot, H_R8, base);
-    t->near_stack = stack32(t) && base == H_RSP;
-    if (!stack32(t))
-        e_movzx16(&t->hot, H_R8, H_R8);
 }
 
 static void set_sp(struct tb *t, int base, int32_t disp)
@@ -82,7 +71,7 @@ void emit_PUSH(struct tb *t)
     }
     if (o->type == ZYDIS_OPERAND_TYPE_MEMORY) {
         t->acc_reg = H_R11;
-        ea_to_r8(t, o, 0);
+        ea_for_access(t, o, 0);
         emit_access(t, seg_index(o->mem.segment), (unsigned)size, 1, load_reg);
     } else if (o->type == ZYDIS_OPERAND_TYPE_REGISTER)
         t->acc_reg = host_gpr(o->reg.value);
@@ -108,7 +97,7 @@ void emit_POP(struct tb *t)
     if (o->type == ZYDIS_OPERAND_TYPE_MEMORY) {
         /* an address from ESP is taken after the increment; ESP itself changes last */
         bool by_sp = o->mem.base == ZYDIS_REGISTER_ESP;
-        ea_to_r8(t, o, by_sp ? size : 0);
+        ea_for_access(t, o, by_sp ? size : 0);
         emit_access(t, seg_index(o->mem.segment), (unsigned)size, 2, store_reg);
         set_sp(t, H_RSP, size);
         return;
@@ -153,7 +142,7 @@ void emit_NOP(struct tb *t)
 
 static void xlat_load(struct tb *t, struct em *e)
 {
-    e_mem(e, 0, 0x8a, H_RAX, H_R8, t->index, 0, 0);
+    e_mem(e, 0, 0x8a, H_RAX, t->base, t->index, 0, t->disp);
 }
 
 void emit_XLAT(struct tb *t)
@@ -182,7 +171,7 @@ static void bit_op(struct tb *t, struct em *e)
         e8(e, 0xf0);
     if (t->acc_size == 2)
         e8(e, 0x66);
-    e_mem(e, 0, 0x0f00u | g->z.opcode, H_R11, H_R8, t->index, 0, 0);
+    e_mem(e, 0, 0x0f00u | g->z.opcode, H_R11, t->base, t->index, 0, t->disp);
     t->loc = LOC_HOST;
 }
 
@@ -221,7 +210,7 @@ static void maskmov_op(struct tb *t, struct em *e)
     const struct ginsn *g = t->cur;
 
     e_mov64(e, H_R10, H_RDI);
-    e_mem(e, 1, 0x8d, H_RDI, H_R8, t->index, 0, 0);
+    e_mem(e, 1, 0x8d, H_RDI, t->base, t->index, 0, t->disp);
     fault_here(t, e, FIX_RDI_R10);
     if (g->z.mnemonic == ZYDIS_MNEMONIC_MASKMOVDQU)
         e8(e, 0x66);
@@ -239,7 +228,7 @@ void emit_MASKMOV(struct tb *t)
     for (unsigned i = 0; i < g->z.operand_count; i++)
         if (g->op[i].type == ZYDIS_OPERAND_TYPE_MEMORY)
             seg = seg_index(g->op[i].mem.segment);
-    stack_ea(t, H_RDI, 0);
+    e_mov(&t->hot, H_R8, H_RDI);
     if (g->z.address_width == 16)
         e_movzx16(&t->hot, H_R8, H_R8);
     emit_access(t, seg, g->z.mnemonic == ZYDIS_MNEMONIC_MASKMOVDQU ? 16 : 8, 3, maskmov_op);
@@ -248,7 +237,7 @@ void emit_MASKMOV(struct tb *t)
 static void store_r11w(struct tb *t, struct em *e)
 {
     e8(e, 0x66);
-    e_mem(e, 0, 0x89, H_R11, H_R8, t->index, 0, 0);
+    e_mem(e, 0, 0x89, H_R11, t->base, t->index, 0, t->disp);
 }
 
 void emit_MOV(struct tb *t)
@@ -401,7 +390,7 @@ static void compare_rev_op(struct tb *t, struct em *e) /* memory - acc_reg */
         fl_restore(t, e);
     if (t->acc_size == 2)
         e8(e, 0x66);
-    e_mem(e, 0, t->acc_size == 1 ? 0x38 : 0x39, t->acc_reg, H_R8, t->index, 0, 0);
+    e_mem(e, 0, t->acc_size == 1 ? 0x38 : 0x39, t->acc_reg, t->base, t->index, 0, t->disp);
     t->loc = LOC_HOST;
 }
 
@@ -411,7 +400,7 @@ static void compare_op(struct tb *t, struct em *e)
         fl_restore(t, e);
     if (t->acc_size == 2)
         e8(e, 0x66);
-    e_mem(e, 0, t->acc_size == 1 ? 0x3a : 0x3b, t->acc_reg, H_R8, t->index, 0, 0);
+    e_mem(e, 0, t->acc_size == 1 ? 0x3a : 0x3b, t->acc_reg, t->base, t->index, 0, t->disp);
     t->loc = LOC_HOST;
 }
 

@@ -81,12 +81,12 @@ void emit_STI(struct tb *t)
 
 static void store_r11(struct tb *t, struct em *e)
 {
-    e_mem(e, 0, 0x89, H_R11, H_R8, t->index, 0, 0);
+    e_mem(e, 0, 0x89, H_R11, t->base, t->index, 0, t->disp);
 }
 
 static void load_r11(struct tb *t, struct em *e)
 {
-    e_mem(e, 0, 0x8b, H_R11, H_R8, t->index, 0, 0);
+    e_mem(e, 0, 0x8b, H_R11, t->base, t->index, 0, t->disp);
 }
 
 void emit_PUSHF(struct tb *t)
@@ -107,8 +107,7 @@ void emit_PUSHF(struct tb *t)
     e_rr(h, 0, 0x09, H_R10, H_R11);
     e_gs(h, 0, 0x0b, H_R11, H_NONE, 0, (int)offsetof(struct cpu, eflags));
     e_alu_i8(h, 1, H_R11, 2);
-    e_lea(h, H_R8, H_RSP, -4);
-    t->near_stack = true;
+    stack_ea(t, H_RSP, -4);
     emit_access(t, S_SS, 4, 2, store_r11);
     e_lea(h, H_RSP, H_RSP, -4);
 }
@@ -122,8 +121,7 @@ void emit_POPF(struct tb *t)
         by_helper(t, HELPER_popf, false);
         return;
     }
-    e_mov(h, H_R8, H_RSP);
-    t->near_stack = true;
+    stack_ea(t, H_RSP, 0);
     emit_access(t, S_SS, 4, 1, load_r11);
     e_mov(h, H_R10, H_R11);
     e_gs(h, 0, 0x33, H_R10, H_NONE, 0, (int)offsetof(struct cpu, eflags));

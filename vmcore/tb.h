@@ -88,9 +88,11 @@ struct tb {
     struct fault_entry faults[TB_MAX_FAULTS];
     unsigned nfaults;
     bool too_big;
-    int index;       /* host register of an access's addend: r9, or r14 where the stack's page is known */
-    bool near_stack; /* the address in r8 is ESP plus a constant: see emit_access */
-    int acc_reg;     /* parameter of small access operations */
+    int base, index; /* where an access's operand is: r8 + r9, or rsp + r14 + disp where the stack's page is known */
+    int32_t disp;
+    bool near_stack; /* the address is ESP + near_disp and was not put into r8 */
+    int32_t near_disp;
+    int acc_reg; /* parameter of small access operations */
     unsigned acc_size;
 };
 
@@ -104,6 +106,8 @@ bool tb_decode(struct tb *t, uint32_t off, struct ginsn *g); /* false: bytes of 
 void fl_save(struct tb *t);
 void fl_restore(struct tb *t, struct em *e);
 void ea_to_r8(struct tb *t, const ZydisDecodedOperand *op, int32_t extra);
+void ea_for_access(struct tb *t, const ZydisDecodedOperand *op, int32_t extra); /* the same, right before emit_access */
+void stack_ea(struct tb *t, int base, int32_t disp);                            /* right before emit_access on SS */
 typedef void (*access_op)(struct tb *t, struct em *e);
 /* r8d holds the offset in the segment; checks, then op with the operand at [r8 + r9]. */
 void emit_access(struct tb *t, unsigned seg, unsigned size, unsigned rw, access_op op);

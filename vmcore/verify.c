@@ -68,9 +68,10 @@ static void check_operand(struct verify_result *r, const ZydisDecodedInstruction
         return;
     if (op->mem.segment == ZYDIS_REGISTER_FS)
         bad(r, "FS", at);
-    if (op->mem.base == ZYDIS_REGISTER_R8 &&
-        (op->mem.index == ZYDIS_REGISTER_R9 || op->mem.index == ZYDIS_REGISTER_R14) && !op->mem.disp.has_displacement)
+    if (op->mem.base == ZYDIS_REGISTER_R8 && op->mem.index == ZYDIS_REGISTER_R9 && !op->mem.disp.has_displacement)
         return;
+    if (op->mem.base == ZYDIS_REGISTER_RSP && op->mem.index == ZYDIS_REGISTER_R14 && op->mem.scale <= 1)
+        return; /* the stack's page, checked through r13 */
     if (op->mem.base == ZYDIS_REGISTER_R10 && op->mem.index == ZYDIS_REGISTER_NONE &&
         !(op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) && i->mnemonic != ZYDIS_MNEMONIC_JMP)
         return; /* the site itself, read by the stack's routine */
