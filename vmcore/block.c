@@ -63,6 +63,8 @@ const struct row *row_find(const ZydisDecodedInstruction *z)
     return i ? &rows[i - 1] : NULL;
 }
 
+_Static_assert(ROW_COUNT <= sizeof((struct cpu *)0)->row_hits / sizeof(uint64_t), "a counter for every row");
+
 /* ---- decoding */
 
 enum { USES_X87 = 1, USES_SSE = 2 };

@@ -44,6 +44,7 @@ struct vm {
     bool ticker_on;
     pthread_t ticker;
     void *alt_stack;
+    size_t alt_size;
     uint64_t halts, halted_ns;
 
     struct { /* direct boot, kept for resets */

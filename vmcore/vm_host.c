@@ -129,7 +129,7 @@ void vm_free(struct vm *vm)
     if (vm->cpu)
         munmap(vm->cpu, CPU_REGION_SIZE);
     if (vm->alt_stack)
-        munmap(vm->alt_stack, 4096);
+        munmap(vm->alt_stack, vm->alt_size);
     free(vm->boot.kernel);
     free(vm->boot.initrd);
     free(vm->boot.cmdline);

@@ -79,6 +79,7 @@ int vm_thread_init(struct vm *vm, struct err *e)
         vm->alt_stack = NULL;
         return err_set(e, VT_FAIL, "no memory for a signal stack");
     }
+    vm->alt_size = size;
     ss.ss_sp = vm->alt_stack;
     ss.ss_size = size;
     if (sigaltstack(&ss, NULL) != 0)
