@@ -8,10 +8,15 @@
 #include "vmcore/tb.h"
 #include "vmcore/vm.h"
 
-enum { RAM = 64 << 20, GDT_PA = 0x1000, DIR_PA = 0x2000, GDT_VA = (int)0xffc00000, FIRST_FREE = 0x3000 };
+enum { RAM = 64 << 20, GDT_PA = 0x1000, DIR_PA = 0x2000, LDT_PA = 0x3000, FIRST_FREE = 0x4000, LDT_MAX = 8 };
+#define GDT_VA 0xffc00000u
+#define LDT_VA 0xffc01000u
 
 struct cpu_test {
     struct vm *vm;
+    enum cpu_test_mode mode;
+    uint64_t ldt[LDT_MAX];
+    uint16_t sel[6];
     uint32_t next_free;
     uint32_t dir[1024]; /* page table of each 4 MiB, 0 none */
     bool done;
@@ -39,9 +44,9 @@ static uint32_t *phys(struct cpu_test *t, uint32_t pa)
     return (uint32_t *)(mem_write_ptr(t->vm->mem, pa >> 12) + (pa & 0xfff));
 }
 
-static uint32_t *pte(struct cpu_test *t, uint32_t va)
+static uint32_t *pte(struct cpu_test *t, uint64_t lin)
 {
-    uint32_t *d = &t->dir[va >> 22];
+    uint32_t va = (uint32_t)lin, *d = &t->dir[va >> 22];
 
     if (!*d) {
         *d = new_page(t);
@@ -50,18 +55,23 @@ static uint32_t *pte(struct cpu_test *t, uint32_t va)
     return phys(t, *d) + ((va >> 12) & 1023);
 }
 
-int cpu_test_new(struct cpu_test **ret)
+int cpu_test_new(enum cpu_test_mode mode, const char *model, struct cpu_test **ret)
 {
     /* 23h code, 2Bh data, 33h 64-bit code */
     static const uint32_t gdt[14] = {
         [8] = 0x0000ffff, [9] = 0x00cffb00, [10] = 0x0000ffff, [11] = 0x00cff300, [12] = 0x0000ffff, [13] = 0x00affb00};
-    struct vm_config config = {.board = VM_BOARD_BARE, .ram_bytes = RAM};
-    struct cpu_test *t = calloc(1, sizeof *t);
+    struct vm_config config = {.board = VM_BOARD_BARE, .ram_bytes = RAM, .cpu_model = model};
     struct err e = {0};
     struct cpu *c;
 
+    if (mode != CPU_TEST_32)
+        return VT_GONE;
+    struct cpu_test *t = calloc(1, sizeof *t);
     if (!t)
         return VT_FAIL;
+    t->mode = mode;
+    for (unsigned i = 0; i < 6; i++)
+        t->sel[i] = i == S_CS ? 0x23 : 0x2b;
     t->next_free = FIRST_FREE;
     if (vm_new(&config, &t->vm, &e) || vm_thread_init(t->vm, &e)) {
         cpu_test_free(t);
@@ -69,9 +79,10 @@ int cpu_test_new(struct cpu_test **ret)
     }
     c = t->vm->cpu;
     memcpy(phys(t, GDT_PA), gdt, sizeof gdt);
-    *pte(t, (uint32_t)GDT_VA) = GDT_PA | 3;
+    *pte(t, GDT_VA) = GDT_PA | 3;
+    *pte(t, LDT_VA) = LDT_PA | 3;
     c->seg[S_TR].limit = 0; /* no I/O permission map */
-    c->gdt.base = (uint32_t)GDT_VA;
+    c->gdt.base = GDT_VA;
     c->gdt.limit = sizeof gdt - 1;
     c->cr0 = CR0_PE | CR0_PG | CR0_WP | CR0_NE | CR0_ET | CR0_MP;
     c->cr3 = DIR_PA;
@@ -89,7 +100,7 @@ void cpu_test_free(struct cpu_test *t)
     free(t);
 }
 
-uint8_t *cpu_test_map(struct cpu_test *t, uint32_t va, int writable)
+uint8_t *cpu_test_map(struct cpu_test *t, uint64_t va, int writable)
 {
     uint32_t *p = pte(t, va), pa = *p & 0xfffff000u;
 
@@ -100,37 +111,64 @@ uint8_t *cpu_test_map(struct cpu_test *t, uint32_t va, int writable)
     return (uint8_t *)phys(t, pa);
 }
 
-void cpu_test_unmap(struct cpu_test *t, uint32_t va)
+void cpu_test_unmap(struct cpu_test *t, uint64_t va)
 {
     *pte(t, va) &= ~1u;
     mmu_flush_all(t->vm->cpu);
 }
 
-static void load(struct cpu *c, const struct cpu_test_regs *r)
+void cpu_test_set_ldt(struct cpu_test *t, const uint64_t *desc, unsigned n)
 {
+    struct cpu_seg *s = &t->vm->cpu->seg[S_LDTR];
+
+    vt_assert(n > 0 && n <= LDT_MAX);
+    memcpy(t->ldt, desc, n * 8);
+    memcpy(phys(t, LDT_PA), desc, n * 8);
+    *s = (struct cpu_seg){.base = LDT_VA, .limit = n * 8 - 1, .sel = 0x38, .attr = 0x82, .valid = 1};
+}
+
+void cpu_test_set_selector(struct cpu_test *t, unsigned seg, uint16_t sel)
+{
+    vt_assert(seg < 6);
+    t->sel[seg] = sel;
+}
+
+static void load_segments(const struct cpu_test *t)
+{
+    struct cpu *c = t->vm->cpu;
+
+    for (unsigned i = 0; i < 6; i++) {
+        if (t->sel[i] & 4) {
+            const uint32_t raw[2] = {(uint32_t)t->ldt[t->sel[i] >> 3], (uint32_t)(t->ldt[t->sel[i] >> 3] >> 32)};
+            seg_from_raw(c, i, t->sel[i], raw);
+        } else {
+            seg_set_flat(c, i, t->sel[i], i == S_CS ? 0xc0fb : 0xc0f3);
+        }
+    }
+}
+
+static void load(struct cpu_test *t, const struct cpu_test_regs *r)
+{
+    struct cpu *c = t->vm->cpu;
+
     for (unsigned i = 0; i < 8; i++)
         c->gpr[i] = r->gpr[i];
-    c->eip = r->eip;
+    c->eip = (uint32_t)r->rip;
     c->cpl = 3;
-    seg_set_flat(c, S_CS, 0x23, 0xc0fb);
-    seg_set_flat(c, S_SS, 0x2b, 0xc0f3);
-    seg_set_flat(c, S_DS, 0x2b, 0xc0f3);
-    seg_set_flat(c, S_ES, 0x2b, 0xc0f3);
-    seg_set_flat(c, S_FS, 0x2b, 0xc0f3);
-    seg_set_flat(c, S_GS, 0x2b, 0xc0f3);
-    c->eflags = (r->eflags & (EF_TF | EF_DF | EF_AC | EF_ID)) | EF_IF;
-    c->r12 = cpu_flags_from_ef(r->eflags);
+    load_segments(t);
+    c->eflags = ((uint32_t)r->rflags & (EF_TF | EF_DF | EF_AC | EF_ID)) | EF_IF;
+    c->r12 = cpu_flags_from_ef((uint32_t)r->rflags);
     memcpy(c->fx, r->fx, sizeof c->fx);
     memset(c->fx + 8, 0, 16);
     c->exc_pending = c->single = c->trap_after = c->inhibit = c->stop = 0;
     cpu_update_mode(c);
 }
 
-void cpu_test_run(struct cpu_test *t, struct cpu_test_regs *r, uint32_t until, struct cpu_test_fault *f)
+void cpu_test_run(struct cpu_test *t, struct cpu_test_regs *r, uint64_t until, struct cpu_test_fault *f)
 {
     struct cpu *c = t->vm->cpu;
 
-    load(c, r);
+    load(t, r);
     __asm__ volatile("fxsave64 %0" : "=m"(c->fx_host));
     __asm__ volatile("fxrstor64 %0" : : "m"(c->fx));
     while (!c->stop && c->eip != until) {
@@ -151,8 +189,8 @@ void cpu_test_run(struct cpu_test *t, struct cpu_test_regs *r, uint32_t until, s
     c->exc_pending = 0;
     for (unsigned i = 0; i < 8; i++)
         r->gpr[i] = (uint32_t)c->gpr[i];
-    r->eip = c->eip;
-    r->eflags = cpu_get_eflags(c, FL_ALL);
+    r->rip = c->eip;
+    r->rflags = cpu_get_eflags(c, FL_ALL);
     memcpy(r->fx, c->fx, sizeof r->fx);
     memset(r->fx + 6, 0, 18);
 }
@@ -186,7 +224,9 @@ uint64_t cpu_test_row_hits(struct cpu_test *t, unsigned i)
     return t->vm->cpu->row_hits[i];
 }
 
-bool cpu_test_isa_offered(unsigned zydis_isa_set)
+bool cpu_test_isa_offered(const char *model, unsigned zydis_isa_set)
 {
-    return cpuid_offers(cpu_model_find(NULL), zydis_isa_set);
+    const struct cpu_model *m = cpu_model_find(model);
+
+    return m && cpuid_offers(m, zydis_isa_set);
 }

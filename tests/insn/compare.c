@@ -4,6 +4,7 @@
  * pointers. */
 #include "compare.h"
 
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -136,12 +137,12 @@ static bool stores_pointers(const struct dec *d, uint32_t *at, uint32_t *len)
     }
 }
 
-static uint32_t operand_va(const struct dec *d, const ZydisDecodedOperand *op, const uint32_t gpr[8])
+static uint32_t operand_va(const struct dec *d, const ZydisDecodedOperand *op, const uint64_t gpr[16])
 {
     int base = dec_gpr(op->mem.base), index = dec_gpr(op->mem.index);
     uint32_t va = (uint32_t)op->mem.disp.value;
-    va += base >= 0 ? gpr[base] : 0;
-    va += index >= 0 ? gpr[index] * op->mem.scale : 0;
+    va += base >= 0 ? (uint32_t)gpr[base] : 0;
+    va += index >= 0 ? (uint32_t)gpr[index] * op->mem.scale : 0;
     return d->i.address_width == 16 ? va & 0xffff : va;
 }
 
@@ -260,7 +261,8 @@ static void compare_fault(struct text *t, const struct cpu_test_fault *a, const 
                           bool any_address)
 {
     if (a->vector != b->vector) {
-        add(t, " vector %d/%d (error %#x/%#x, cr2 %#x/%#x)", a->vector, b->vector, a->error, b->error, a->cr2, b->cr2);
+        add(t, " vector %d/%d (error %#x/%#x, cr2 %#" PRIx64 "/%#" PRIx64 ")", a->vector, b->vector, a->error, b->error,
+            a->cr2, b->cr2);
         return;
     }
     uint32_t ea = a->error, eb = b->error;
@@ -275,7 +277,7 @@ static void compare_fault(struct text *t, const struct cpu_test_fault *a, const 
     if (ea != eb)
         add(t, " error %#x/%#x", ea, eb);
     if (a->vector == 14 && a->cr2 != b->cr2 && !any_address)
-        add(t, " cr2 %#x/%#x", a->cr2, b->cr2);
+        add(t, " cr2 %#" PRIx64 "/%#" PRIx64, a->cr2, b->cr2);
 }
 
 /* The instruction that faulted. */
@@ -283,7 +285,7 @@ static const struct dec *stopped_at(const struct insn_case *c, const struct dec 
                                     const struct insn_result *r)
 {
     for (unsigned k = 0; k < n && r->fault.vector != 3; k++)
-        if (r->out.eip == c->code_va + c->off[k])
+        if (r->out.rip == c->code_va + c->off[k])
             return &d[k];
     return NULL;
 }
@@ -315,15 +317,16 @@ bool compare_results(const struct decoder *dec, const struct insn_case *c, const
         return true; /* the host checks alignment when POPF has set AC; the guest's CR0.AM is clear */
     if (at && at->i.mnemonic == ZYDIS_MNEMONIC_BOUND && native->fault.vector == 5 && guest->fault.vector == 14)
         return true; /* a value below the lower bound: the upper one need not be read */
-    compare_fault(&t, &native->fault, &guest->fault, native->out.eip, at && many_accesses(at));
+    compare_fault(&t, &native->fault, &guest->fault, native->out.rip, at && many_accesses(at));
     for (unsigned i = 0; i < 8; i++)
         if (native->out.gpr[i] != guest->out.gpr[i])
-            add(&t, " %s %08x/%08x", name[i], native->out.gpr[i], guest->out.gpr[i]);
-    if (native->out.eip != guest->out.eip)
-        add(&t, " eip %08x/%08x", native->out.eip, guest->out.eip);
-    uint32_t flags = defined_flags(c, d, n, native->out.eip, native->fault.vector != 3);
-    if ((native->out.eflags ^ guest->out.eflags) & flags)
-        add(&t, " eflags %x/%x (of %x)", native->out.eflags & flags, guest->out.eflags & flags, flags);
+            add(&t, " %s %08" PRIx64 "/%08" PRIx64, name[i], native->out.gpr[i], guest->out.gpr[i]);
+    if (native->out.rip != guest->out.rip)
+        add(&t, " eip %08" PRIx64 "/%08" PRIx64, native->out.rip, guest->out.rip);
+    uint32_t flags = defined_flags(c, d, n, native->out.rip, native->fault.vector != 3);
+    if ((native->out.rflags ^ guest->out.rflags) & flags)
+        add(&t, " eflags %" PRIx64 "/%" PRIx64 " (of %x)", native->out.rflags & flags, guest->out.rflags & flags,
+            flags);
     /* MMX instructions set TOP and the tags; whether they do so when they fault is the implementation's choice */
     compare_fx(&t, native->out.fx, guest->out.fx, pointers, !(at && uses_mmx(at)));
     find_unspecified(c, d, n, pointers, &p);
@@ -346,33 +349,34 @@ bool compare_refused(const struct insn_case *c, const struct insn_result *guest,
     if (guest->fault.vector >= VECTOR_DIED)
         add(&t, " the translator died, signal %d", guest->fault.vector - VECTOR_DIED);
     else if (guest->fault.vector != 6)
-        add(&t, " vector 6/%d (error %#x, cr2 %#x): not offered by the guest's CPUID", guest->fault.vector,
+        add(&t, " vector 6/%d (error %#x, cr2 %#" PRIx64 "): not offered by the guest's CPUID", guest->fault.vector,
             guest->fault.error, guest->fault.cr2);
     if (memcmp(c->in.gpr, guest->out.gpr, sizeof(c->in.gpr)) != 0)
         add(&t, " registers changed");
-    if (c->in.eip != guest->out.eip)
-        add(&t, " eip %08x/%08x", c->in.eip, guest->out.eip);
+    if (c->in.rip != guest->out.rip)
+        add(&t, " eip %08" PRIx64 "/%08" PRIx64, c->in.rip, guest->out.rip);
     return t.used == 0;
 }
 
 bool result_completed(const struct insn_case *c, const struct insn_result *r)
 {
-    return r->fault.vector == 3 && r->out.eip > c->code_va + c->off[c->n_insn ? c->n_insn - 1 : 0];
+    return r->fault.vector == 3 && r->out.rip > c->code_va + c->off[c->n_insn ? c->n_insn - 1 : 0];
 }
 
 void describe_input(const struct insn_case *c, char *out, size_t size)
 {
     struct text t = {.out = out, .size = size};
-    const uint32_t *g = c->in.gpr;
+    const uint64_t *g = c->in.gpr;
     uint16_t fcw, fsw;
     uint32_t mxcsr;
     memcpy(&fcw, c->in.fx, 2);
     memcpy(&fsw, c->in.fx + 2, 2);
     memcpy(&mxcsr, c->in.fx + 24, 4);
-    add(&t, "eax %08x ecx %08x edx %08x ebx %08x esp %08x ebp %08x esi %08x edi %08x\n", g[0], g[1], g[2], g[3], g[4],
-        g[5], g[6], g[7]);
-    add(&t, "    eip %08x eflags %x fcw %x fsw %x ftw %02x mxcsr %x", c->in.eip, c->in.eflags, fcw, fsw, c->in.fx[4],
-        mxcsr);
+    static const char *const name[8] = {"eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi"};
+    for (unsigned i = 0; i < 8; i++)
+        add(&t, "%s %08" PRIx64 " ", name[i], g[i]);
+    add(&t, "\n    eip %08" PRIx64 " eflags %" PRIx64 " fcw %x fsw %x ftw %02x mxcsr %x", c->in.rip, c->in.rflags, fcw,
+        fsw, c->in.fx[4], mxcsr);
     for (unsigned i = 0; i < c->n_pokes; i++) {
         add(&t, " poke [%08x]", c->poke[i].va);
         for (unsigned k = 0; k < c->poke[i].len; k++)

@@ -18,7 +18,7 @@ void decoder_init(struct decoder *d)
 bool decode_offered(unsigned isa_set)
 {
 #ifdef INSN_TRANSLATOR
-    return cpu_test_isa_offered(isa_set);
+    return cpu_test_isa_offered(NULL, isa_set);
 #else
     switch (isa_set) {
     case ZYDIS_ISA_SET_I86:

@@ -23,7 +23,7 @@ struct machine {
 
 static bool machine_new(struct machine *m, const struct insn_shm *in)
 {
-    if (cpu_test_new(&m->t))
+    if (cpu_test_new(CPU_TEST_32, NULL, &m->t))
         return false;
     for (unsigned i = 0; i < MEM_PAGES; i++) {
         m->page[i] = NULL;

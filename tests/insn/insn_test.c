@@ -8,6 +8,7 @@
  * two processes and in opposite order: what differs then is no property of the instruction. Exit 77: not on this host.
  */
 #include <getopt.h>
+#include <inttypes.h>
 #include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -59,7 +60,7 @@ static unsigned name_of(struct run *r, const struct insn_case *c, const struct i
     if (c->n_insn == 0)
         return ZYDIS_MNEMONIC_MAX_VALUE + 1;
     for (unsigned k = 0; k < c->n_insn; k++)
-        if (res->out.eip == c->code_va + c->off[k])
+        if (res->out.rip == c->code_va + c->off[k])
             at = k; /* where it stopped; else the first */
     decode(&r->dec, c->code + c->off[at], CODE_MAX - c->off[at], d);
     return d->i.mnemonic;
@@ -74,8 +75,9 @@ static void print_case(struct run *r, const struct insn_case *c, const struct in
     printf("%s\n    bytes", text);
     for (unsigned i = 0; i < c->len; i++)
         printf(" %02x", c->code[i]);
-    printf("\n    in: %s\n    native end: vector %d error %#x cr2 %#x eip %08x, %u lines of memory written\n", state,
-           native->fault.vector, native->fault.error, native->fault.cr2, native->out.eip, native->n_lines);
+    printf("\n    in: %s\n    native end: vector %d error %#x cr2 %#" PRIx64 " eip %08" PRIx64
+           ", %u lines of memory written\n",
+           state, native->fault.vector, native->fault.error, native->fault.cr2, native->out.rip, native->n_lines);
 }
 
 static void report(struct run *r, const struct insn_case *c, const struct insn_result *native, const char *why)

@@ -197,18 +197,20 @@ static void run_case(const struct insn_case *c, struct insn_result *r, uint8_t *
 {
     mem_poke(page, c);
     memcpy(SAVE->fx_in, c->in.fx, sizeof(SAVE->fx_in));
-    memcpy(SAVE->in_gpr, c->in.gpr, sizeof(SAVE->in_gpr));
-    SAVE->in_eip = c->in.eip;
-    SAVE->in_flags = c->in.eflags;
+    for (unsigned i = 0; i < 8; i++)
+        SAVE->in_gpr[i] = (uint32_t)c->in.gpr[i];
+    SAVE->in_eip = c->in.rip;
+    SAVE->in_flags = c->in.rflags;
     SAVE->in_fsgs = SEL_DATA;
     SAVE->fault = (struct cpu_test_fault){.vector = 3};
     SAVE->out_eip = c->code_va + c->len + 1; /* the far jump stands for an INT3 */
     SAVE->running = number + 1;
     native_enter();
-    memcpy(r->out.gpr, SAVE->out_gpr, sizeof(r->out.gpr));
+    for (unsigned i = 0; i < 8; i++)
+        r->out.gpr[i] = SAVE->out_gpr[i];
     memcpy(r->out.fx, SAVE->fx_out, sizeof(r->out.fx));
-    r->out.eip = SAVE->out_eip;
-    r->out.eflags = (uint32_t)SAVE->out_flags;
+    r->out.rip = SAVE->out_eip;
+    r->out.rflags = (uint32_t)SAVE->out_flags;
     r->fault = SAVE->fault;
     mem_collect(page, base, r);
 }

@@ -208,7 +208,7 @@ static void aim_string(struct setup *s, const struct dec *d)
         width = 1;
     uint32_t count = rng_chance(r, 10) ? 0 : rng_chance(r, 50) ? rng_below(r, 8) : rng_below(r, 301);
     uint32_t size = dec_is_rep_string(d) ? count * width : width;
-    uint32_t lead = c->in.eflags & ZYDIS_CPUFLAG_DF ? (size ? size - width : 0) : 0;
+    uint32_t lead = c->in.rflags & ZYDIS_CPUFLAG_DF ? (size ? size - width : 0) : 0;
     uint32_t from = target_for(s, size, narrow) + lead, to = target_for(s, size, narrow) + lead;
     if (rng_chance(r, 25))
         to = from + rng_below(r, 2 * size + 1) - size; /* overlapping */
@@ -380,8 +380,8 @@ void setup_case(const struct decoder *dec, struct rng *r, struct insn_case *c, c
     for (unsigned i = 0; i < 8; i++)
         c->in.gpr[i] = random_u32(r);
     c->in.gpr[ESP] = random_esp(r);
-    c->in.eip = c->code_va;
-    c->in.eflags = random_eflags(r);
+    c->in.rip = c->code_va;
+    c->in.rflags = random_eflags(r);
     random_fx(r, c->in.fx);
     if (c->shape == SHAPE_LOOP || c->shape == SHAPE_SMC) {
         c->in.gpr[ECX] = 1 + rng_below(r, 6);

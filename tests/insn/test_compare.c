@@ -37,7 +37,7 @@ static void load(const uint8_t *code, unsigned len)
         p.c.off[p.c.n_insn] = p.c.len;
     }
     p.a.fault.vector = p.b.fault.vector = 3;
-    p.a.out.eip = p.b.out.eip = CODE_VA + len + 1;
+    p.a.out.rip = p.b.out.rip = CODE_VA + len + 1;
 }
 
 static bool same(void)
@@ -60,24 +60,24 @@ static void test_registers(void **state)
         assert_false(same());
         p.b.out.gpr[i] = 0;
     }
-    p.b.out.eip++;
+    p.b.out.rip++;
     assert_false(same());
 }
 
 static void test_flags(void **state)
 {
     LOAD(0x01, 0xd8);
-    p.b.out.eflags = AF;
+    p.b.out.rflags = AF;
     assert_false(same());
     LOAD(0x21, 0xd8); /* and eax, ebx: AF is undefined */
-    p.b.out.eflags = AF;
+    p.b.out.rflags = AF;
     assert_true(same());
-    p.b.out.eflags = OF;
+    p.b.out.rflags = OF;
     assert_false(same());
-    p.b.out.eflags = 0x400; /* DF */
+    p.b.out.rflags = 0x400; /* DF */
     assert_false(same());
     LOAD(0x21, 0xd8, 0x01, 0xd8); /* the addition defines AF again */
-    p.b.out.eflags = AF;
+    p.b.out.rflags = AF;
     assert_false(same());
 }
 
@@ -85,18 +85,18 @@ static void test_flags_at_fault(void **state)
 {
     LOAD(0x01, 0xd8, 0x8b, 0x03, 0x01, 0xd8); /* add; mov eax, [ebx]; add */
     p.a.fault.vector = p.b.fault.vector = 14;
-    p.a.out.eip = p.b.out.eip = CODE_VA + 2;
-    p.b.out.eflags = ZF | CF;
+    p.a.out.rip = p.b.out.rip = CODE_VA + 2;
+    p.b.out.rflags = ZF | CF;
     assert_true(same());                      /* the second addition overwrites them whatever happens */
     LOAD(0x01, 0xd8, 0x8b, 0x03, 0xd3, 0xe0); /* shl eax, cl may leave them */
     p.a.fault.vector = p.b.fault.vector = 14;
-    p.a.out.eip = p.b.out.eip = CODE_VA + 2;
-    p.b.out.eflags = ZF;
+    p.a.out.rip = p.b.out.rip = CODE_VA + 2;
+    p.b.out.rflags = ZF;
     assert_false(same());
     LOAD(0x01, 0xd8, 0x8b, 0x03, 0x11, 0xd8); /* adc reads CF */
     p.a.fault.vector = p.b.fault.vector = 14;
-    p.a.out.eip = p.b.out.eip = CODE_VA + 2;
-    p.b.out.eflags = CF;
+    p.a.out.rip = p.b.out.rip = CODE_VA + 2;
+    p.b.out.rflags = CF;
     assert_false(same());
 }
 
@@ -104,7 +104,7 @@ static void test_faults(void **state)
 {
     LOAD(0x8b, 0x03); /* mov eax, [ebx] */
     p.a.fault = p.b.fault = (struct cpu_test_fault){14, 4, 0x20003000};
-    p.a.out.eip = p.b.out.eip = CODE_VA;
+    p.a.out.rip = p.b.out.rip = CODE_VA;
     assert_true(same());
     p.b.fault.error = 6;
     assert_false(same());
