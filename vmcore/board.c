@@ -163,6 +163,8 @@ int board_init(struct board *b, struct devctx *c, const struct vm_config *config
     b->pci.msi = msi;
     b->pci.msi_opaque = b;
     i440fx_init(&b->i440fx, c, &b->pci);
+    b->i440fx.pam = hooks->pam;
+    b->i440fx.pam_opaque = hooks->pam_opaque;
     piix3_init(&b->piix3, c, &b->pci, SLOT_SOUTH, pirqs, steered, &hooks->power);
     piix4_pm_init(&b->pm, c, &b->pci, SLOT_SOUTH, isa(b, PIIX4_SCI_IRQ), &hooks->power);
     b->power_button = (struct vm_event){.fn = power_button, .opaque = b};
@@ -202,6 +204,9 @@ void board_direct_boot(struct board *b)
     static const uint8_t irqs[4] = BOARD_PIRQ_IRQS;
     struct bus *bus = b->pci.ctx->bus;
 
+    for (unsigned off = 0x59; off <= 0x5f; off++) /* RAM up to 1 MiB */
+        pci_config_write(&b->i440fx.pci, off, 0x33, 1);
+    bus_io_write(bus, 0x92, 2, 1); /* A20 */
     pci_assign(&b->pci, IO_BASE, MMIO_BASE, irqs);
     for (unsigned n = 0; n < 4; n++)
         pci_config_write(&b->piix3.pci, 0x60 + n, irqs[n], 1);

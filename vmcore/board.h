@@ -25,9 +25,11 @@
 
 /* What the board needs of the machine around it. */
 struct board_hooks {
-    struct irq_line intr;     /* the processor's INTR: level; answered by board_ack_irq() */
-    struct irq_line nmi;      /* a pulse: called with level 1 */
-    struct irq_line a20;      /* level of the A20 gate; fn may be NULL */
+    struct irq_line intr;                            /* the processor's INTR: level; answered by board_ack_irq() */
+    struct irq_line nmi;                             /* a pulse: called with level 1 */
+    struct irq_line a20;                             /* level of the A20 gate; fn may be NULL */
+    void (*pam)(void *opaque, const uint8_t pam[7]); /* what C0000h..FFFFFh is; may be NULL */
+    void *pam_opaque;
     struct power_hooks power; /* called in the middle of an instruction's port access: note it, and act after */
 };
 

@@ -203,7 +203,7 @@ bool cache_hits_own_block(struct cache *c, const struct site *s, uint64_t pa0, u
 {
     struct mem *m = c->cpu->mem;
     struct block *b;
-    uint32_t p0 = mem_bpn(m, pa0), p1 = n1 ? mem_bpn(m, pa1) : MEM_NONE;
+    uint32_t p0 = mem_wbpn(m, pa0), p1 = n1 ? mem_wbpn(m, pa1) : MEM_NONE;
 
     if ((p0 == MEM_NONE || !m->code[p0].lines) && (p1 == MEM_NONE || !m->code[p1].lines))
         return false;

@@ -210,7 +210,8 @@ struct cpu {
     uint32_t exc_vector, exc_error, exc_cr2;
     uint32_t inhibit_eip; /* no interrupt at this EIP (after STI, MOV SS); valid if inhibit */
     uint8_t inhibit, nmi_pending, stop, triple;
-    uint32_t bounce_lin, bounce_len, bounce_pa[2];
+    uint32_t bounce_lin, bounce_len;
+    uint64_t bounce_pa[2];
     uint8_t x87_probe; /* the twin of an x87 store runs to see whether it stores at all */
     uint32_t probe_vector, probe_error, probe_cr2;
     void *bounce_host[2];

@@ -41,7 +41,7 @@ static uint8_t *host_ptr(struct cpu *c, uint32_t lin, bool write, bool *fault)
             return NULL;
         }
         bpn = mem_bpn(c->mem, pa);
-        if (bpn == MEM_NONE || (write && mem_has_code(c->mem, bpn)))
+        if (bpn == MEM_NONE || (write && (mem_wbpn(c->mem, pa) != bpn || mem_has_code(c->mem, bpn))))
             return NULL;
         if (write) /* its side effects are those of a write to come: version, dirty bit */
             mmu_fill(c, lin, bpn, true, flags);

@@ -17,9 +17,10 @@ uint8_t *mem_read_ptr(struct mem *m, uint32_t bpn)
     if (p)
         return p;
     p = m->ram + ((size_t)bpn << VT_PAGE_SHIFT);
-    if (m->src) {
+    struct mem_image *i = mem_image_of(m, bpn);
+    if (i->src) {
         m->loads++;
-        if (m->load(m->opaque, m->src, bpn, p) != 0)
+        if (m->load(m->opaque, i->src, bpn - i->first, p) != 0)
             memset(p, 0, VT_PAGE_SIZE); /* load() has stopped the machine: the guest never sees this */
     }
     __atomic_store_n(&m->host[bpn], p, __ATOMIC_RELEASE);
@@ -46,10 +47,11 @@ uint8_t *mem_write_ptr(struct mem *m, uint32_t bpn)
 {
     uint8_t *p = mem_read_ptr(m, bpn);
 
-    if (m->born[bpn] != m->epoch) {
-        if (__atomic_load_n(&m->capturing, __ATOMIC_ACQUIRE))
+    struct mem_image *i = mem_image_of(m, bpn);
+    if (m->born[bpn] != i->epoch) {
+        if (__atomic_load_n(&i->capturing, __ATOMIC_ACQUIRE))
             keep_version(m, bpn, p);
-        __atomic_store_n(&m->born[bpn], m->epoch, __ATOMIC_RELEASE);
+        __atomic_store_n(&m->born[bpn], i->epoch, __ATOMIC_RELEASE);
         m->door_writes++;
     }
     return p;
@@ -75,7 +77,7 @@ bool dma_write(struct mem *m, uint64_t pa, const void *src, uint64_t len)
     const uint8_t *s = src;
 
     while (len) {
-        uint32_t bpn = mem_bpn(m, pa), off = pa & 0xfff;
+        uint32_t bpn = mem_wbpn(m, pa), off = pa & 0xfff;
         uint64_t n = MIN(len, VT_PAGE_SIZE - off);
         if (bpn == MEM_NONE)
             return false;
@@ -90,12 +92,13 @@ bool dma_write(struct mem *m, uint64_t pa, const void *src, uint64_t len)
 
 static uint64_t track_capture(struct pagetrack *t)
 {
-    struct mem *m = (struct mem *)t;
-    uint32_t e = m->epoch;
+    struct mem_image *i = (struct mem_image *)t;
+    struct mem *m = i->m;
+    uint32_t e = i->epoch;
 
-    memset(m->ver, VER_CLEAN, m->pages);
-    m->epoch++;
-    __atomic_store_n(&m->capturing, e, __ATOMIC_RELEASE);
+    memset(m->ver + i->first, VER_CLEAN, i->pages);
+    i->epoch++;
+    __atomic_store_n(&i->capturing, e, __ATOMIC_RELEASE);
     m->flush_writes(m->opaque);
     return e;
 }
@@ -109,10 +112,10 @@ static uint32_t born_at(struct mem *m, uint64_t e, uint32_t p)
 
 static bool track_next(struct pagetrack *t, uint64_t since, uint64_t e, uint64_t *page)
 {
-    struct mem *m = (struct mem *)t;
+    struct mem_image *i = (struct mem_image *)t;
 
-    for (uint64_t p = *page; p < m->pages; p++) {
-        if (born_at(m, e, (uint32_t)p) > since) {
+    for (uint64_t p = *page; p < i->pages; p++) {
+        if (born_at(i->m, e, i->first + (uint32_t)p) > since) {
             *page = p;
             return true;
         }
@@ -122,83 +125,162 @@ static bool track_next(struct pagetrack *t, uint64_t since, uint64_t e, uint64_t
 
 static int track_copy(struct pagetrack *t, uint64_t e, uint64_t page, void *dst, struct err *err)
 {
-    struct mem *m = (struct mem *)t;
+    struct mem_image *i = (struct mem_image *)t;
+    struct mem *m = i->m;
+    uint64_t bpn = i->first + page;
     uint8_t clean = VER_CLEAN;
 
-    vt_assert(page < m->pages && m->capturing == e);
-    if (__atomic_compare_exchange_n(&m->ver[page], &clean, VER_BUSY, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
-        uint8_t *p = __atomic_load_n(&m->host[page], __ATOMIC_ACQUIRE);
+    vt_assert(page < i->pages && i->capturing == e);
+    if (__atomic_compare_exchange_n(&m->ver[bpn], &clean, VER_BUSY, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+        uint8_t *p = __atomic_load_n(&m->host[bpn], __ATOMIC_ACQUIRE);
         if (p)
             memcpy(dst, p, VT_PAGE_SIZE);
-        else if (m->src) {
-            int r = m->src->fill(m->src, page, 1, dst, err);
+        else if (i->src) {
+            int r = i->src->fill(i->src, page, 1, dst, err);
             if (r) {
-                __atomic_store_n(&m->ver[page], VER_CLEAN, __ATOMIC_RELEASE);
+                __atomic_store_n(&m->ver[bpn], VER_CLEAN, __ATOMIC_RELEASE);
                 return r;
             }
         } else
             memset(dst, 0, VT_PAGE_SIZE);
-        __atomic_store_n(&m->ver[page], VER_SAVED, __ATOMIC_RELEASE);
+        __atomic_store_n(&m->ver[bpn], VER_SAVED, __ATOMIC_RELEASE);
         return 0;
     }
     while (clean == VER_BUSY) {
         __builtin_ia32_pause();
-        clean = __atomic_load_n(&m->ver[page], __ATOMIC_ACQUIRE);
+        clean = __atomic_load_n(&m->ver[bpn], __ATOMIC_ACQUIRE);
     }
     if (clean == VER_KEPT)
-        memcpy(dst, m->shadow + (page << VT_PAGE_SHIFT), VT_PAGE_SIZE);
+        memcpy(dst, m->shadow + (bpn << VT_PAGE_SHIFT), VT_PAGE_SIZE);
     else /* saved before and asked for again: still unchanged unless it was written since */
-        return err_set(err, VT_FAIL, "page %llu of RAM was captured twice", (unsigned long long)page);
+        return err_set(err, VT_FAIL, "page %llu of %s was captured twice", (unsigned long long)page,
+                       i->first ? "video RAM" : "RAM");
     return 0;
 }
 
 static void track_done(struct pagetrack *t, uint64_t e)
 {
-    struct mem *m = (struct mem *)t;
+    struct mem_image *i = (struct mem_image *)t;
 
-    if (m->capturing == e) {
-        __atomic_store_n(&m->capturing, 0, __ATOMIC_RELEASE);
-        rt_syscall3(SYS_madvise, (long)m->shadow, (long)m->pages << VT_PAGE_SHIFT, MADV_DONTNEED);
+    if (i->capturing == e) {
+        __atomic_store_n(&i->capturing, 0, __ATOMIC_RELEASE);
+        rt_syscall3(SYS_madvise, (long)(i->m->shadow + ((size_t)i->first << VT_PAGE_SHIFT)),
+                    (long)i->pages << VT_PAGE_SHIFT, MADV_DONTNEED);
     }
 }
 
 /* ---- restore and revert: only while the vCPU is stopped */
 
-void mem_restore(struct mem *m, struct pagesrc *src)
+void mem_restore(struct mem_image *i, struct pagesrc *src)
 {
-    m->src = src;
-    for (uint32_t p = 0; p < m->pages; p++) {
+    struct mem *m = i->m;
+
+    i->src = src;
+    for (uint32_t p = i->first; p < i->first + i->pages; p++) {
         if (m->code[p].lines)
             m->code_write(m->opaque, p, 0, VT_PAGE_SIZE);
         m->host[p] = NULL;
         m->born[p] = 0;
     }
     m->drop(m->opaque, MEM_NONE, false);
-    rt_syscall6(SYS_fallocate, m->fd, 3 /* punch hole, keep size */, 0, (long)m->pages << VT_PAGE_SHIFT, 0, 0);
-    m->epoch++;
+    rt_syscall6(SYS_fallocate, m->fd, 3 /* punch hole, keep size */, (long)i->first << VT_PAGE_SHIFT,
+                (long)i->pages << VT_PAGE_SHIFT, 0, 0);
+    i->epoch++;
 }
 
-void mem_revert(struct mem *m, struct pagesrc *src, const uint64_t *list, size_t n)
+void mem_revert(struct mem_image *i, struct pagesrc *src, const uint64_t *list, size_t n)
 {
-    m->src = src;
-    for (size_t i = 0; i < n; i++) {
-        uint32_t p = (uint32_t)list[i];
+    struct mem *m = i->m;
+
+    i->src = src;
+    for (size_t k = 0; k < n; k++) {
+        uint32_t p = i->first + (uint32_t)list[k];
         uint8_t *ram = m->ram + ((size_t)p << VT_PAGE_SHIFT);
-        if (p >= m->pages)
+        if (list[k] >= i->pages)
             continue;
         if (m->code[p].lines)
             m->code_write(m->opaque, p, 0, VT_PAGE_SIZE);
         m->host[p] = NULL;
-        if (!src || src->is_zero(src, p)) {
+        if (!src || src->is_zero(src, list[k])) {
             memset(ram, 0, VT_PAGE_SIZE);
             m->host[p] = ram;
         }
     }
     m->drop(m->opaque, MEM_NONE, false);
-    m->epoch++;
+    i->epoch++;
 }
 
 void mem_track_init(struct mem *m)
 {
-    m->track = (struct pagetrack){m->pages, track_capture, track_next, track_copy, track_done};
+    for (unsigned n = 0; n < MEM_IMAGES; n++) {
+        struct mem_image *i = &m->image[n];
+        i->m = m;
+        i->epoch = 1;
+        i->track = (struct pagetrack){i->pages, track_capture, track_next, track_copy, track_done};
+    }
+}
+
+/* ---- where backing pages are in the guest's physical address space */
+
+uint32_t mem_bpn_slow(const struct mem *m, uint64_t pfn, bool write)
+{
+    for (unsigned n = 0; n < MEM_SLOTS; n++)
+        if (pfn - m->slot[n].pfn < m->slot[n].pages)
+            return m->slot[n].bpn + (uint32_t)(pfn - m->slot[n].pfn);
+    if (pfn >= 0xc0 && pfn < 0x100) {
+        unsigned area = (unsigned)(pfn - 0xc0) >> 2;
+        if ((write ? m->pam_write : m->pam_read) >> area & 1)
+            return pfn < m->low_pages ? (uint32_t)pfn : MEM_NONE;
+        return !write && pfn >= 0xe0 && m->rom_pages >= 32 ? m->rom_bpn + m->rom_pages - 0x100 + (uint32_t)pfn
+                                                           : MEM_NONE;
+    }
+    if (pfn >= 0x100000)
+        return pfn - 0x100000 < m->ram_pages - m->low_pages ? m->low_pages + (uint32_t)(pfn - 0x100000) : MEM_NONE;
+    if (!write && pfn >= 0x100000u - m->rom_pages)
+        return m->rom_bpn + (uint32_t)(pfn - (0x100000u - m->rom_pages));
+    return MEM_NONE;
+}
+
+void mem_map(struct mem *m, unsigned slot, uint64_t pa, uint32_t pages, uint32_t bpn)
+{
+    struct mem_slot s = {pa >> VT_PAGE_SHIFT, pages, bpn};
+
+    vt_assert(slot < MEM_SLOTS && (!pages || (bpn < m->pages && pages <= m->pages - bpn)));
+    if (m->slot[slot].pfn == s.pfn && m->slot[slot].pages == pages && m->slot[slot].bpn == bpn)
+        return;
+    m->slot[slot] = s;
+    m->drop(m->opaque, MEM_NONE, false);
+}
+
+void mem_pam(struct mem *m, const uint8_t pam[7])
+{
+    uint16_t r = 0, w = 0;
+
+    for (unsigned area = 0; area < 16; area++) {
+        unsigned v = area >= 12 ? pam[0] >> 4 : area & 1 ? pam[1 + area / 2] >> 4 : pam[1 + area / 2];
+        r |= (uint16_t)((v & 1) << area);
+        w |= (uint16_t)((v >> 1 & 1) << area);
+    }
+    if (r == m->pam_read && w == m->pam_write)
+        return;
+    m->pam_read = r;
+    m->pam_write = w;
+    m->drop(m->opaque, MEM_NONE, false);
+}
+
+void mem_a20(struct mem *m, bool open)
+{
+    uint64_t mask = open ? UINT64_MAX : ~(1ull << 20);
+
+    if (mask == m->a20)
+        return;
+    m->a20 = mask;
+    m->drop(m->opaque, MEM_NONE, false);
+}
+
+const uint8_t *mem_vram(struct mem *m)
+{
+    for (uint32_t p = 0; p < m->vram_pages; p++)
+        mem_read_ptr(m, m->vram_bpn + p);
+    return m->ram + ((size_t)m->vram_bpn << VT_PAGE_SHIFT);
 }

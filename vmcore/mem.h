@@ -1,7 +1,9 @@
 /* The one door from guest-physical pages to host memory. Only mem.c turns a page into a host pointer; lazy loading,
  * versions for snapshots, sharing between forks and the detection of writes to code all hang on it.
  *
- * A backing page number (bpn) names a 4 KiB page that has memory behind it: RAM pages by their page frame number.
+ * A backing page number (bpn) names a 4 KiB page that has memory behind it: RAM's pages first (those of a PC's low 3
+ * GiB by their page frame number), then video RAM's, then the firmware ROM's. Two images for snapshots: RAM, and the
+ * rest.
  *
  * Invariants:
  *  1. A host pointer got for reading may be used until the next door call that names the page.
@@ -26,9 +28,31 @@ struct code_page {          /* translations that were made from a page */
     uint64_t lines;         /* bitmap of 64-byte lines that hold translated code */
 };
 
-struct mem {
+struct mem_image {          /* what is captured and restored as one */
     struct pagetrack track; /* must be first */
-    uint32_t pages;         /* RAM pages */
+    struct mem *m;
+    uint32_t first, pages; /* backing pages */
+    uint32_t epoch;
+    uint32_t capturing;  /* atomic: epoch of the capture in flight, 0 none */
+    struct pagesrc *src; /* where unloaded pages come from; NULL: zero */
+};
+enum { MEM_IMAGE_RAM, MEM_IMAGE_VRAM, MEM_IMAGES };
+
+enum { MEM_SLOT_LFB, MEM_SLOT_VGA, MEM_SLOTS };
+struct mem_slot { /* backing pages at a physical address of the guest's or a device's choice */
+    uint64_t pfn;
+    uint32_t pages, bpn;
+};
+
+struct mem {
+    struct mem_image image[MEM_IMAGES];
+    uint32_t pages;     /* backing pages in all */
+    uint32_t ram_pages; /* RAM */
+    uint32_t low_pages; /* of them, those below the PCI hole; the others begin at 4 GiB */
+    uint32_t vram_bpn, vram_pages, rom_bpn, rom_pages;
+    uint64_t a20; /* mask of physical addresses: bit 20 is clear while the gate is closed */
+    struct mem_slot slot[MEM_SLOTS];
+    uint16_t pam_read, pam_write; /* 16 KiB areas from C0000h on, a bit each, that are RAM; else ROM */
     int fd;
     uint8_t *guarded; /* ram with a guard region on each side */
     uint8_t *ram;     /* the memfd, pages * 4096 */
@@ -38,10 +62,7 @@ struct mem {
     uint32_t *shadow_born;
     uint8_t *ver; /* atomic, capture in flight: VER_* */
     struct code_page *code;
-    uint32_t epoch;
-    uint32_t capturing;  /* atomic: epoch of the capture in flight, 0 none */
-    struct pagesrc *src; /* where unloaded pages come from; NULL: zero */
-    void *opaque;        /* struct vm */
+    void *opaque; /* struct vm */
     /* The vCPU's hooks. drop: forget cached translations to this page, or all for MEM_NONE (writes_only: write
      * permission only). */
     void (*drop)(void *opaque, uint32_t bpn, bool writes_only);
@@ -52,18 +73,40 @@ struct mem {
     uint64_t loads, versions, door_writes;
 };
 
-int mem_new(uint64_t ram_bytes, struct mem **ret, struct err *e);
+/* vram_pages and rom_pages may be 0. */
+int mem_new(uint64_t ram_bytes, uint32_t vram_pages, uint32_t rom_pages, struct mem **ret, struct err *e);
 void mem_free(struct mem *m);
 void mem_track_init(struct mem *m);
+static inline struct mem_image *mem_image_of(struct mem *m, uint32_t bpn)
+{
+    return &m->image[bpn < m->ram_pages ? MEM_IMAGE_RAM : MEM_IMAGE_VRAM];
+}
 
-/* Physical address to backing page, MEM_NONE where there is no memory. */
+uint32_t mem_bpn_slow(const struct mem *m, uint64_t pfn, bool write);
+
+/* Physical address to the backing page that reads see, MEM_NONE where there is no memory. */
 static inline uint32_t mem_bpn(const struct mem *m, uint64_t pa)
 {
     uint64_t pfn = pa >> 12;
-    if (pfn < m->pages && (pfn < 0xa0 || pfn >= 0xc0))
+    if (pfn < m->low_pages && (pfn < 0xa0 || pfn >= 0x100))
         return (uint32_t)pfn;
-    return MEM_NONE;
+    return mem_bpn_slow(m, pfn, false);
 }
+/* The same for writes: MEM_NONE for ROM as well; another page than mem_bpn()'s where RAM is hidden behind ROM. */
+static inline uint32_t mem_wbpn(const struct mem *m, uint64_t pa)
+{
+    uint64_t pfn = pa >> 12;
+    if (pfn < m->low_pages && (pfn < 0xa0 || pfn >= 0x100))
+        return (uint32_t)pfn;
+    return mem_bpn_slow(m, pfn, true);
+}
+/* A slot's pages appear at pa (page-aligned), or nowhere where pages is 0. */
+void mem_map(struct mem *m, unsigned slot, uint64_t pa, uint32_t pages, uint32_t bpn);
+/* The i440FX's PAM0..6 (configuration 59h..5Fh; 82441FX datasheet, 3.2.11): what C0000h..FFFFFh is. */
+void mem_pam(struct mem *m, const uint8_t pam[7]);
+void mem_a20(struct mem *m, bool open);
+/* [vCPU thread stopped, or on it] Video RAM as one piece, all of it loaded. */
+const uint8_t *mem_vram(struct mem *m);
 
 uint8_t *mem_read_ptr(struct mem *m, uint32_t bpn);
 /* Counts as a write to the whole page for versions; the caller still calls mem_wrote for code detection, or asks
@@ -80,9 +123,9 @@ static inline void mem_wrote(struct mem *m, uint32_t bpn, uint32_t off, uint32_t
         m->code_write(m->opaque, bpn, off, len);
 }
 
-/* Restore: every page is src's from now on. */
-void mem_restore(struct mem *m, struct pagesrc *src);
-/* Revert: these pages are src's again. */
-void mem_revert(struct mem *m, struct pagesrc *src, const uint64_t *list, size_t n);
+/* Restore: every page of the image is src's from now on. */
+void mem_restore(struct mem_image *i, struct pagesrc *src);
+/* Revert: these pages of the image are src's again. */
+void mem_revert(struct mem_image *i, struct pagesrc *src, const uint64_t *list, size_t n);
 
 #endif

@@ -28,16 +28,27 @@ void mem_free(struct mem *m)
     free(m);
 }
 
-int mem_new(uint64_t ram_bytes, struct mem **ret, struct err *e)
+#define LOW_PAGES (0xc0000000u >> VT_PAGE_SHIFT) /* RAM below the PCI hole, at most */
+
+int mem_new(uint64_t ram_bytes, uint32_t vram_pages, uint32_t rom_pages, struct mem **ret, struct err *e)
 {
     struct mem *m = calloc(1, sizeof *m);
-    size_t n = ram_bytes >> VT_PAGE_SHIFT;
+    size_t n = (ram_bytes >> VT_PAGE_SHIFT) + vram_pages + rom_pages, bytes = n << VT_PAGE_SHIFT;
 
     if (!m)
         return err_set(e, VT_FAIL, "out of memory");
     m->fd = -1;
     m->pages = (uint32_t)n;
-    m->epoch = 1;
+    m->ram_pages = (uint32_t)(ram_bytes >> VT_PAGE_SHIFT);
+    m->low_pages = MIN(m->ram_pages, LOW_PAGES);
+    m->vram_bpn = m->ram_pages;
+    m->vram_pages = vram_pages;
+    m->rom_bpn = m->vram_bpn + vram_pages;
+    m->rom_pages = rom_pages;
+    m->a20 = UINT64_MAX;
+    m->image[MEM_IMAGE_RAM].pages = m->ram_pages;
+    m->image[MEM_IMAGE_VRAM].first = m->vram_bpn;
+    m->image[MEM_IMAGE_VRAM].pages = vram_pages + rom_pages;
     m->host = calloc(n, sizeof *m->host);
     m->born = calloc(n, sizeof *m->born);
     m->shadow_born = calloc(n, sizeof *m->shadow_born);
@@ -45,19 +56,19 @@ int mem_new(uint64_t ram_bytes, struct mem **ret, struct err *e)
     m->code = calloc(n, sizeof *m->code);
     m->fd = memfd_create("guest-ram", MFD_CLOEXEC);
     if (!m->host || !m->born || !m->shadow_born || !m->ver || !m->code || m->fd < 0 ||
-        ftruncate(m->fd, (off_t)ram_bytes) != 0) {
+        ftruncate(m->fd, (off_t)bytes) != 0) {
         mem_free(m);
         return err_set(e, VT_FAIL, "no memory for %llu MiB of guest RAM", (unsigned long long)(ram_bytes >> 20));
     }
-    m->guarded = mmap(NULL, ram_bytes + 2 * GUARD, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    m->guarded = mmap(NULL, bytes + 2 * GUARD, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (m->guarded == MAP_FAILED)
         m->guarded = NULL;
     else
-        m->ram = mmap(m->guarded + GUARD, ram_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE | MAP_FIXED,
-                      m->fd, 0);
+        m->ram =
+            mmap(m->guarded + GUARD, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, m->fd, 0);
     if (m->ram == MAP_FAILED)
         m->ram = NULL;
-    m->shadow = mmap(NULL, ram_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    m->shadow = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (m->shadow == MAP_FAILED)
         m->shadow = NULL;
     if (!m->ram || !m->shadow) {

@@ -30,7 +30,7 @@ static int page_fault(struct cpu *c, uint32_t lin, uint32_t error, unsigned acc)
 
 static bool pte_load(struct cpu *c, uint64_t pa, unsigned size, uint64_t *v)
 {
-    uint32_t bpn = mem_bpn(c->mem, pa);
+    uint32_t bpn = mem_bpn(c->mem, pa & c->mem->a20);
 
     if (bpn == MEM_NONE) {
         *v = 0;
@@ -43,8 +43,10 @@ static bool pte_load(struct cpu *c, uint64_t pa, unsigned size, uint64_t *v)
 
 static void pte_set(struct cpu *c, uint64_t pa, uint32_t bits)
 {
-    uint32_t bpn = mem_bpn(c->mem, pa);
+    uint32_t bpn = mem_wbpn(c->mem, pa & c->mem->a20);
 
+    if (bpn == MEM_NONE)
+        return;
     *(uint32_t *)(mem_write_ptr(c->mem, bpn) + (pa & 0xfff)) |= bits;
     mem_wrote(c->mem, bpn, pa & 0xfff, 4);
 }
@@ -58,7 +60,7 @@ int mmu_translate(struct cpu *c, uint32_t lin, unsigned acc, uint64_t *ret_pa, u
     uint32_t rights = PTE_W | PTE_U;
 
     if (!(c->cr0 & CR0_PG)) {
-        *ret_pa = lin;
+        *ret_pa = lin & c->mem->a20;
         *ret_flags = TR_WRITE;
         return 0;
     }
@@ -115,7 +117,7 @@ int mmu_translate(struct cpu *c, uint32_t lin, unsigned acc, uint64_t *ret_pa, u
         pa = (leaf & 0xffc00000u) | ((leaf & 0x1fe000) << 19) | (lin & 0x3fffff);
     else
         pa = (leaf & (pae ? 0xffffffffff000ull : 0xfffff000u)) | (lin & 0xfff);
-    *ret_pa = pa;
+    *ret_pa = pa & c->mem->a20;
     *ret_flags = (can_write && (leaf & PTE_D) ? TR_WRITE : 0) | ((leaf & PTE_G) && (c->cr4 & CR4_PGE) ? TR_GLOBAL : 0) |
                  (large ? TR_LARGE : 0);
     return 0;
@@ -304,7 +306,7 @@ static int access_page(struct cpu *c, uint32_t lin, uint8_t *buf, unsigned n, un
     }
     if (mmu_translate(c, lin, acc | (write ? ACC_WRITE : ACC_READ), &pa, &flags))
         return 1;
-    bpn = mem_bpn(c->mem, pa);
+    bpn = write ? mem_wbpn(c->mem, pa) : mem_bpn(c->mem, pa);
     if (bpn == MEM_NONE) {
         for (unsigned i = 0; i < n; i += 4) {
             unsigned k = MIN(n - i, 4u);
@@ -326,7 +328,7 @@ static int access_page(struct cpu *c, uint32_t lin, uint8_t *buf, unsigned n, un
         memcpy(h + (pa & 0xfff), buf, n);
         if (mem_has_code(c->mem, bpn))
             mem_wrote(c->mem, bpn, pa & 0xfff, n);
-        else
+        else if (mem_bpn(c->mem, pa) == bpn)
             fill(c, user, lin, bpn, h, true, flags);
     } else {
         uint8_t *h = mem_read_ptr(c->mem, bpn);
@@ -428,7 +430,7 @@ static uint64_t bounce(struct cpu *c, const struct site *s, uint32_t lin, const 
     c->bounce_host[0] = NULL;
     for (int i = 0; i < 2; i++) {
         unsigned at = i ? first : 0, n = i ? s->size - first : first;
-        c->bounce_pa[i] = (uint32_t)pa[i];
+        c->bounce_pa[i] = pa[i];
         /* an x87 store that raises an unmasked exception writes nothing: what is there must stay */
         if (!n || !((s->rw & 1) || (s->arg2 & SITE_X87)))
             continue;
@@ -494,7 +496,8 @@ uint64_t mmu_post(struct cpu *c, const struct site *s, uint32_t unused)
         unsigned at = i ? c->bounce_len : 0, n = i ? s->size - c->bounce_len : c->bounce_len;
         if (!n)
             continue;
-        uint32_t pa = c->bounce_pa[i], bpn = mem_bpn(c->mem, pa);
+        uint64_t pa = c->bounce_pa[i];
+        uint32_t bpn = mem_wbpn(c->mem, pa);
         if (bpn == MEM_NONE) {
             device_write(c, pa, b + at, n);
         } else {
@@ -563,7 +566,8 @@ uint64_t mmu_slow(struct cpu *c, const struct site *s, uint32_t lin)
             return s->arg2 ? x87_fault(c, s, lin) : cpu_resume(c);
     }
     bpn = mem_bpn(c->mem, pa[0]);
-    if (first == s->size && bpn != MEM_NONE && !((s->rw & 2) && mem_has_code(c->mem, bpn))) {
+    if (first == s->size && bpn != MEM_NONE &&
+        !((s->rw & 2) && (mem_wbpn(c->mem, pa[0]) != bpn || mem_has_code(c->mem, bpn)))) {
         uint8_t *h = (s->rw & 2) ? mem_write_ptr(c->mem, bpn) : mem_read_ptr(c->mem, bpn);
         fill(c, user, lin, bpn, h, s->rw & 2, flags);
         if ((s->arg2 & SITE_STACK) && s->rw == 1)

@@ -11,6 +11,8 @@
 #include "vmcore/tb.h"
 
 #define CODE_BYTES (192u << 20)
+#define VRAM_PAGES 4096u /* 16 MiB */
+#define ROM_PAGES  64u   /* 256 KiB */
 
 /* ---- hooks */
 
@@ -55,6 +57,16 @@ static void on_exit_code(void *opaque, uint32_t code)
     vm->want_exit = 1;
     vm->exit_code = code;
     cpu_set_attn(vm->cpu, ATTN_EXIT);
+}
+
+static void on_a20(void *opaque, unsigned n, int level)
+{
+    mem_a20(((struct vm *)opaque)->mem, level);
+}
+
+static void on_pam(void *opaque, const uint8_t pam[7])
+{
+    mem_pam(((struct vm *)opaque)->mem, pam);
 }
 
 static int ack_irq(void *board)
@@ -198,9 +210,14 @@ static int cpu_init(struct vm *vm, const char *model, struct err *e)
 
 static int init(struct vm *vm, struct err *e)
 {
-    struct board_hooks hooks = {
-        .intr = {on_intr, vm, 0}, .nmi = {on_nmi, vm, 0}, .power = {on_reset, on_poweroff, on_exit_code, vm}};
-    int r = mem_new(vm->config.ram_bytes, &vm->mem, e);
+    struct board_hooks hooks = {.intr = {on_intr, vm, 0},
+                                .nmi = {on_nmi, vm, 0},
+                                .a20 = {on_a20, vm, 0},
+                                .pam = on_pam,
+                                .pam_opaque = vm,
+                                .power = {on_reset, on_poweroff, on_exit_code, vm}};
+    bool pc = vm->config.board == VM_BOARD_PC;
+    int r = mem_new(vm->config.ram_bytes, pc ? VRAM_PAGES : 0, pc ? ROM_PAGES : 0, &vm->mem, e);
 
     if (r)
         return r;
@@ -281,17 +298,18 @@ int vm_boot_again(struct vm *vm, struct err *e)
     struct boot_entry b;
     struct cpu *c = vm->cpu;
     uint32_t rsdp = 0;
-    int r = vm->board ? acpi_load(&m, &rsdp, e) : 0;
+    int r;
 
+    cpu_reset(c);
+    if (vm->board)
+        board_direct_boot(vm->board);
+    r = vm->board ? acpi_load(&m, &rsdp, e) : 0;
     if (r)
         return r;
     r = boot_linux_load(&m, vm->boot.kernel, vm->boot.kernel_len, vm->boot.initrd, vm->boot.initrd_len,
                         vm->boot.cmdline, rsdp, &b, e);
     if (r)
         return r;
-    cpu_reset(c);
-    if (vm->board)
-        board_direct_boot(vm->board);
     c->cr0 = CR0_PE | CR0_ET;
     c->mtrr_def = 0xc06; /* as firmware leaves them: on, write-back */
     for (unsigned i = 0; i < 11; i++)
@@ -329,6 +347,20 @@ int vm_load_linux(struct vm *vm, const void *kernel, size_t kernel_len, const vo
         memcpy(vm->boot.initrd, initrd, initrd_len);
     vm->boot.initrd_len = initrd_len;
     return vm_boot_again(vm, e);
+}
+
+int vm_load_bios(struct vm *vm, const void *bios, size_t len, struct err *e)
+{
+    struct mem *m = vm->mem;
+    size_t rom = (size_t)m->rom_pages << VT_PAGE_SHIFT;
+
+    if (len < 65536 || len > rom || len % 65536)
+        return err_set(e, VT_CORRUPT, "a BIOS of %zu bytes: 64, 128, 192 or 256 KiB will do", len);
+    for (size_t at = 0; at < len; at += VT_PAGE_SIZE)
+        memcpy(mem_write_ptr(m, m->rom_bpn + (uint32_t)((rom - len + at) >> VT_PAGE_SHIFT)), (const uint8_t *)bios + at,
+               VT_PAGE_SIZE);
+    vm_reset(vm);
+    return vm->failed ? err_set(e, VT_FAIL, "the machine does not reset") : 0;
 }
 
 void vm_reset(struct vm *vm)
@@ -388,35 +420,43 @@ char *vm_state_dump(struct vm *vm)
 
 unsigned vm_images(struct vm *vm)
 {
-    return 1;
+    return vm->mem->image[MEM_IMAGE_VRAM].pages ? 2 : 1;
 }
 
 const char *vm_image_name(struct vm *vm, unsigned image)
 {
-    return "ram";
+    return image == MEM_IMAGE_RAM ? "ram" : "vram";
 }
 
 struct pagetrack *vm_image_track(struct vm *vm, unsigned image)
 {
-    return &vm->mem->track;
+    return &vm->mem->image[image].track;
+}
+
+static int check_size(struct vm *vm, unsigned image, const struct pagesrc *src, struct err *e)
+{
+    if (src->pages == vm->mem->image[image].pages)
+        return 0;
+    return err_set(e, VT_CORRUPT, "the snapshot's %s is %llu pages, the machine's %u", vm_image_name(vm, image),
+                   (unsigned long long)src->pages, vm->mem->image[image].pages);
 }
 
 int vm_image_restore(struct vm *vm, unsigned image, struct pagesrc *src, struct err *e)
 {
-    if (src->pages != vm->mem->pages)
-        return err_set(e, VT_CORRUPT, "the snapshot's memory is %llu pages, the machine's %u",
-                       (unsigned long long)src->pages, vm->mem->pages);
-    mem_restore(vm->mem, src);
-    return 0;
+    int r = check_size(vm, image, src, e);
+
+    if (!r)
+        mem_restore(&vm->mem->image[image], src);
+    return r;
 }
 
 int vm_image_revert(struct vm *vm, unsigned image, struct pagesrc *src, const uint64_t *list, size_t n, struct err *e)
 {
-    if (src->pages != vm->mem->pages)
-        return err_set(e, VT_CORRUPT, "the snapshot's memory is %llu pages, the machine's %u",
-                       (unsigned long long)src->pages, vm->mem->pages);
-    mem_revert(vm->mem, src, list, n);
-    return 0;
+    int r = check_size(vm, image, src, e);
+
+    if (!r)
+        mem_revert(&vm->mem->image[image], src, list, n);
+    return r;
 }
 
 bool vm_phys_read(struct vm *vm, uint64_t pa, void *dst, size_t len)

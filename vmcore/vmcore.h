@@ -52,6 +52,10 @@ void vm_free(struct vm *vm);
 int vm_load_linux(struct vm *vm, const void *kernel, size_t kernel_len, const void *initrd, size_t initrd_len,
                   const char *cmdline, struct err *e);
 
+/* Firmware: a ROM image of 64 to 256 KiB that ends at 4 GiB and, its last 128 KiB, at 1 MiB; the machine is reset and
+ * starts in it. VT_CORRUPT: not of such a size. */
+int vm_load_bios(struct vm *vm, const void *bios, size_t len, struct err *e);
+
 /* Once, on the thread that will call vm_run. */
 int vm_thread_init(struct vm *vm, struct err *e);
 
@@ -81,7 +85,7 @@ int vm_state_load(struct vm *vm, const uint8_t *data, size_t len, struct err *e)
 /* A text form, a field a line, for info and for comparing. malloc'ed. */
 char *vm_state_dump(struct vm *vm);
 
-/* Images: 0 is RAM. Their change tracking, and their contents after a restore (lazily: pages come at first touch). */
+/* Images: 0 is RAM, 1 video RAM and after it the firmware's ROM. Their change tracking, and their contents after a restore (lazily: pages come at first touch). */
 unsigned vm_images(struct vm *vm);
 const char *vm_image_name(struct vm *vm, unsigned image); /* "ram", "vram" */
 struct pagetrack *vm_image_track(struct vm *vm, unsigned image);

@@ -3,6 +3,7 @@
 #include "vmcore/rt.h"
 
 #define ENABLE 0x80000000u
+enum { PAM0 = 0x59, PAM_END = 0x60 };
 
 static struct pci_dev *selected(const struct i440fx *h)
 {
@@ -42,6 +43,20 @@ static const struct bus_ops data_ops = {data_read, data_write, 1, 4};
 
 static const struct field i440fx_fields[] = {FIELD(struct i440fx, address, F_U32), FIELD_END};
 
+/* ---- memory attributes */
+
+static void config_written(struct pci_dev *d, unsigned off, unsigned size)
+{
+    struct i440fx *h = (struct i440fx *)d;
+    if (h->pam && off < PAM_END && off + size > PAM0)
+        h->pam(h->pam_opaque, d->config + PAM0);
+}
+
+static void pci_was_reset(struct pci_dev *d)
+{
+    config_written(d, PAM0, PAM_END - PAM0);
+}
+
 static int i440fx_loaded(void *dev, const char **why)
 {
     struct i440fx *h = dev;
@@ -49,6 +64,7 @@ static int i440fx_loaded(void *dev, const char **why)
         *why = "reserved bits set in the address register";
         return -1;
     }
+    pci_was_reset(&h->pci);
     return 0;
 }
 static const struct state_table i440fx_table = {"i440fx", 1, i440fx_fields, i440fx_loaded, NULL};
@@ -66,9 +82,11 @@ void i440fx_init(struct i440fx *h, struct devctx *c, struct pci_bus *bus)
     h->bus = bus;
     pci_add(bus, &h->pci, "i440fx.pci", PCI_DEVFN(0, 0), &id);
     pci_fix(&h->pci, PCI_COMMAND, PCI_CMD_MEM | PCI_CMD_MASTER, 2);
-    pci_fix(&h->pci, PCI_STATUS, 0x0280, 2);      /* medium timing, fast back-to-back */
-    for (unsigned off = 0x59; off <= 0x5f; off++) /* PAM0..6 */
+    pci_fix(&h->pci, PCI_STATUS, 0x0280, 2); /* medium timing, fast back-to-back */
+    for (unsigned off = PAM0; off < PAM_END; off++)
         pci_writable(&h->pci, off, 0x33, 1);
+    h->pci.config_written = config_written;
+    h->pci.reset = pci_was_reset;
     pci_fix(&h->pci, 0x72, 0x02, 1); /* SMRAM */
     pci_writable(&h->pci, 0x72, 0x78, 1);
     bus_map(c->bus, &h->addr_win, false, 0xcf8, 4, &addr_ops, h, "pci-address");

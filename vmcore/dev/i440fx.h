@@ -10,6 +10,8 @@ struct i440fx {
     uint32_t address; /* CF8h */
     struct pci_bus *bus;
     struct bus_window addr_win, data_win;
+    void (*pam)(void *opaque, const uint8_t pam[7]); /* PAM0..6 changed; may be NULL */
+    void *pam_opaque;
     struct state_entry state;
 };
 void i440fx_init(struct i440fx *h, struct devctx *c, struct pci_bus *bus);
