@@ -25,9 +25,9 @@ const struct opt run_options[] = {
     {"copy-out", "GUEST[:HOST]", "copy out afterwards, whatever the status; may be repeated",
      offsetof(struct run_opts, copy_out), OPT_LIST, 0},
     GUEST_OPTIONS(struct run_opts, guest),
-    {"kernel", "FILE", "boot this Linux kernel (bzImage) instead; needs no store", offsetof(struct run_opts, kernel),
+    {"kernel", "FILE", "boot this kernel (bzImage, Multiboot 1 or PVH) instead; needs no store", offsetof(struct run_opts, kernel),
      OPT_STR, 'k'},
-    {"initrd", "FILE", "its initial RAM disk", offsetof(struct run_opts, initrd), OPT_STR, 0},
+    {"initrd", "FILE", "its initial RAM disk; not Linux: its modules, FILE [ARGS][,FILE [ARGS]]...", offsetof(struct run_opts, initrd), OPT_STR, 0},
     {"append", "TEXT", "its command line", offsetof(struct run_opts, append), OPT_STR, 0},
     {"mem", "SIZE", "its memory (512M unless given)", offsetof(struct run_opts, mem), OPT_SIZE, 0},
     {"cpu", "MODEL", "the CPU that it sees", offsetof(struct run_opts, cpu), OPT_STR, 0},
@@ -45,14 +45,15 @@ static int boot_kernel(struct cli *c, const struct run_opts *o, struct err *e)
 {
     cleanup(strlist_release) struct strlist argv = {0};
     char path[PATH_MAX];
+    bool is_linux;
     int r;
 
     if (c->has_guest || o->copy_in.n || o->copy_out.n || o->guest.dir || o->guest.user || o->guest.env.n)
         return err_set(e, VT_USAGE, "a command and its options go with --from, not with --kernel");
     if (c->json)
         return err_set(e, VT_USAGE, "--json does not go with --kernel: standard output is the guest's serial port");
-    r = imagefile_check_kernel(o->kernel, e);
-    if (!r && o->initrd)
+    r = imagefile_check_kernel(o->kernel, &is_linux, e);
+    if (!r && o->initrd && is_linux) /* the others take a list of modules */
         r = imagefile_check_initrd(o->initrd, e);
     if (!r)
         r = libexec_path("vmtest-monitor", path, sizeof path, e);

@@ -112,7 +112,8 @@ static int replace_path(char **field, const char *path, struct err *e)
 
 int config_set_boot(struct machine_config *c, const char *kernel, const char *initrd, const char *append, struct err *e)
 {
-    int r = kernel ? imagefile_check_kernel(kernel, e) : 0;
+    bool is_linux;
+    int r = kernel ? imagefile_check_kernel(kernel, &is_linux, e) : 0;
 
     if (!r && initrd && *initrd)
         r = imagefile_check_initrd(initrd, e);

@@ -218,12 +218,33 @@ void imagefile_release(struct imagefile *f)
     *f = (struct imagefile){.fd = -1};
 }
 
-/* Linux, Documentation/x86/boot.rst: the setup header at 0x1f1, "HdrS" from protocol 2.00 on. */
-int imagefile_check_kernel(const char *path, struct err *e)
+/* A Multiboot 1 header lies in the first 8 KiB, at a multiple of 4: magic, flags, and what makes their sum 0. */
+static bool has_multiboot(const uint8_t *head, size_t got)
+{
+    for (size_t at = 0; at + 12 <= got; at += 4)
+        if (get32(head + at) == 0x1badb002 && get32(head + at) + get32(head + at + 4) + get32(head + at + 8) == 0)
+            return true;
+    return false;
+}
+
+/* The Linux/x86 boot protocol: the setup header at 0x1f1, "HdrS" from protocol 2.00 on. */
+static int check_linux(const char *path, const uint8_t *head, uint64_t bytes, struct err *e)
+{
+    uint64_t need = ((head[0x1f1] ? head[0x1f1] : 4u) + 1) * (uint64_t)SECTOR + (uint64_t)get32(head + 0x1f4) * 16;
+
+    if (get16(head + 0x206) < 0x202 || !(head[0x211] & 1))
+        return err_set(e, VT_CORRUPT, "%s: a kernel too old to be loaded directly", path);
+    if (bytes < need)
+        return err_set(e, VT_CORRUPT, "%s: cut short: the kernel has %" PRIu64 " bytes, the file has %" PRIu64, path,
+                       need, bytes);
+    return 0;
+}
+
+int imagefile_check_kernel(const char *path, bool *ret_linux, struct err *e)
 {
     cleanup(cleanup_close) int fd = -1;
-    uint8_t head[0x270] = {0};
-    uint64_t bytes, need;
+    uint8_t head[8192] = {0};
+    uint64_t bytes;
     size_t got;
     int r;
 
@@ -232,14 +253,11 @@ int imagefile_check_kernel(const char *path, struct err *e)
         r = io_pread_full(fd, head, sizeof head, 0, &got, path, e);
     if (r)
         return r;
-    if (get16(head + 0x1fe) != 0xaa55 || memcmp(head + 0x202, "HdrS", 4) != 0)
-        return err_set(e, VT_CORRUPT, "%s: is not a Linux kernel (bzImage)", path);
-    if (get16(head + 0x206) < 0x202 || !(head[0x211] & 1))
-        return err_set(e, VT_CORRUPT, "%s: a kernel too old to be loaded directly", path);
-    need = ((head[0x1f1] ? head[0x1f1] : 4u) + 1) * (uint64_t)SECTOR + (uint64_t)get32(head + 0x1f4) * 16;
-    if (bytes < need)
-        return err_set(e, VT_CORRUPT, "%s: cut short: the kernel has %" PRIu64 " bytes, the file has %" PRIu64, path,
-                       need, bytes);
+    *ret_linux = get16(head + 0x1fe) == 0xaa55 && memcmp(head + 0x202, "HdrS", 4) == 0;
+    if (*ret_linux)
+        return check_linux(path, head, bytes, e);
+    if (memcmp(head, "\x7f" "ELF", 4) != 0 && !has_multiboot(head, got))
+        return err_set(e, VT_CORRUPT, "%s: is not a kernel (Linux bzImage, Multiboot 1 or PVH)", path);
     return 0;
 }
 

@@ -20,8 +20,9 @@ struct imagefile {
 int imagefile_open(const char *path, const char *scratch_dir, struct imagefile *ret, struct err *e);
 void imagefile_release(struct imagefile *f);
 
-/* Is this a whole bzImage? VT_NOENT, VT_CORRUPT. */
-int imagefile_check_kernel(const char *path, struct err *e);
+/* Is this a whole bzImage, or does it look like a Multiboot or PVH kernel (which the monitor looks at closely)?
+ * VT_NOENT, VT_CORRUPT. */
+int imagefile_check_kernel(const char *path, bool *ret_linux, struct err *e);
 /* Is this a non-empty regular file that can be read? VT_NOENT, VT_CORRUPT, VT_PERM. */
 int imagefile_check_initrd(const char *path, struct err *e);
 

@@ -1,17 +1,13 @@
 #include "src/machine.h"
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include "src/base/banned.h"
-#include "src/base/buf.h"
-#include "src/base/io.h"
 #include "src/base/units.h"
 #include "src/base/util.h"
+#include "src/bootfiles.h"
 
-#define KERNEL_MAX  (256u << 20)
-#define INITRD_MAX  (2048u << 20)
 #define NET_QUEUE   (1u << 18)
 #define AGENT_QUEUE (1u << 18)
 
@@ -166,17 +162,15 @@ void machine_free(struct machine *m)
 int machine_boot(struct machine *m, struct err *e)
 {
     const struct machine_config *c = m->config;
-    cleanup(buf_release) struct buf kernel = {0}, initrd = {0};
+    cleanup(bootfiles_release) struct bootfiles f = {0};
     int rc;
 
     if (!c->kernel)
         return err_set(e, VT_USAGE, "no kernel to boot: the machine was made without --kernel");
-    rc = io_read_file(AT_FDCWD, c->kernel, KERNEL_MAX, &kernel, e);
-    if (rc == 0 && c->initrd)
-        rc = io_read_file(AT_FDCWD, c->initrd, INITRD_MAX, &initrd, e);
+    rc = bootfiles_read(c->kernel, c->initrd, c->mem, &f, e);
     if (rc < 0)
         return rc;
-    rc = vm_load_linux(m->vm, kernel.data, kernel.len, initrd.data, initrd.len, c->append ? c->append : "", e);
+    rc = vm_load_kernel(m->vm, f.kernel.data, f.kernel.len, f.module, f.n, c->append, e);
     return rc < 0 ? err_prefix(e, rc, "%s", c->kernel) : 0;
 }
 

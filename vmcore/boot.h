@@ -3,9 +3,11 @@
 #ifndef VT_BOOT_H
 #define VT_BOOT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include "src/base/err.h"
+#include "vmcore/vmcore.h"
 
 /* Guest memory as the loaders see it. */
 struct boot_mem {
@@ -23,6 +25,16 @@ struct boot_entry {
     uint16_t cs, ds;
     uint32_t gdt_base;
     uint16_t gdt_limit;
+    const char *note; /* NULL, or what the kernel asked for and does not get */
+};
+
+/* A kernel and what it is given; the bytes stay the caller's. */
+struct boot_files {
+    const void *kernel;
+    size_t kernel_len;
+    const struct vm_module *module; /* Linux: at most one, the initial RAM disk */
+    unsigned nmodules; /* at most VM_MAX_MODULES */
+    const char *cmdline;
 };
 
 /* The ACPI tables' area: writes them, and sets *ret_rsdp to the root pointer's address. */
@@ -35,5 +47,21 @@ int acpi_load(const struct boot_mem *m, uint32_t *ret_rsdp, struct err *e);
  * short; VT_USAGE: the command line is too long, or RAM too small. */
 int boot_linux_load(const struct boot_mem *m, const void *kernel, size_t kernel_len, const void *initrd,
                     size_t initrd_len, const char *cmdline, uint32_t rsdp, struct boot_entry *ret, struct err *e);
+
+bool boot_linux_is(const void *kernel, size_t len);
+
+/* Multiboot 1 (Multiboot Specification 0.6.96, chapter 3): in ELF or, by the header's address fields, any file. */
+bool boot_multiboot_is(const void *kernel, size_t len);
+int boot_multiboot_load(const struct boot_mem *m, const struct boot_files *f, struct boot_entry *ret, struct err *e);
+/* The "x86/HVM direct boot ABI" (PVH): an ELF file with the note XEN_ELFNOTE_PHYS32_ENTRY. rsdp as above. */
+bool boot_pvh_is(const void *kernel, size_t len);
+int boot_pvh_load(const struct boot_mem *m, const struct boot_files *f, uint32_t rsdp, struct boot_entry *ret,
+                  struct err *e);
+
+/* What sort of kernel a file is, by its headers. Where an ELF file has both, the Multiboot header counts. */
+enum vm_kernel boot_kind(const void *kernel, size_t len);
+/* Loads a kernel of any sort. VT_CORRUPT: it is of none, or damaged; VT_USAGE: it does not fit this machine. */
+int boot_load(const struct boot_mem *m, const struct boot_files *f, uint32_t rsdp, struct boot_entry *ret,
+              struct err *e);
 
 #endif

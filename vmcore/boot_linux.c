@@ -65,9 +65,16 @@ struct image {
     uint64_t end; /* address after all memory that the kernel needs before it has read the memory map */
 };
 
+bool boot_linux_is(const void *kernel, size_t len)
+{
+    const uint8_t *k = kernel;
+
+    return len >= BP_HEADER_MAX && get(k, BP_BOOT_FLAG, 2) == 0xaa55 && memcmp(k + BP_HEADER, "HdrS", 4) == 0;
+}
+
 static int parse(const uint8_t *kernel, size_t len, struct image *ret, struct err *e)
 {
-    if (len < BP_HEADER_MAX || get(kernel, BP_BOOT_FLAG, 2) != 0xaa55 || memcmp(kernel + BP_HEADER, "HdrS", 4))
+    if (!boot_linux_is(kernel, len))
         return err_set(e, VT_CORRUPT, "not a Linux kernel (bzImage): no setup header");
     uint32_t version = get(kernel, BP_VERSION, 2), sects = get(kernel, BP_SETUP_SECTS, 1);
     if (version < 0x20a)

@@ -47,15 +47,15 @@ struct vm {
     size_t alt_size;
     uint64_t halts, halted_ns;
 
-    struct { /* direct boot, kept for resets */
-        uint8_t *kernel, *initrd;
-        size_t kernel_len, initrd_len;
-        char *cmdline;
+    struct { /* direct boot, kept for resets; all malloc'ed */
+        struct boot_files files;
+        struct vm_module module[VM_MAX_MODULES]; /* files.module */
     } boot;
 };
 
 void vm_arm_timer(void *vm);                     /* vm.c: the clock's soonest deadline changed */
-int vm_boot_again(struct vm *vm, struct err *e); /* vm_host.c */
+int vm_boot_again(struct vm *vm, struct err *e); /* vm_boot.c: where a kernel is loaded */
+void vm_boot_release(struct vm *vm);
 extern const struct state_table cpu_state_table; /* cpu_state.c */
 
 #endif

@@ -142,9 +142,7 @@ void vm_free(struct vm *vm)
         munmap(vm->cpu, CPU_REGION_SIZE);
     if (vm->alt_stack)
         munmap(vm->alt_stack, vm->alt_size);
-    free(vm->boot.kernel);
-    free(vm->boot.initrd);
-    free(vm->boot.cmdline);
+    vm_boot_release(vm);
     free(vm);
 }
 
@@ -281,74 +279,6 @@ int vm_new(const struct vm_config *c, struct vm **ret_vm, struct err *e)
     return 0;
 }
 
-/* ---- direct boot */
-
-static int boot_write(void *opaque, uint64_t pa, const void *src, size_t len, struct err *e)
-{
-    struct vm *vm = opaque;
-
-    if (!dma_write(vm->mem, pa, src, len))
-        return err_set(e, VT_FAIL, "boot data at %llx is outside of memory", (unsigned long long)pa);
-    return 0;
-}
-
-int vm_boot_again(struct vm *vm, struct err *e)
-{
-    struct boot_mem m = {vm->config.ram_bytes, boot_write, vm};
-    struct boot_entry b;
-    struct cpu *c = vm->cpu;
-    uint32_t rsdp = 0;
-    int r;
-
-    cpu_reset(c);
-    if (vm->board)
-        board_direct_boot(vm->board);
-    r = vm->board ? acpi_load(&m, &rsdp, e) : 0;
-    if (r)
-        return r;
-    r = boot_linux_load(&m, vm->boot.kernel, vm->boot.kernel_len, vm->boot.initrd, vm->boot.initrd_len,
-                        vm->boot.cmdline, rsdp, &b, e);
-    if (r)
-        return r;
-    c->cr0 = CR0_PE | CR0_ET;
-    c->mtrr_def = 0xc06; /* as firmware leaves them: on, write-back */
-    for (unsigned i = 0; i < 11; i++)
-        c->mtrr_fix[i] = 0x0606060606060606ull;
-    c->gdt.base = b.gdt_base;
-    c->gdt.limit = b.gdt_limit;
-    for (unsigned i = 0; i < 6; i++)
-        seg_set_flat(c, i, i == S_CS ? b.cs : b.ds, i == S_CS ? 0xc09b : 0xc093);
-    c->eip = b.eip;
-    c->gpr[R_ESP] = b.esp;
-    c->gpr[R_EAX] = b.eax;
-    c->gpr[R_EBX] = b.ebx;
-    c->gpr[R_ESI] = b.esi;
-    c->gpr[R_EDX] = 0;
-    cpu_update_mode(c);
-    return 0;
-}
-
-int vm_load_linux(struct vm *vm, const void *kernel, size_t kernel_len, const void *initrd, size_t initrd_len,
-                  const char *cmdline, struct err *e)
-{
-    free(vm->boot.kernel);
-    free(vm->boot.initrd);
-    free(vm->boot.cmdline);
-    memset(&vm->boot, 0, sizeof vm->boot);
-    vm->boot.kernel = malloc(kernel_len + 1);
-    vm->boot.cmdline = strdup(cmdline ? cmdline : "");
-    if (initrd)
-        vm->boot.initrd = malloc(initrd_len + 1);
-    if (!vm->boot.kernel || !vm->boot.cmdline || (initrd && !vm->boot.initrd))
-        return err_set(e, VT_FAIL, "out of memory");
-    memcpy(vm->boot.kernel, kernel, kernel_len);
-    vm->boot.kernel_len = kernel_len;
-    if (initrd)
-        memcpy(vm->boot.initrd, initrd, initrd_len);
-    vm->boot.initrd_len = initrd_len;
-    return vm_boot_again(vm, e);
-}
-
 int vm_load_bios(struct vm *vm, const void *bios, size_t len, struct err *e)
 {
     struct mem *m = vm->mem;
@@ -369,7 +299,7 @@ void vm_reset(struct vm *vm)
     vm->cpu->triple = 0;
     if (vm->board)
         board_reset(vm->board);
-    if (vm->boot.kernel && vm_boot_again(vm, &vm->failure) != 0)
+    if (vm->boot.files.kernel && vm_boot_again(vm, &vm->failure) != 0)
         vm->failed = true;
 }
 

@@ -48,9 +48,19 @@ struct vm;
 int vm_new(const struct vm_config *c, struct vm **ret_vm, struct err *e);
 void vm_free(struct vm *vm);
 
-/* Direct boot of a Linux bzImage; initrd may be NULL. Copies what it needs. VT_CORRUPT: not a kernel. */
-int vm_load_linux(struct vm *vm, const void *kernel, size_t kernel_len, const void *initrd, size_t initrd_len,
-                  const char *cmdline, struct err *e);
+/* Direct boot, without firmware. A Linux bzImage takes one module at most, its initial RAM disk. */
+#define VM_MAX_MODULES 64
+struct vm_module {
+    const void *data;
+    size_t len;
+    const char *args; /* Multiboot and PVH: its command line; NULL: none */
+};
+enum vm_kernel { VM_KERNEL_NONE, VM_KERNEL_LINUX, VM_KERNEL_MULTIBOOT, VM_KERNEL_PVH };
+/* What sort of kernel a file is, by its headers alone. */
+enum vm_kernel vm_kernel_kind(const void *kernel, size_t len);
+/* Copies what it needs; a reset boots it again. VT_CORRUPT: not a kernel, or damaged; VT_USAGE: it does not fit. */
+int vm_load_kernel(struct vm *vm, const void *kernel, size_t kernel_len, const struct vm_module *modules,
+                   unsigned nmodules, const char *cmdline, struct err *e);
 
 /* Firmware: a ROM image of 64 to 256 KiB that ends at 4 GiB and, its last 128 KiB, at 1 MiB; the machine is reset and
  * starts in it. VT_CORRUPT: not of such a size. */

@@ -210,11 +210,16 @@ void vm_free(struct vm *vm)
     free(vm);
 }
 
-int vm_load_linux(struct vm *vm, const void *kernel, size_t kernel_len, const void *initrd, size_t initrd_len,
-                  const char *cmdline, struct err *e)
+enum vm_kernel vm_kernel_kind(const void *kernel, size_t len)
 {
-    (void)initrd;
-    (void)initrd_len;
+    return VM_KERNEL_LINUX;
+}
+
+int vm_load_kernel(struct vm *vm, const void *kernel, size_t kernel_len, const struct vm_module *modules,
+                   unsigned nmodules, const char *cmdline, struct err *e)
+{
+    (void)modules;
+    (void)nmodules;
     (void)cmdline;
     if (kernel_len < 7 || memcmp(kernel, "fakevm\n", 7) != 0)
         return err_set(e, VT_CORRUPT, "not a fake kernel");

@@ -1,5 +1,5 @@
 /* A machine without a CPU: vmcore.h for tests of what stands around it. Its "kernel" is a text, a step a line:
- *   fakevm            the first line (else vm_load_linux refuses it)
+ *   fakevm            the first line (else vm_load_kernel refuses it)
  *   say TEXT          writes TEXT and a newline to serial0
  *   echo              reads a line from serial0 and writes it back
  *   poke PAGE BYTE    fills a page of RAM
