@@ -256,7 +256,11 @@ int imagefile_check_kernel(const char *path, bool *ret_linux, struct err *e)
     *ret_linux = get16(head + 0x1fe) == 0xaa55 && memcmp(head + 0x202, "HdrS", 4) == 0;
     if (*ret_linux)
         return check_linux(path, head, bytes, e);
-    if (memcmp(head, "\x7f" "ELF", 4) != 0 && !has_multiboot(head, got))
+    if (memcmp(head,
+               "\x7f"
+               "ELF",
+               4) != 0 &&
+        !has_multiboot(head, got))
         return err_set(e, VT_CORRUPT, "%s: is not a kernel (Linux bzImage, Multiboot 1 or PVH)", path);
     return 0;
 }

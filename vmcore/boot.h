@@ -33,7 +33,7 @@ struct boot_files {
     const void *kernel;
     size_t kernel_len;
     const struct vm_module *module; /* Linux: at most one, the initial RAM disk */
-    unsigned nmodules; /* at most VM_MAX_MODULES */
+    unsigned nmodules;              /* at most VM_MAX_MODULES */
     const char *cmdline;
 };
 

@@ -188,7 +188,8 @@ static int check(const struct boot_mem *m, const struct boot_image *k, struct er
                            (unsigned long long)s->pa, (unsigned long long)end);
         if (end > m->ram_bytes)
             return err_set(e, VT_USAGE, "the kernel loads to %llx..%llx, the machine has %llu MiB of RAM",
-                           (unsigned long long)s->pa, (unsigned long long)end, (unsigned long long)(m->ram_bytes >> 20));
+                           (unsigned long long)s->pa, (unsigned long long)end,
+                           (unsigned long long)(m->ram_bytes >> 20));
         for (unsigned j = 0; j < i; j++)
             if (overlap(s->pa, s->memsz, k->seg[j].pa, k->seg[j].memsz))
                 return err_set(e, VT_CORRUPT, "the kernel's segments overlap at %llx",
@@ -236,7 +237,7 @@ static uint64_t image_end(const struct boot_image *k)
 }
 
 static int write_modules(const struct boot_mem *m, const struct boot_image *k, const struct vm_module *modules,
-                      unsigned nmodules, struct boot_placed *ret, uint64_t *ret_end, struct err *e)
+                         unsigned nmodules, struct boot_placed *ret, uint64_t *ret_end, struct err *e)
 {
     uint64_t at = image_end(k);
     int r = 0;
@@ -276,7 +277,7 @@ static uint64_t free_place(const struct boot_image *k, uint64_t at, uint64_t end
 }
 
 static int place_tables(const struct boot_mem *m, const struct boot_image *k, uint64_t after, uint32_t size,
-                      struct boot_tables *ret, struct err *e)
+                        struct boot_tables *ret, struct err *e)
 {
     uint64_t at = free_place(k, TABLES_FROM, LOW_RAM_END, size);
 
