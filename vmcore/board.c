@@ -157,7 +157,8 @@ int board_init(struct board *b, struct devctx *c, const struct vm_config *config
     i8042_init(&b->i8042, c, isa(b, 1), isa(b, 12), hooks->a20, hooks->power.reset, hooks->power.opaque);
     uart_init(&b->uart[0], c, "uart0", 0x3f8, isa(b, 4), config->serial[0]);
     uart_init(&b->uart[1], c, "uart1", 0x2f8, isa(b, 3), config->serial[1]);
-    debugport_init(&b->debugport, c, NULL, hooks->power.exit, hooks->power.opaque);
+    debugport_init(&b->debugport, c, hooks->power.exit, hooks->power.opaque);
+    fw_cfg_init(&b->fw_cfg, c);
     /* PCI and its bridges */
     pci_bus_init(&b->pci, c);
     b->pci.msi = msi;
@@ -197,6 +198,7 @@ void board_reset(struct board *b)
     ioapic_reset(&b->ioapic);
     lapic_reset(&b->lapic);
     pic_reset(&b->pic);
+    fw_cfg_reset(&b->fw_cfg);
 }
 
 void board_direct_boot(struct board *b)

@@ -7,6 +7,7 @@
 #define VT_BOARD_H
 
 #include "vmcore/dev/debugport.h"
+#include "vmcore/dev/fw_cfg.h"
 #include "vmcore/dev/i440fx.h"
 #include "vmcore/dev/i8042.h"
 #include "vmcore/dev/ioapic.h"
@@ -45,6 +46,7 @@ struct board {
     struct i8042 i8042;
     struct uart uart[2];
     struct debugport debugport;
+    struct fw_cfg fw_cfg;
     struct pci_bus pci;
     struct i440fx i440fx;
     struct piix3 piix3;

@@ -42,6 +42,29 @@ struct boot_files {
 #define ACPI_SIZE 0x20000u
 int acpi_load(const struct boot_mem *m, uint32_t *ret_rsdp, struct err *e);
 
+/* The same tables for firmware, which places them by the linker/loader commands of QEMU's bios-linker-loader: an
+ * allocation for each file, then pointers and checksums. */
+#define ACPI_RSDP_FILE      "etc/acpi/rsdp"
+#define ACPI_TABLES_FILE    "etc/acpi/tables"
+#define ACPI_LOADER_FILE    "etc/table-loader"
+#define ACPI_LOADER_COMMAND 128u
+struct acpi_files {
+    uint8_t rsdp[36], tables[0x2000], loader[40 * ACPI_LOADER_COMMAND];
+    uint32_t tables_len, loader_len;
+};
+void acpi_files(struct acpi_files *ret);
+
+/* SMBIOS for firmware: the entry point, its checksums right for a table at address 0, and the structures. */
+struct smbios_config {
+    uint64_t low_ram, high_ram;           /* bytes below 4 GiB, and above */
+    uint32_t cpu_signature, cpu_features; /* CPUID leaf 1: EAX, EDX */
+};
+struct smbios_files {
+    uint8_t anchor[31], tables[1024];
+    uint32_t tables_len;
+};
+void smbios_files(const struct smbios_config *c, struct smbios_files *ret);
+
 /* A bzImage by the Linux/x86 boot protocol (Documentation/arch/x86/boot.rst, "32-bit boot protocol"), version 2.10 or
  * later. initrd and cmdline may be NULL. rsdp: 0, or the ACPI root pointer. VT_CORRUPT: not such a kernel, or cut
  * short; VT_USAGE: the command line is too long, or RAM too small. */
@@ -63,5 +86,14 @@ enum vm_kernel boot_kind(const void *kernel, size_t len);
 /* Loads a kernel of any sort. VT_CORRUPT: it is of none, or damaged; VT_USAGE: it does not fit this machine. */
 int boot_load(const struct boot_mem *m, const struct boot_files *f, uint32_t rsdp, struct boot_entry *ret,
               struct err *e);
+
+/* ---- firmware: what it is told (boot_bios.c) */
+struct board;
+struct vm_config;
+struct bios_files;
+/* Fills b's firmware configuration device and CMOS. cpuid1: the processor's CPUID leaf 1. *ret lives as long as b. */
+int bios_files_new(struct board *b, const struct vm_config *c, const uint32_t cpuid1[4], struct bios_files **ret,
+                   struct err *e);
+void bios_files_free(struct bios_files *f); /* NULL is fine */
 
 #endif

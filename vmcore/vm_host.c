@@ -133,6 +133,7 @@ void vm_free(struct vm *vm)
         board_release(vm->board);
         free(vm->board);
     }
+    bios_files_free(vm->bios_files);
     if (vm->cache) {
         free(vm->cache->tb);
         cache_free(vm->cache);
@@ -215,6 +216,7 @@ static int init(struct vm *vm, struct err *e)
                                 .pam_opaque = vm,
                                 .power = {on_reset, on_poweroff, on_exit_code, vm}};
     bool pc = vm->config.board == VM_BOARD_PC;
+    uint32_t id[4];
     int r = mem_new(vm->config.ram_bytes, pc ? VRAM_PAGES : 0, pc ? ROM_PAGES : 0, &vm->mem, e);
 
     if (r)
@@ -253,6 +255,8 @@ static int init(struct vm *vm, struct err *e)
         vm->cpu->ack_irq = ack_irq;
         vm->cpu->apic_base_hook = on_apic_base;
         board_reset(vm->board);
+        cpuid_query(vm->cpu->model, 1, 0, id);
+        return bios_files_new(vm->board, &vm->config, id, &vm->bios_files, e);
     }
     return 0;
 }

@@ -29,6 +29,9 @@ struct vm_nic_config {
     struct netport *port; /* host side's; outlives the machine */
 };
 
+/* Where firmware looks for something to boot. */
+enum vm_boot { VM_BOOT_NONE, VM_BOOT_DISK, VM_BOOT_CDROM, VM_BOOT_FLOPPY, VM_BOOT_NET, VM_BOOT_CLASSES = 4 };
+
 struct vm_config {
     enum vm_board board;
     uint64_t ram_bytes;    /* a multiple of 1 MiB, 1 MiB to 3 GiB */
@@ -39,6 +42,7 @@ struct vm_config {
     struct chrport *serial[2];  /* NULL: none */
     struct chrport *console[8]; /* virtio-console ports after port 0; name is the port's name */
     unsigned nconsole;
+    enum vm_boot boot_order[VM_BOOT_CLASSES]; /* first one NONE: disk, CD, floppy, network */
     bool no_reboot;      /* a reset ends the machine (VM_STOP_RESET) instead of rebooting */
     uint64_t wall_start; /* seconds since 1970 that the clock shows at vclock 0 */
 };

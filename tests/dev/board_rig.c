@@ -2,6 +2,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
@@ -40,6 +41,10 @@ void vm_post(struct vm *vm, struct vm_event *ev)
 
 void rt_log(struct vm *vm, const char *fmt, ...)
 {
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(vm->log, sizeof vm->log, fmt, ap);
+    va_end(ap);
 }
 
 void rig_events(struct rig *r)

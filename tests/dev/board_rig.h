@@ -18,6 +18,7 @@ struct mem {
 };
 struct vm {
     struct vm_event *first, **last;
+    char log[256]; /* the last line */
 };
 struct rig {
     struct mem mem;

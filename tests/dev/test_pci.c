@@ -2,6 +2,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <string.h>
 #include <cmocka.h>
 
 #include "tests/dev/board_rig.h"
@@ -182,6 +183,16 @@ static void test_debug_ports(void **state)
     r = rig_reload(r);
     assert_int_equal(in8(r, 0x80), 0x77);
     assert_int_equal(in32(r, 0x1234), 0xffffffff);
+    static const char text[] = "first\r\na\tb\x01\n";
+    for (const char *p = text; *p; p++) {
+        if (*p == 'a')
+            assert_string_equal(r->vm.log, "bios: first");
+        out8(r, 0x402, (uint8_t)*p);
+    }
+    assert_string_equal(r->vm.log, "bios: a\tb?");
+    for (unsigned i = 0; i < DEBUG_LINE; i++)
+        out8(r, 0xe9, 'x');
+    assert_int_equal(strlen(r->vm.log), DEBUG_LINE + strlen("debug: "));
     rig_free(r);
 }
 

@@ -76,7 +76,12 @@ void i440fx_reset(struct i440fx *h)
 
 void i440fx_init(struct i440fx *h, struct devctx *c, struct pci_bus *bus)
 {
-    static const struct pci_id id = {.vendor = 0x8086, .device = 0x1237, .class_code = 0x060000, .revision = 2};
+    static const struct pci_id id = {.vendor = 0x8086,
+                                     .device = 0x1237,
+                                     .class_code = 0x060000,
+                                     .revision = 2,
+                                     .sub_vendor = 0x1af4,
+                                     .sub_device = 0x1100};
 
     memset(h, 0, sizeof *h);
     h->bus = bus;

@@ -364,10 +364,24 @@ static void set_memory_size(struct rtc *r, uint64_t ram)
     put16(r, 0x34, ram > 16 << 20 ? (ram - (16 << 20)) >> 16 : 0);
 }
 
-void rtc_init(struct rtc *r, struct devctx *c, struct irq_line out, uint64_t ram_bytes)
+static void set_checksum(struct rtc *r)
 {
     unsigned sum = 0;
 
+    for (unsigned i = 0x10; i < 0x2e; i++)
+        sum += r->cmos[i];
+    r->cmos[0x2e] = (uint8_t)(sum >> 8);
+    r->cmos[0x2f] = (uint8_t)sum;
+}
+
+void rtc_preset(struct rtc *r, unsigned index, uint8_t v)
+{
+    r->cmos[index] = v;
+    set_checksum(r);
+}
+
+void rtc_init(struct rtc *r, struct devctx *c, struct irq_line out, uint64_t ram_bytes)
+{
     memset(r, 0, sizeof *r);
     r->clock = c->clock;
     r->out = out;
@@ -377,10 +391,7 @@ void rtc_init(struct rtc *r, struct devctx *c, struct irq_line out, uint64_t ram
     r->cmos[R_B] = B_24;
     r->cmos[0x14] = 0x06; /* equipment: numeric coprocessor, pointing device */
     set_memory_size(r, ram_bytes);
-    for (unsigned i = 0x10; i < 0x2e; i++)
-        sum += r->cmos[i];
-    r->cmos[0x2e] = (uint8_t)(sum >> 8);
-    r->cmos[0x2f] = (uint8_t)sum;
+    set_checksum(r);
     bus_map(c->bus, &r->win, false, 0x70, 2, &rtc_ops, r, "rtc");
     c->add_state(c, &r->state, "rtc", &rtc_table, r);
 }

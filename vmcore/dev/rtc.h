@@ -19,5 +19,7 @@ struct rtc {
 /* ram_bytes: all of RAM, low and high, for the memory size bytes that firmware and old systems read. */
 void rtc_init(struct rtc *r, struct devctx *c, struct irq_line out, uint64_t ram_bytes);
 void rtc_reset(struct rtc *r);
+/* Sets a byte of CMOS memory (index 0Eh and up) before the machine runs, and makes its checksum right. */
+void rtc_preset(struct rtc *r, unsigned index, uint8_t v);
 
 #endif
