@@ -4,6 +4,7 @@
 
 enum {
     SLOT_SOUTH = 1,
+    SLOT_VGA = 2,
     SLOT_RNG = 3,
     SLOT_CONSOLE = 4,
     SLOT_DISK = 5,
@@ -168,6 +169,7 @@ int board_init(struct board *b, struct devctx *c, const struct vm_config *config
     b->i440fx.pam_opaque = hooks->pam_opaque;
     piix3_init(&b->piix3, c, &b->pci, SLOT_SOUTH, pirqs, steered, &hooks->power);
     piix4_pm_init(&b->pm, c, &b->pci, SLOT_SOUTH, isa(b, PIIX4_SCI_IRQ), &hooks->power);
+    vga_init(&b->vga, c, &b->pci, SLOT_VGA, config->vga_bios, config->vga_bios_len);
     b->power_button = (struct vm_event){.fn = power_button, .opaque = b};
     /* virtio */
     if (init_virtio(b, c, config)) {
@@ -190,6 +192,7 @@ void board_reset(struct board *b)
     pci_bus_reset(&b->pci);
     piix3_reset(&b->piix3);
     i440fx_reset(&b->i440fx);
+    vga_reset(&b->vga);
     i8042_reset(&b->i8042);
     uart_reset(&b->uart[0]);
     uart_reset(&b->uart[1]);
@@ -209,6 +212,7 @@ void board_direct_boot(struct board *b)
     for (unsigned off = 0x59; off <= 0x5f; off++) /* RAM up to 1 MiB */
         pci_config_write(&b->i440fx.pci, off, 0x33, 1);
     bus_io_write(bus, 0x92, 2, 1); /* A20 */
+    vga_direct_boot(&b->vga);
     pci_assign(&b->pci, IO_BASE, MMIO_BASE, irqs);
     for (unsigned n = 0; n < 4; n++)
         pci_config_write(&b->piix3.pci, 0x60 + n, irqs[n], 1);

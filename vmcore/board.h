@@ -1,8 +1,8 @@
 /* The PC: every chip, wired. board_init() is one plain function, a block a chip.
  *
- * PCI slots: 0 host bridge, 1 south bridge (function 0 ISA, 3 power management), 3 entropy, 4 console, 5..12 disks,
- * 16..19 network cards. INTx pins reach I/O APIC inputs 16..19, and the 8259s where the guest steers them to. ISA
- * interrupts reach both (IRQ 0 at I/O APIC input 2). */
+ * PCI slots: 0 host bridge, 1 south bridge (function 0 ISA, 3 power management), 2 display, 3 entropy, 4 console, 5..12
+ * disks, 16..19 network cards. INTx pins reach I/O APIC inputs 16..19, and the 8259s where the guest steers them to.
+ * ISA interrupts reach both (IRQ 0 at I/O APIC input 2). */
 #ifndef VT_BOARD_H
 #define VT_BOARD_H
 
@@ -18,6 +18,7 @@
 #include "vmcore/dev/pit.h"
 #include "vmcore/dev/rtc.h"
 #include "vmcore/dev/uart.h"
+#include "vmcore/dev/vga.h"
 #include "vmcore/dev/virtio_blk.h"
 #include "vmcore/dev/virtio_console.h"
 #include "vmcore/dev/virtio_net.h"
@@ -51,6 +52,7 @@ struct board {
     struct i440fx i440fx;
     struct piix3 piix3;
     struct piix4_pm pm;
+    struct vga vga;
     struct vm_event power_button;
     unsigned ndisks, nnics;
     struct virtio_rng rng;

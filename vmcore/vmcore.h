@@ -44,6 +44,8 @@ struct vm_config {
     unsigned nconsole;
     enum vm_boot boot_order[VM_BOOT_CLASSES]; /* first one NONE: disk, CD, floppy, network */
     bool no_reboot;      /* a reset ends the machine (VM_STOP_RESET) instead of rebooting */
+    const void *vga_bios; /* the display's expansion ROM, outlives the machine; NULL: none */
+    uint32_t vga_bios_len;
     uint64_t wall_start; /* seconds since 1970 that the clock shows at vclock 0 */
 };
 

@@ -29,6 +29,31 @@ bool dma_write(struct mem *m, uint64_t pa, const void *src, uint64_t len)
     return true;
 }
 
+uint32_t vram_pages(const struct mem *m)
+{
+    return RIG_VRAM >> 12;
+}
+
+const uint8_t *vram_read(struct mem *m, uint32_t page)
+{
+    assert_true(page < RIG_VRAM >> 12);
+    return m->vram + ((size_t)page << 12);
+}
+
+uint8_t *vram_write(struct mem *m, uint32_t page, uint32_t off, uint32_t len)
+{
+    assert_true(page < RIG_VRAM >> 12 && off < 4096 && len <= 4096 - off);
+    return m->vram + ((size_t)page << 12);
+}
+
+void vram_map(struct mem *m, enum vram_slot slot, uint64_t pa, uint32_t pages, uint32_t first)
+{
+    assert_true(slot <= VRAM_WINDOW && first <= RIG_VRAM >> 12 && pages <= (RIG_VRAM >> 12) - first);
+    m->slot[slot].pa = pa;
+    m->slot[slot].pages = pages;
+    m->slot[slot].first = first;
+}
+
 void vm_post(struct vm *vm, struct vm_event *ev)
 {
     if (ev->pending)
@@ -98,6 +123,8 @@ struct rig *rig_new(void)
     assert_non_null(r);
     r->mem.bytes = calloc(1, RIG_DMA);
     assert_non_null(r->mem.bytes);
+    r->mem.vram = calloc(1, RIG_VRAM);
+    assert_non_null(r->mem.vram);
     r->vm.last = &r->vm.first;
     bus_init(&r->bus);
     state_list_init(&r->states);
@@ -121,6 +148,7 @@ void rig_free(struct rig *r)
     board_release(&r->board);
     chrport_release(&r->serial);
     free(r->mem.bytes);
+    free(r->mem.vram);
     free(r);
 }
 

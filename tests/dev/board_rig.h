@@ -10,11 +10,17 @@
 
 #define RIG_RAM  (16u << 20) /* what the board is told */
 #define RIG_DMA  (64u << 10) /* what is there */
-#define RIG_WALL 1700000000  /* 2023-11-14 22:13:20 UTC, a Tuesday */
+#define RIG_VRAM (16u << 20)
+#define RIG_WALL 1700000000 /* 2023-11-14 22:13:20 UTC, a Tuesday */
 #define MS       1000000ull
 
 struct mem {
     uint8_t *bytes;
+    uint8_t *vram;
+    struct {
+        uint64_t pa;
+        uint32_t pages, first;
+    } slot[2]; /* what vram_map was told, by enum vram_slot */
 };
 struct vm {
     struct vm_event *first, **last;

@@ -66,6 +66,15 @@ struct mem;
 bool dma_read(struct mem *m, uint64_t pa, void *dst, uint64_t len);
 bool dma_write(struct mem *m, uint64_t pa, const void *src, uint64_t len);
 
+/* ---- video RAM: pages of the machine's that only the display adapter knows, numbered from 0. Pointers are to 4096
+ * bytes and good until the next call. */
+enum vram_slot { VRAM_FRAME_BUFFER, VRAM_WINDOW };
+uint32_t vram_pages(const struct mem *m);
+const uint8_t *vram_read(struct mem *m, uint32_t page);
+uint8_t *vram_write(struct mem *m, uint32_t page, uint32_t off, uint32_t len); /* these bytes are about to change */
+/* The pages from first on appear at the guest-physical address pa; pages 0: the slot's appear nowhere. */
+void vram_map(struct mem *m, enum vram_slot slot, uint64_t pa, uint32_t pages, uint32_t first);
+
 /* ---- state tables */
 enum field_type { F_U8, F_U16, F_U32, F_U64, F_BOOL, F_BYTES };
 struct field {
