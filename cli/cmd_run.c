@@ -12,7 +12,7 @@
 
 struct run_opts {
     struct guest_opts guest;
-    const char *from, *kernel, *initrd, *append, *cpu;
+    const char *from, *kernel, *initrd, *append, *cpu, *screenshot;
     struct strlist copy_in, copy_out, disks;
     uint64_t mem;
     bool no_reboot;
@@ -33,6 +33,8 @@ const struct opt run_options[] = {
     {"mem", "SIZE", "its memory (512M unless given)", offsetof(struct run_opts, mem), OPT_SIZE, 0},
     {"cpu", "MODEL", "the CPU that it sees", offsetof(struct run_opts, cpu), OPT_STR, 0},
     {"disk", "FILE", "a raw disk, changed in place; may be repeated", offsetof(struct run_opts, disks), OPT_LIST, 0},
+    {"screenshot", "FILE", "write what the display shows at the end, as PNG", offsetof(struct run_opts, screenshot),
+     OPT_STR, 0},
     {"no-reboot", NULL, "a reset ends the machine", offsetof(struct run_opts, no_reboot), OPT_FLAG, 0},
     OPT_END(struct run_opts),
 };
@@ -75,6 +77,8 @@ static int boot_kernel(struct cli *c, const struct run_opts *o, struct err *e)
         strlist_addf(&argv, "--disk=%s", o->disks.items[i]);
     if (o->guest.timeout)
         strlist_addf(&argv, "--timeout=%lluns", (unsigned long long)o->guest.timeout);
+    if (o->screenshot)
+        strlist_addf(&argv, "--screenshot=%s", o->screenshot);
     if (o->no_reboot)
         strlist_add(&argv, "--no-reboot");
     if (argv.failed)
@@ -166,7 +170,7 @@ static int from_snapshot(struct cli *c, struct run_opts *o, struct err *e)
     char *word = (char *)o->from;
     int r;
 
-    if (o->kernel || o->initrd || o->append || o->cpu || o->mem || o->disks.n || o->no_reboot)
+    if (o->kernel || o->initrd || o->append || o->cpu || o->mem || o->disks.n || o->no_reboot || o->screenshot)
         return err_set(e, VT_USAGE,
                        "--from takes its hardware from the snapshot: no --kernel, --mem, --disk and the like");
     if (!c->nguest)

@@ -39,7 +39,7 @@ const struct verb verbs[] = {
     ROW(run,
         "{--from SNAP [--copy-in PATH]... [--copy-out GUEST[:HOST]]... [--env NAME=VALUE]... [--dir DIR] [--user USER] "
         "[--timeout TIME] -- COMMAND [ARG]... | --kernel FILE [--initrd FILE] [--append TEXT] [--mem SIZE] "
-        "[--cpu MODEL] [--disk FILE]... [--timeout TIME] [--no-reboot]}",
+        "[--cpu MODEL] [--disk FILE]... [--timeout TIME] [--screenshot FILE] [--no-reboot]}",
         "run something in a machine that is thrown away", 0, 0, VERB_GUEST),
     ROW(set,
         "[--name NAME] [--mem SIZE] [--cpu MODEL] [--kernel FILE] [--initrd FILE] [--append TEXT] [--forward SPEC]... "

@@ -1,5 +1,6 @@
 #include "src/machine.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -10,6 +11,12 @@
 
 #define NET_QUEUE   (1u << 18)
 #define AGENT_QUEUE (1u << 18)
+
+/* Where distributions put SeaBIOS's image for a VGA with the Bochs display interface. */
+static const char *const vga_bios_paths[] = {"/usr/share/seabios/vgabios-stdvga.bin",
+                                             "/usr/share/qemu/vgabios-stdvga.bin",
+                                             "/usr/share/vgabios/vgabios-stdvga.bin"};
+#define VGA_BIOS_MAX (64u << 10)
 
 static int make_port(struct machine *m, struct chrport *p, const char *name, uint32_t to_host, uint32_t to_guest,
                      struct chrhost **ret_host, struct err *e)
@@ -71,6 +78,16 @@ static int make_disk(struct machine *m, unsigned n, const struct machine_spec *s
     return 0;
 }
 
+/* A machine that boots a kernel directly does without: its pictures of text have no letters then. */
+static void load_vga_bios(struct machine *m, struct vm_config *vc)
+{
+    for (unsigned i = 0; i < ARRAY_LEN(vga_bios_paths) && !m->vga_bios.len; i++)
+        if (io_read_file(AT_FDCWD, vga_bios_paths[i], VGA_BIOS_MAX, &m->vga_bios, NULL) != 0)
+            buf_clear(&m->vga_bios);
+    vc->vga_bios = m->vga_bios.data;
+    vc->vga_bios_len = (uint32_t)m->vga_bios.len;
+}
+
 static int make_hardware(struct machine *m, const struct machine_spec *spec, struct err *e)
 {
     const struct machine_config *c = m->config;
@@ -86,6 +103,7 @@ static int make_hardware(struct machine *m, const struct machine_spec *spec, str
         .no_reboot = true, /* reboots are ours: the kernel's file is not the machine's business */
         .wall_start = (uint64_t)(clock_wall_ns() / (int64_t)NS_PER_SEC),
     };
+    load_vga_bios(m, &vc);
     int rc = make_port(m, &m->serial, "serial0", 1u << 16, 1u << 12, &m->serial_host, e);
 
     if (rc == 0)
@@ -156,6 +174,7 @@ void machine_free(struct machine *m)
     chrport_release(&m->serial);
     chrport_release(&m->agent_port);
     chrport_release(&m->exec_port);
+    buf_release(&m->vga_bios);
     free(m);
 }
 

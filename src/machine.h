@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include "src/agent.h"
 #include "src/base/blockdev.h"
+#include "src/base/buf.h"
 #include "src/base/err.h"
 #include "src/blkworker.h"
 #include "src/chrhost.h"
@@ -39,6 +40,7 @@ struct machine {
     struct nat *nat[CONFIG_MAX_NICS];
     struct loop_source net_source[CONFIG_MAX_NICS];
     struct blkworker *disk[CONFIG_MAX_DISKS];
+    struct buf vga_bios;
 };
 
 /* Makes it, powered off: nothing loaded, the vCPU paused. On the loop's thread. VT_BUSY: a forward's port is taken. */

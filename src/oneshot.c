@@ -1,5 +1,6 @@
 #include "src/oneshot.h"
 
+#include <fcntl.h>
 #include <getopt.h>
 #include <pthread.h>
 #include <signal.h>
@@ -8,11 +9,13 @@
 #include <sys/signalfd.h>
 #include <termios.h>
 #include "src/base/banned.h"
+#include "src/base/io.h"
 #include "src/base/units.h"
 #include "src/base/util.h"
 #include "src/loop.h"
 #include "src/machine.h"
 #include "src/rawdisk.h"
+#include "src/screen.h"
 
 #define STATUS_TIMEOUT 124
 #define STATUS_OURS    125
@@ -20,6 +23,7 @@
 struct options {
     uint64_t timeout; /* ns, 0: none */
     bool no_reboot, log, stats;
+    const char *screenshot; /* file to write at the end; NULL: none */
     const char *disk[CONFIG_MAX_DISKS];
     bool disk_write[CONFIG_MAX_DISKS];
 };
@@ -39,7 +43,7 @@ struct oneshot {
 static const char usage[] =
     "usage: vmtest run --kernel FILE [--initrd FILE] [--append STRING] [--mem SIZE] [--cpu MODEL]\n"
     "                  [--disk FILE]... [--disk-write FILE]... [--net] [--timeout DURATION] [--no-reboot]\n"
-    "                  [--log] [--stats]\n";
+    "                  [--screenshot FILE] [--log] [--stats]\n";
 
 static int set_text(char **field, const char *value, struct err *e)
 {
@@ -86,6 +90,9 @@ static int option(struct oneshot *s, int c, struct err *e)
     case 'n':
         s->opt.no_reboot = true;
         return 0;
+    case 'S':
+        s->opt.screenshot = optarg;
+        return 0;
     case 'l':
         s->opt.log = true;
         return 0;
@@ -108,6 +115,7 @@ static int parse(struct oneshot *s, int argc, char **argv, struct err *e)
         {"disk-write", required_argument, NULL, 'w'},
         {"timeout", required_argument, NULL, 't'},
         {"no-reboot", no_argument, NULL, 'n'},
+        {"screenshot", required_argument, NULL, 'S'},
         {"log", no_argument, NULL, 'l'},
         {"stats", no_argument, NULL, 's'},
         {0},
@@ -298,10 +306,27 @@ static void print_log(struct oneshot *s)
     }
 }
 
+/* What the display shows at the end, however that came. A picture that cannot be written is a failure of ours. */
+static void take_screenshot(struct oneshot *s)
+{
+    cleanup(buf_release) struct buf png = {0};
+    struct err err = {0};
+    int rc = screen_png(s->machine, &png, &err);
+
+    if (rc == 0)
+        rc = io_replace_file(AT_FDCWD, s->opt.screenshot, png.data, png.len, 0666, &err);
+    if (rc == 0)
+        return;
+    fprintf(stderr, "vmtest: run: --screenshot: %s\n", err.msg);
+    s->status = STATUS_OURS;
+}
+
 static void tear_down(struct oneshot *s)
 {
     if (s->machine) {
         vcpu_pause(s->machine->vcpu);
+        if (s->opt.screenshot)
+            take_screenshot(s);
         if (s->opt.log || s->status == STATUS_OURS)
             print_log(s);
         if (s->opt.stats) {

@@ -16,6 +16,12 @@ enum {
 
 /* struct boot_params and the setup header in it, by offset (boot.rst; zero-page.rst). */
 enum {
+    BP_VIDEO_MODE = 0x006, /* struct screen_info: what the display is in */
+    BP_VIDEO_COLS = 0x007,
+    BP_VIDEO_EGA_BX = 0x00a,
+    BP_VIDEO_LINES = 0x00e,
+    BP_VIDEO_IS_VGA = 0x00f,
+    BP_VIDEO_POINTS = 0x010,
     BP_RSDP = 0x070,
     BP_E820_ENTRIES = 0x1e8,
     BP_SETUP_SECTS = 0x1f1,
@@ -162,6 +168,12 @@ int boot_linux_load(const struct boot_mem *m, const void *kernel, size_t kernel_
     }
 
     memcpy(bp + BP_SETUP_SECTS, k.setup + BP_SETUP_SECTS, k.header_end - BP_SETUP_SECTS);
+    put(bp, BP_VIDEO_MODE, 3, 1); /* as vga_direct_boot() leaves it */
+    put(bp, BP_VIDEO_COLS, 80, 1);
+    put(bp, BP_VIDEO_EGA_BX, 3, 2); /* 256 KiB, colour */
+    put(bp, BP_VIDEO_LINES, 25, 1);
+    put(bp, BP_VIDEO_IS_VGA, 1, 1);
+    put(bp, BP_VIDEO_POINTS, 16, 2);
     put(bp, BP_RAMDISK_IMAGE, initrd_at, 4);
     put(bp, BP_RAMDISK_SIZE, initrd_at ? initrd_len : 0, 4);
     put(bp, BP_VID_MODE, 0xffff, 2);

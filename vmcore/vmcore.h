@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include "src/base/err.h"
 #include "src/base/pagesrc.h"
+#include "vmcore/display.h"
 #include "vmcore/port.h"
 
 #define VM_MAX_DISKS 8
@@ -43,8 +44,8 @@ struct vm_config {
     struct chrport *console[8]; /* virtio-console ports after port 0; name is the port's name */
     unsigned nconsole;
     enum vm_boot boot_order[VM_BOOT_CLASSES]; /* first one NONE: disk, CD, floppy, network */
-    bool no_reboot;      /* a reset ends the machine (VM_STOP_RESET) instead of rebooting */
-    const void *vga_bios; /* the display's expansion ROM, outlives the machine; NULL: none */
+    bool no_reboot;                           /* a reset ends the machine (VM_STOP_RESET) instead of rebooting */
+    const void *vga_bios;                     /* the display's expansion ROM, outlives the machine; NULL: none */
     uint32_t vga_bios_len;
     uint64_t wall_start; /* seconds since 1970 that the clock shows at vclock 0 */
 };
@@ -101,7 +102,8 @@ int vm_state_load(struct vm *vm, const uint8_t *data, size_t len, struct err *e)
 /* A text form, a field a line, for info and for comparing. malloc'ed. */
 char *vm_state_dump(struct vm *vm);
 
-/* Images: 0 is RAM, 1 video RAM and after it the firmware's ROM. Their change tracking, and their contents after a restore (lazily: pages come at first touch). */
+/* Images: 0 is RAM, 1 video RAM and after it the firmware's ROM. Their change tracking, and their contents after a
+ * restore (lazily: pages come at first touch). */
 unsigned vm_images(struct vm *vm);
 const char *vm_image_name(struct vm *vm, unsigned image); /* "ram", "vram" */
 struct pagetrack *vm_image_track(struct vm *vm, unsigned image);
@@ -113,6 +115,11 @@ int vm_image_revert(struct vm *vm, unsigned image, struct pagesrc *src, const ui
 /* Reads guest-physical memory; false: outside of RAM. Only while stopped. */
 bool vm_phys_read(struct vm *vm, uint64_t pa, void *dst, size_t len);
 bool vm_phys_write(struct vm *vm, uint64_t pa, const void *src, size_t len);
+
+/* What the display shows now, as a copy for display_release. Only while stopped. VT_BUSY: the machine has no display.
+ */
+int vm_display(struct vm *vm, struct display *ret, struct err *e);
+void display_release(struct display *d);
 
 /* Counters, as "name value" lines. malloc'ed. [any thread]: approximate while running */
 char *vm_stats(struct vm *vm);

@@ -7,7 +7,7 @@
 
 #include "tests/dev/board_rig.h"
 
-enum { HOST = 0, ISA = 8, PM = 11, RNG = 3 << 3, CONSOLE = 4 << 3 };
+enum { HOST = 0, ISA = 8, PM = 11, VGA = 2 << 3, RNG = 3 << 3, CONSOLE = 4 << 3 };
 
 static void test_enumeration(void **state)
 {
@@ -15,11 +15,8 @@ static void test_enumeration(void **state)
     static const struct {
         unsigned devfn;
         uint32_t id, class;
-    } want[] = {{HOST, 0x12378086, 0x060000},
-                {ISA, 0x70008086, 0x060100},
-                {PM, 0x71138086, 0x068000},
-                {RNG, 0x10051af4, 0x00ff00},
-                {CONSOLE, 0x10031af4, 0x078000}};
+    } want[] = {{HOST, 0x12378086, 0x060000}, {ISA, 0x70008086, 0x060100}, {PM, 0x71138086, 0x068000},
+                {VGA, 0x11111234, 0x030000},  {RNG, 0x10051af4, 0x00ff00}, {CONSOLE, 0x10031af4, 0x078000}};
     unsigned found = 0;
     for (unsigned devfn = 0; devfn < 256; devfn++) {
         uint32_t id = cfg_read(r, devfn, 0, 4);
@@ -30,7 +27,7 @@ static void test_enumeration(void **state)
         assert_int_equal(cfg_read(r, devfn, 8, 4) >> 8, want[found].class);
         found++;
     }
-    assert_int_equal(found, 5);
+    assert_int_equal(found, sizeof want / sizeof want[0]);
     assert_int_equal(cfg_read(r, ISA, 0x0e, 1), 0x80); /* multifunction */
     assert_int_equal(cfg_read(r, ISA, 2, 2), 0x7000);
     out32(r, 0xcf8, 0x80010000); /* bus 1 */

@@ -475,6 +475,19 @@ char *vm_state_dump(struct vm *vm)
     return asprintf(&text, "fake.at %zu\n", vm->at) < 0 ? NULL : text;
 }
 
+int vm_display(struct vm *vm, struct display *ret, struct err *e)
+{
+    (void)vm;
+    (void)ret;
+    return err_set(e, VT_BUSY, "the machine has no display");
+}
+
+void display_release(struct display *d)
+{
+    free(d->vram);
+    d->vram = NULL;
+}
+
 char *vm_stats(struct vm *vm)
 {
     char *text = NULL;
