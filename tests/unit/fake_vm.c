@@ -229,6 +229,12 @@ int vm_load_kernel(struct vm *vm, const void *kernel, size_t kernel_len, const s
     return 0;
 }
 
+/* A BIOS is the same text, padded with zeros to a ROM's size. */
+int vm_load_bios(struct vm *vm, const void *bios, size_t len, struct err *e)
+{
+    return vm_load_kernel(vm, bios, len, NULL, 0, NULL, e);
+}
+
 int vm_thread_init(struct vm *vm, struct err *e)
 {
     (void)vm;
