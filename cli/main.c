@@ -42,6 +42,8 @@ const struct verb verbs[] = {
         "[--boot ORDER] [--mem SIZE] [--cpu MODEL] [--disk FILE]... [--timeout TIME] [--screenshot FILE] [--no-reboot] "
         "[--log]}",
         "run something in a machine that is thrown away", 0, 0, VERB_GUEST),
+    ROW(screen, "[MACHINE]", "print the text that a display shows", 0, 1, 0),
+    ROW(screenshot, "[MACHINE] FILE", "write what a display shows to a PNG file", 1, 2, 0),
     ROW(set,
         "[--name NAME] [--mem SIZE] [--cpu MODEL] [--bios FILE] [--boot ORDER] [--kernel FILE] [--initrd FILE] "
         "[--append TEXT] [--forward SPEC]... "
@@ -54,6 +56,8 @@ const struct verb verbs[] = {
     ROW(stop, "[--force] [--timeout TIME] [MACHINE]", "shut a guest down", 0, 1, 0),
     ROW(use, "[--none] [MACHINE]", "choose the machine that verbs mean by default", 0, 1, 0),
     ROW(version, "", "print the version", 0, 0, 0),
+    ROW(wait, "--text TEXT [--regex] [--serial] [--timeout TIME] [MACHINE]", "wait until a guest shows a text", 0, 1,
+        0),
 };
 const unsigned nverbs = ARRAY_LEN(verbs);
 

@@ -314,10 +314,13 @@ static void print_log(struct oneshot *s)
 /* What the display shows at the end, however that came. A picture that cannot be written is a failure of ours. */
 static void take_screenshot(struct oneshot *s)
 {
+    cleanup(picture_release) struct picture p = {0};
     cleanup(buf_release) struct buf png = {0};
     struct err err = {0};
-    int rc = screen_png(s->machine, &png, &err);
+    int rc = screen_picture(s->machine, &p, &err);
 
+    if (rc == 0)
+        rc = picture_png(&p, &png, &err);
     if (rc == 0)
         rc = io_replace_file(AT_FDCWD, s->opt.screenshot, png.data, png.len, 0666, &err);
     if (rc == 0)
