@@ -27,8 +27,6 @@ CMD(resume);
 CMD(revert);
 CMD(rm);
 CMD(run);
-CMD(screen);
-CMD(screenshot);
 CMD(set);
 CMD(snapshot);
 CMD(snapshots);
@@ -36,6 +34,5 @@ CMD(start);
 CMD(stop);
 CMD(use);
 CMD(version);
-CMD(wait);
 
 #endif

@@ -120,16 +120,30 @@ static void power_button(struct vm_event *ev)
     piix4_pm_power_button(&b->pm);
 }
 
-static int init_ide(struct board *b, struct devctx *c, const struct vm_config *config)
+static void init_floppy(struct board *b, struct devctx *c, const struct vm_config *config)
 {
-    struct ide_config drives[IDE_DRIVES];
-    const struct irq_line irqs[2] = {isa(b, 14), isa(b, 15)};
+    const struct blkport *port[FLOPPY_DRIVES];
+    uint8_t types, drives;
 
-    for (unsigned n = 0; n < IDE_DRIVES; n++) {
-        const struct vm_disk_config *d = &config->ide[n];
-        drives[n] = (struct ide_config){!d->present ? IDE_NONE : d->cdrom ? IDE_CD : IDE_DISK, d->port};
-    }
-    return ide_init(&b->ide, c, &b->pci, PCI_DEVFN(SLOT_SOUTH, 1), drives, irqs);
+    for (unsigned n = 0; n < FLOPPY_DRIVES; n++)
+        port[n] = config->floppy[n].port.submit ? &config->floppy[n].port : NULL;
+    floppy_init(&b->floppy, c, &b->dma, isa(b, 6), port);
+    types = floppy_cmos_types(&b->floppy);
+    drives = (uint8_t)((types >> 4 != 0) + ((types & 15) != 0));
+    rtc_preset(&b->rtc, 0x10, types);
+    if (drives) /* equipment: there are drives, and how many but one */
+        rtc_preset(&b->rtc, 0x14, (uint8_t)(b->rtc.cmos[0x14] | 1 | (drives - 1) << 6));
+}
+
+static void init_nic(struct board *b, struct devctx *c, unsigned n, const struct vm_nic_config *nic)
+{
+    unsigned devfn = PCI_DEVFN(SLOT_NIC + n, 0);
+    char *buf = b->names[VM_MAX_DISKS + n];
+
+    if (nic->model == VM_NIC_NE2K_PCI)
+        ne2000_init(&b->ne2k[n], c, &b->pci, devfn, name_for(buf, "ne2k", n), nic->mac, nic->port);
+    else
+        virtio_net_init(&b->nic[n], c, &b->pci, devfn, name_for(buf, "vnet", n), nic->mac, nic->port);
 }
 
 static int init_virtio(struct board *b, struct devctx *c, const struct vm_config *config)
@@ -142,9 +156,7 @@ static int init_virtio(struct board *b, struct devctx *c, const struct vm_config
                             name_for(b->names[b->ndisks], "vblk", b->ndisks), &config->disk[b->ndisks].port))
             return -1;
     for (; b->nnics < config->nnics; b->nnics++)
-        virtio_net_init(&b->nic[b->nnics], c, &b->pci, PCI_DEVFN(SLOT_NIC + b->nnics, 0),
-                        name_for(b->names[VM_MAX_DISKS + b->nnics], "vnet", b->nnics), config->nic[b->nnics].mac,
-                        config->nic[b->nnics].port);
+        init_nic(b, c, b->nnics, &config->nic[b->nnics]);
     return 0;
 }
 
@@ -172,6 +184,8 @@ int board_init(struct board *b, struct devctx *c, const struct vm_config *config
     uart_init(&b->uart[1], c, "uart1", 0x2f8, isa(b, 3), config->serial[1]);
     debugport_init(&b->debugport, c, hooks->power.exit, hooks->power.opaque);
     fw_cfg_init(&b->fw_cfg, c);
+    dma8237_init(&b->dma, c);
+    init_floppy(b, c, config);
     /* PCI and its bridges */
     pci_bus_init(&b->pci, c);
     b->pci.msi = msi;
@@ -183,8 +197,8 @@ int board_init(struct board *b, struct devctx *c, const struct vm_config *config
     piix4_pm_init(&b->pm, c, &b->pci, SLOT_SOUTH, isa(b, PIIX4_SCI_IRQ), &hooks->power);
     vga_init(&b->vga, c, &b->pci, SLOT_VGA, config->vga_bios, config->vga_bios_len);
     b->power_button = (struct vm_event){.fn = power_button, .opaque = b};
-    /* disks, and what else is virtio */
-    if (init_ide(b, c, config) || init_virtio(b, c, config)) {
+    /* virtio */
+    if (init_virtio(b, c, config)) {
         board_release(b);
         return -1;
     }
@@ -195,7 +209,6 @@ int board_init(struct board *b, struct devctx *c, const struct vm_config *config
 
 void board_release(struct board *b)
 {
-    ide_release(&b->ide);
     while (b->ndisks)
         virtio_blk_release(&b->disk[--b->ndisks]);
 }
@@ -209,6 +222,8 @@ void board_reset(struct board *b)
     i8042_reset(&b->i8042);
     uart_reset(&b->uart[0]);
     uart_reset(&b->uart[1]);
+    dma8237_reset(&b->dma);
+    floppy_reset(&b->floppy);
     pit_reset(&b->pit);
     rtc_reset(&b->rtc);
     ioapic_reset(&b->ioapic);
@@ -232,8 +247,6 @@ void board_direct_boot(struct board *b)
     bus_io_write(bus, 0x4d0, 0, 1);
     bus_io_write(bus, 0x4d1, 1u << (10 - 8) | 1u << (11 - 8) | 1u << (PIIX4_SCI_IRQ - 8), 1); /* level-triggered */
 
-    ide_direct_boot(&b->ide);
-
     pci_config_write(&b->pm.pci, PCI_INT_LINE, PIIX4_SCI_IRQ, 1);
     pci_config_write(&b->pm.pci, 0x40, PIIX4_PM_BASE, 4);
     pci_config_write(&b->pm.pci, 0x80, 1, 1);
@@ -241,14 +254,16 @@ void board_direct_boot(struct board *b)
     pci_config_write(&b->pm.pci, 0xd2, 0x09, 1); /* SMBus on, interrupt by IRQ 9 */
     bus_io_write(bus, 0xb2, 0xf1, 1);            /* ACPI mode */
 
-    /* The 8259s at their PC vectors, everything masked; counter 0 as the BIOS leaves it. */
+    /* The 8259s at their PC vectors, everything masked; counter 0 and DMA as the BIOS leaves them. */
     static const struct {
         uint16_t port;
         uint8_t val;
-    } init[] = {
-        {0x20, 0x11}, {0x21, 0x08}, {0x21, 0x04}, {0x21, 0x01}, {0xa0, 0x11}, {0xa1, 0x70}, {0xa1, 0x02},
-        {0xa1, 0x01}, {0x21, 0xfb}, {0xa1, 0xff}, {0x43, 0x36}, {0x40, 0x00}, {0x40, 0x00},
-    };
+    } init[] =
+        {
+            {0x20, 0x11}, {0x21, 0x08}, {0x21, 0x04}, {0x21, 0x01}, {0xa0, 0x11}, {0xa1, 0x70},
+            {0xa1, 0x02}, {0xa1, 0x01}, {0x21, 0xfb}, {0xa1, 0xff}, {0x43, 0x36}, {0x40, 0x00},
+            {0x40, 0x00}, {0xd6, 0xc0}, {0xd4, 0x00}, /* DMA channels 0 to 3 go through channel 4 */
+        };
     for (unsigned i = 0; i < sizeof init / sizeof init[0]; i++)
         bus_io_write(bus, init[i].port, init[i].val, 1);
 

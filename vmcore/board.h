@@ -1,18 +1,20 @@
 /* The PC: every chip, wired. board_init() is one plain function, a block a chip.
  *
- * PCI slots: 0 host bridge, 1 south bridge (function 0 ISA, 1 IDE, 3 power management), 2 display, 3 entropy, 4
- * console, 5..12 disks, 16..19 network cards. INTx pins reach I/O APIC inputs 16..19, and the 8259s where the guest
- * steers them to. ISA interrupts reach both (IRQ 0 at I/O APIC input 2). */
+ * PCI slots: 0 host bridge, 1 south bridge (function 0 ISA, 3 power management), 2 display, 3 entropy, 4 console, 5..12
+ * disks, 16..19 network cards. INTx pins reach I/O APIC inputs 16..19, and the 8259s where the guest steers them to.
+ * ISA interrupts reach both (IRQ 0 at I/O APIC input 2). */
 #ifndef VT_BOARD_H
 #define VT_BOARD_H
 
 #include "vmcore/dev/debugport.h"
+#include "vmcore/dev/dma8237.h"
+#include "vmcore/dev/floppy.h"
 #include "vmcore/dev/fw_cfg.h"
 #include "vmcore/dev/i440fx.h"
 #include "vmcore/dev/i8042.h"
-#include "vmcore/dev/ide.h"
 #include "vmcore/dev/ioapic.h"
 #include "vmcore/dev/lapic.h"
+#include "vmcore/dev/ne2000.h"
 #include "vmcore/dev/pci.h"
 #include "vmcore/dev/pic.h"
 #include "vmcore/dev/piix.h"
@@ -47,12 +49,13 @@ struct board {
     struct rtc rtc;
     struct i8042 i8042;
     struct uart uart[2];
+    struct dma8237 dma;
+    struct floppy floppy;
     struct debugport debugport;
     struct fw_cfg fw_cfg;
     struct pci_bus pci;
     struct i440fx i440fx;
     struct piix3 piix3;
-    struct ide ide;
     struct piix4_pm pm;
     struct vga vga;
     struct vm_event power_button;
@@ -60,7 +63,8 @@ struct board {
     struct virtio_rng rng;
     struct virtio_console console;
     struct virtio_blk disk[VM_MAX_DISKS];
-    struct virtio_net nic[VM_MAX_NICS];
+    struct virtio_net nic[VM_MAX_NICS]; /* or ne2k[] of the same index */
+    struct ne2000 ne2k[VM_MAX_NICS];
     char names[VM_MAX_DISKS + VM_MAX_NICS][8];
     struct state_entry state;
 };

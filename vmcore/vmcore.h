@@ -16,7 +16,7 @@
 
 #define VM_MAX_DISKS 8
 #define VM_MAX_NICS  4
-#define VM_IDE_SLOTS 4 /* primary 0 and 1, secondary 0 and 1 */
+#define VM_FLOPPIES  2
 
 enum vm_board {
     VM_BOARD_PC,   /* everything of the PC */
@@ -25,9 +25,10 @@ enum vm_board {
 
 struct vm_disk_config {
     struct blkport port; /* copied; port.submit is called on the vCPU thread */
-    bool present, cdrom; /* IDE: is there a drive; a CD drive without a disc has a port of size 0 */
 };
+enum vm_nic_model { VM_NIC_VIRTIO, VM_NIC_NE2K_PCI };
 struct vm_nic_config {
+    enum vm_nic_model model;
     uint8_t mac[6];
     struct netport *port; /* host side's; outlives the machine */
 };
@@ -40,11 +41,11 @@ struct vm_config {
     uint64_t ram_bytes;    /* a multiple of 1 MiB, 1 MiB to 3 GiB */
     const char *cpu_model; /* NULL: the default */
     unsigned ndisks, nnics;
-    struct vm_disk_config disk[VM_MAX_DISKS]; /* virtio */
-    struct vm_disk_config ide[VM_IDE_SLOTS];
+    struct vm_disk_config disk[VM_MAX_DISKS];
     struct vm_nic_config nic[VM_MAX_NICS];
-    struct chrport *serial[2];  /* NULL: none */
-    struct chrport *console[8]; /* virtio-console ports after port 0; name is the port's name */
+    struct vm_disk_config floppy[VM_FLOPPIES]; /* port.submit NULL: no such drive; size 0: a drive without a medium */
+    struct chrport *serial[2];                 /* NULL: none */
+    struct chrport *console[8];                /* virtio-console ports after port 0; name is the port's name */
     unsigned nconsole;
     enum vm_boot boot_order[VM_BOOT_CLASSES]; /* first one NONE: disk, CD, floppy, network */
     bool no_reboot;                           /* a reset ends the machine (VM_STOP_RESET) instead of rebooting */
