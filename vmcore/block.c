@@ -481,8 +481,8 @@ struct block *block_translate(struct cpu *cpu, uint32_t bpn, uint32_t off)
     memcpy(t->code, mem_read_ptr(cpu->mem, bpn), 4096);
     t->avail = 4096;
     if (!decode_run(t, off, (t->mode & M_STEP) ? 1 : TB_MAX_INSN)) {
-        uint32_t lin = cpu->eip + cpu->seg[S_CS].base;
-        if (mmu_code_page(cpu, (lin & 0xfffff000u) + 0x1000, &t->bpn2))
+        uint64_t lin = cpu->mode & M_CODE64 ? cpu->eip : (uint32_t)(cpu->eip + cpu->seg[S_CS].base);
+        if (mmu_code_page(cpu, cpu_lin_wrap(cpu, (lin & ~0xfffull) + 0x1000), &t->bpn2))
             return NULL;
         memcpy(t->code + 4096, mem_read_ptr(cpu->mem, t->bpn2), 16);
         t->avail = 4096 + 16;

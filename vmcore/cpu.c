@@ -11,6 +11,9 @@ _Static_assert(offsetof(struct cpu, stub) == CPU_STUB, "emitted code");
 _Static_assert(offsetof(struct cpu, attn) == CPU_ATTN, "emitted code");
 _Static_assert(offsetof(struct cpu, hfl) == CPU_HFL, "enter.S");
 _Static_assert(offsetof(struct cpu, kinds) == CPU_KINDS, "enter.S");
+_Static_assert(offsetof(struct cpu, stub64) == CPU_STUB64, "emitted code");
+_Static_assert(offsetof(struct cpu, go) == CPU_GO, "enter.S");
+_Static_assert(offsetof(struct cpu, mode) == CPU_MODE && M_CODE64 == CPU_MODE_CODE64, "enter.S");
 _Static_assert(offsetof(struct cpu, gpr) == CPU_GPR, "enter.S");
 _Static_assert(offsetof(struct cpu, r8) == CPU_R8, "enter.S");
 _Static_assert(offsetof(struct cpu, r15) == CPU_R15, "enter.S");
@@ -41,9 +44,11 @@ static bool flat(const struct cpu_seg *s)
 void cpu_update_mode(struct cpu *c)
 {
     uint32_t m = c->cpl;
-    bool pe = c->cr0 & CR0_PE;
+    bool pe = (c->cr0 & CR0_PE) && !(c->eflags & EF_VM);
     const struct cpu_seg *cs = &c->seg[S_CS];
 
+    if (cpu_long(c) && (cs->attr & 0x2000))
+        m |= M_CODE64 | M_CODE32 | M_STACK32 | M_CS_FLAT | M_DS_FLAT | M_ES_FLAT | M_SS_FLAT;
     if (pe && (cs->attr & 0x4000))
         m |= M_CODE32;
     if (pe && (c->seg[S_SS].attr & 0x4000))
@@ -66,8 +71,10 @@ void cpu_update_mode(struct cpu *c)
         m |= M_MP;
     if (!(c->cr4 & CR4_OSFXSR))
         m |= M_NOSSE;
-    if ((c->mode ^ m) & M_CPL)
-        c->r13 = CPU_NO_STACK; /* the stack's page is known for one privilege only */
+    if ((c->mode ^ m) & (M_CPL | M_CODE64)) { /* the stack's page is known for one privilege only */
+        c->r13 = CPU_NO_STACK;
+        c->r14 = (uint64_t)c->no_stack + CPU_NO_STACK;
+    }
     c->mode = m;
 }
 
@@ -98,7 +105,7 @@ int cpu_raise(struct cpu *c, unsigned vector, int64_t error)
     return 1;
 }
 
-int cpu_raise_pf(struct cpu *c, uint32_t lin, uint32_t error)
+int cpu_raise_pf(struct cpu *c, uint64_t lin, uint32_t error)
 {
     c->page_faults++;
     cpu_raise(c, X_PF, error);

@@ -67,7 +67,12 @@ enum { FL_CF = 1, FL_PF = 2, FL_AF = 4, FL_ZF = 8, FL_SF = 16, FL_OF = 32, FL_AL
 #define EFER_LME       0x100u
 #define EFER_LMA       0x400u
 #define EFER_NXE       0x800u
+#define EFER_FFXSR     0x4000u
 #define EFER_AUTOIBRS  0x200000u
+#define CR4_FSGSBASE   0x10000u
+#define CR4_PCIDE      0x20000u
+#define CR4_OSXSAVE    0x40000u
+#define CR4_SMAP       0x200000u
 
 enum {
     X_DE,
@@ -105,11 +110,13 @@ enum {
     M_NOSSE = 1 << 11, /* CR4.OSFXSR clear */
     M_STEP = 1 << 12,  /* one instruction a block, exact flags */
     M_TS = 1 << 13,
+    M_CODE64 = 1 << 14, /* with M_CODE32, M_STACK32 and the flat bits set */
 };
 
 struct cpu_seg {
-    uint32_t base;
-    uint32_t limit;   /* bytes, scaled */
+    uint64_t base;
+    uint32_t limit; /* bytes, scaled */
+    uint32_t pad;
     int64_t fast_lim; /* see CPU_SEG_LIM */
     uint16_t sel;
     uint16_t attr;   /* descriptor bits 55:40 as one word: type, S, DPL, P at 7:0; AVL, L, DB, G at 15:12 */
@@ -147,8 +154,9 @@ enum site_kind {
 /* arg2 of K_MEM and K_SEG: what comes before a page fault; SITE_STACK: the check is by r13 */
 enum { SITE_ALIGN16 = 1, SITE_X87 = 2, SITE_MMX = 4, SITE_STACK = 8 };
 
-/* r13 where the stack's page is not known: whatever ESP is, the sum is no offset in a page. */
-#define CPU_NO_STACK (1ull << 62)
+/* r13 where the stack's page is not known: whatever ESP is, the sum is no offset in a page. A 64-bit RSP can be
+ * anything: the one page of not canonical addresses that is "known" then has `no_stack` behind it. */
+#define CPU_NO_STACK 0x6b5a3c0000000000ull
 
 #define TLB_LIST_MAX 8192
 struct tlb_list {
@@ -156,13 +164,24 @@ struct tlb_list {
     uint32_t page[TLB_LIST_MAX];
 };
 
+#define TLB64_SIZE    (1u << TLB64_BITS)
+#define TLB64_INVALID 1ull /* a tag that no page has */
+struct tlb64 {
+    uint64_t tag, addend;
+};
+struct tlb64_list { /* slots that may be filled */
+    uint32_t n;
+    uint16_t slot[TLB64_SIZE];
+    uint8_t in[TLB64_SIZE];
+};
+
 #define JH_BITS 13
 struct jump_hash {
-    uint32_t eip, mode;
+    uint64_t eip;
+    uint32_t mode;
     uint32_t backing; /* page + 1 */
-    uint32_t vbase;
+    uint64_t vbase;
     const void *code;
-    uint64_t pad;
 };
 
 #define ATTN_INTR  1u  /* the board's INTR line is up and IF is set */
@@ -180,40 +199,46 @@ struct cpu {
     uint32_t attn; /* atomic */
     uint32_t hfl;
     const void *kinds;
-    uint64_t pad0[3];
-    uint64_t gpr[8];
+    void (*stub64)(void);
+    uint64_t go;
+    uint32_t mode, pad0;
+    uint64_t gpr[16];
     uint64_t r8, r9, r10, r11, r12, r13, r14, r15;
     struct cpu_seg seg[8];
     uint8_t bounce[128];
 
     /* what is not in the emitted code's reach */
-    uint32_t eip;             /* valid outside of translated code */
-    uint32_t next_eip;        /* in helpers */
+    uint64_t eip;             /* valid outside of translated code */
+    uint64_t next_eip;        /* in helpers */
     uint32_t model_signature; /* EDX at reset */
     uint64_t saved_tsc;       /* state tables only */
-    uint32_t mode;
-    uint32_t eflags; /* IF, IOPL, TF, NT, RF, VM, AC, VIF, VIP, ID; arithmetic flags are in r12, DF in mode */
-    uint32_t cr0, cr2, cr3, cr4, cr8;
-    uint32_t dr[8];
+    uint32_t eflags;          /* IF, IOPL, TF, NT, RF, VM, AC, VIF, VIP, ID; arithmetic flags are in r12, DF in mode */
+    uint32_t cr0, cr4;
+    uint64_t cr2, cr3, cr8;
+    uint64_t dr[8];
     uint64_t tsc_hz; /* the host's counter */
     uint64_t efer, pat, apic_base, tsc_offset, tsc_adjust, tsc_aux, spec_ctrl, misc_enable, mcg_status;
     uint64_t sysenter_cs, sysenter_esp, sysenter_eip, star, lstar, cstar, sfmask, kernel_gs_base;
     uint64_t mtrr_def, mtrr_fix[11], mtrr_var[16], vm_hsave, hwcr, syscfg, patch_level;
     uint64_t pdpte[4];
     struct {
-        uint32_t base, limit;
+        uint64_t base;
+        uint32_t limit;
     } gdt, idt;
     uint8_t cpl, halted, nmi_masked, intr_level;
     uint8_t exc_pending, exc_has_error, exc_soft, in_delivery;
     uint8_t single;     /* the next block is one instruction: see cpu_slow */
     uint8_t trap_after; /* #DB after the instruction that runs now */
-    uint32_t exc_vector, exc_error, exc_cr2;
-    uint32_t inhibit_eip; /* no interrupt at this EIP (after STI, MOV SS); valid if inhibit */
+    uint32_t exc_vector, exc_error;
+    uint64_t exc_cr2;
+    uint64_t inhibit_eip; /* no interrupt at this EIP (after STI, MOV SS); valid if inhibit */
     uint8_t inhibit, nmi_pending, stop, triple;
-    uint32_t bounce_lin, bounce_len;
+    uint64_t bounce_lin;
+    uint32_t bounce_len;
     uint64_t bounce_pa[2];
     uint8_t x87_probe; /* the twin of an x87 store runs to see whether it stores at all */
-    uint32_t probe_vector, probe_error, probe_cr2;
+    uint32_t probe_vector, probe_error;
+    uint64_t probe_cr2;
     void *bounce_host[2];
 
     uint64_t ram_base, ram_last; /* checked builds: host addresses that accesses may name */
@@ -240,12 +265,16 @@ struct cpu {
     uint8_t tlb_large[1024];    /* by 4 MiB of linear space: slots were filled from a large page */
     struct tlb_list list[2][2]; /* [user][global]: filled data slots */
     struct tlb_list code_list[2][2];
+    struct tlb64_list list64[2][2], code_list64[2][2];
+    uint8_t large64; /* a slot was filled from a large page */
+    uint8_t no_stack[4096 + 64] __attribute__((aligned(64)));
     struct jump_hash jh[1 << JH_BITS] __attribute__((aligned(64)));
 };
 
 /* ---- enter.S */
 void vcpu_enter(struct cpu *cpu, const void *code);
 void vcpu_stub(void);
+void vcpu_stub64(void);
 void vcpu_leave(void);
 void vcpu_restore(void);
 
@@ -261,6 +290,14 @@ static inline uint64_t *cpu_addend(struct cpu *c, int user, uint32_t page)
 static inline uint32_t *cpu_code_tab(struct cpu *c, int user, uint32_t page)
 {
     return (uint32_t *)((char *)c + TLB_CODE(user)) + page;
+}
+static inline struct tlb64 *cpu_tlb64(struct cpu *c, int user, int write, uint64_t lin)
+{
+    return (struct tlb64 *)((char *)c + TLB64(user, write)) + ((lin >> 12) & (TLB64_SIZE - 1));
+}
+static inline struct tlb64 *cpu_code64(struct cpu *c, int user, uint64_t lin)
+{
+    return (struct tlb64 *)((char *)c + TLB64_CODE(user)) + ((lin >> 12) & (TLB64_SIZE - 1));
 }
 /* A tag that no access through the slot compares equal to: those are the page's address, and the next page's (mod 4
  * GiB) for an access that crosses. 0 wherever possible, so that fresh memory is invalid. */
@@ -281,33 +318,33 @@ void cpu_update_intr(struct cpu *c);
 /* Raises an exception at the current instruction: state must be as before it. Returns 1 (leave), so that a helper may
  * `return cpu_raise(...)`. error < 0: none. */
 int cpu_raise(struct cpu *c, unsigned vector, int64_t error);
-int cpu_raise_pf(struct cpu *c, uint32_t lin, uint32_t error);
+int cpu_raise_pf(struct cpu *c, uint64_t lin, uint32_t error);
 
 /* ---- mmu.c: accesses of C code by linear address; 0, or 1 with an exception raised. `sup`: as supervisor whatever the
  * CPL (descriptor tables, TSS). */
 enum { ACC_READ = 1, ACC_WRITE = 2, ACC_EXEC = 4, ACC_SUP = 8, ACC_PROBE = 16 };
-int mmu_translate(struct cpu *c, uint32_t lin, unsigned acc, uint64_t *ret_pa, uint32_t *ret_flags);
-int mmu_read(struct cpu *c, uint32_t lin, void *dst, unsigned len, unsigned acc);
-int mmu_write(struct cpu *c, uint32_t lin, const void *src, unsigned len, unsigned acc);
-int mmu_probe(struct cpu *c, uint32_t lin, unsigned len, unsigned acc); /* check rights only */
+int mmu_translate(struct cpu *c, uint64_t lin, unsigned acc, uint64_t *ret_pa, uint32_t *ret_flags);
+int mmu_read(struct cpu *c, uint64_t lin, void *dst, unsigned len, unsigned acc);
+int mmu_write(struct cpu *c, uint64_t lin, const void *src, unsigned len, unsigned acc);
+int mmu_probe(struct cpu *c, uint64_t lin, unsigned len, unsigned acc); /* check rights only */
 void mmu_flush_all(struct cpu *c);                                      /* everything, global pages too */
 void mmu_flush_nonglobal(struct cpu *c);
-void mmu_invlpg(struct cpu *c, uint32_t lin);
+void mmu_invlpg(struct cpu *c, uint64_t lin);
 void mmu_flush_writes(struct cpu *c);                                   /* write permission only: a capture began */
 void mmu_drop_host_page(struct cpu *c, uint32_t bpn, bool writes_only); /* a backing page moved, or has code now */
 /* Fills the current CPL's slot after mmu_translate gave bpn and flags. */
-void mmu_fill(struct cpu *c, uint32_t lin, uint32_t bpn, bool write, uint32_t flags);
+void mmu_fill(struct cpu *c, uint64_t lin, uint32_t bpn, bool write, uint32_t flags);
 /* K_MEM and K_SEG; returns the host address to go on at, or 0 to leave. */
-uint64_t mmu_slow(struct cpu *c, const struct site *s, uint32_t lin);
-uint64_t mmu_seg_slow(struct cpu *c, const struct site *s, uint32_t off);
-uint64_t mmu_post(struct cpu *c, const struct site *s, uint32_t unused);
+uint64_t mmu_slow(struct cpu *c, const struct site *s, uint64_t lin);
+uint64_t mmu_seg_slow(struct cpu *c, const struct site *s, uint64_t off);
+uint64_t mmu_post(struct cpu *c, const struct site *s, uint64_t unused);
 /* Backing page of code at lin for the current CPL: 0 and *ret_bpn, or 1 with an exception raised. */
-int mmu_code_page(struct cpu *c, uint32_t lin, uint32_t *ret_bpn);
+int mmu_code_page(struct cpu *c, uint64_t lin, uint32_t *ret_bpn);
 /* The same for a page that may be needed: 1 and nothing raised where it is not there. */
-int mmu_code_probe(struct cpu *c, uint32_t lin, uint32_t *ret_bpn);
+int mmu_code_probe(struct cpu *c, uint64_t lin, uint32_t *ret_bpn);
 
 /* vm.c: the machine cannot go on; vm_run() returns VM_STOP_FAIL with `what`, the address and the EIP. */
-void vm_fail(struct vm *vm, const char *what, uint32_t addr);
+void vm_fail(struct vm *vm, const char *what, uint64_t addr);
 
 /* ---- dispatch.c */
 uint64_t cpu_resume(struct cpu *c); /* deliver what is pending, find the block at eip; 0: leave */
@@ -317,17 +354,17 @@ extern const void *const site_kind_table[K_COUNT];
 int seg_load(struct cpu *c, unsigned seg, uint16_t sel, unsigned vector_on_fault);
 void seg_set_real(struct cpu *c, unsigned seg, uint16_t sel);
 void seg_set_flat(struct cpu *c, unsigned seg, uint16_t sel, unsigned attr);
-int seg_descriptor(struct cpu *c, uint16_t sel, unsigned vector, uint32_t raw[2], uint32_t *ret_addr);
+int seg_descriptor(struct cpu *c, uint16_t sel, unsigned vector, uint32_t raw[2], uint64_t *ret_addr);
 void seg_from_raw(struct cpu *c, unsigned seg, uint16_t sel, const uint32_t raw[2]);
-int seg_set_accessed(struct cpu *c, uint32_t addr, uint32_t raw[2]);
+int seg_set_accessed(struct cpu *c, uint64_t addr, uint32_t raw[2]);
 void seg_update(struct cpu *c, unsigned seg); /* after base, limit, attr, valid changed */
 /* Offset to linear with all checks of the segment; 0 or 1 with #GP/#SS raised. acc: ACC_READ and ACC_WRITE bits. */
-int seg_check(struct cpu *c, unsigned seg, uint32_t off, unsigned len, unsigned acc, uint32_t *ret_lin);
+int seg_check(struct cpu *c, unsigned seg, uint64_t off, unsigned len, unsigned acc, uint64_t *ret_lin);
 int gate_interrupt(struct cpu *c, unsigned vector, bool soft, bool has_error, uint32_t error);
 void cpu_deliver_exception(struct cpu *c);
 
 /* ---- helpers */
-typedef int (*helper_fn)(struct cpu *c, const struct site *s, uint32_t addr);
+typedef int (*helper_fn)(struct cpu *c, const struct site *s, uint64_t addr);
 extern const helper_fn helper_table[256];
 int helper_index(const char *name);
 
@@ -348,13 +385,41 @@ static inline uint64_t cpu_flags_from_ef(uint32_t ef)
 }
 
 /* Current and next EIP at a site. */
-static inline uint32_t site_eip(const struct cpu *c, const struct site *s)
+static inline uint64_t cpu_wrap(const struct cpu *c, uint64_t eip)
 {
-    return (uint32_t)c->r15 + s->off;
+    return c->mode & M_CODE64 ? eip : (uint32_t)eip;
 }
-static inline uint32_t site_next(const struct cpu *c, const struct site *s)
+static inline uint64_t site_eip(const struct cpu *c, const struct site *s)
 {
-    return (uint32_t)c->r15 + s->off + s->len;
+    return cpu_wrap(c, c->r15 + s->off);
+}
+static inline uint64_t site_next(const struct cpu *c, const struct site *s)
+{
+    return cpu_wrap(c, c->r15 + s->off + s->len);
+}
+static inline bool cpu_long(const struct cpu *c)
+{
+    return c->efer & EFER_LMA;
+}
+/* Linear addresses are 32 bits wide outside of long mode. */
+static inline uint64_t cpu_lin_wrap(const struct cpu *c, uint64_t lin)
+{
+    return cpu_long(c) ? lin : (uint32_t)lin;
+}
+static inline bool cpu_canonical(uint64_t lin)
+{
+    return (uint64_t)((int64_t)(lin << 16) >> 16) == lin;
+}
+/* Stack pointer arithmetic as the stack segment's size says. */
+static inline uint64_t cpu_sp_mask(const struct cpu *c)
+{
+    return c->mode & M_CODE64 ? ~0ull : c->seg[S_SS].attr & 0x4000 ? 0xffffffffull : 0xffff;
+}
+static inline void cpu_set_sp(struct cpu *c, uint64_t v)
+{
+    uint64_t m = cpu_sp_mask(c);
+
+    c->gpr[R_ESP] = m == 0xffff ? (c->gpr[R_ESP] & ~m) | (v & m) : v & m;
 }
 
 #endif

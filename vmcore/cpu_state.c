@@ -5,7 +5,7 @@
 
 #define SEG_FIELDS(n)                                                         \
     {"seg" #n "_sel", offsetof(struct cpu, seg[n].sel), 1, F_U16, 1},         \
-        {"seg" #n "_base", offsetof(struct cpu, seg[n].base), 1, F_U32, 1},   \
+        {"seg" #n "_base", offsetof(struct cpu, seg[n].base), 1, F_U64, 1},   \
         {"seg" #n "_limit", offsetof(struct cpu, seg[n].limit), 1, F_U32, 1}, \
         {"seg" #n "_attr", offsetof(struct cpu, seg[n].attr), 1, F_U16, 1},   \
         {"seg" #n "_valid", offsetof(struct cpu, seg[n].valid), 1, F_U32, 1}, \
@@ -16,14 +16,14 @@
 static const struct field fields[] = {
     FIELD_ARRAY(struct cpu, gpr, F_U64),
     FIELD(struct cpu, r12, F_U64),
-    FIELD(struct cpu, eip, F_U32),
+    FIELD(struct cpu, eip, F_U64),
     FIELD(struct cpu, eflags, F_U32),
     FIELD(struct cpu, cr0, F_U32),
-    FIELD(struct cpu, cr2, F_U32),
-    FIELD(struct cpu, cr3, F_U32),
+    FIELD(struct cpu, cr2, F_U64),
+    FIELD(struct cpu, cr3, F_U64),
     FIELD(struct cpu, cr4, F_U32),
-    FIELD(struct cpu, cr8, F_U32),
-    FIELD_ARRAY(struct cpu, dr, F_U32),
+    FIELD(struct cpu, cr8, F_U64),
+    FIELD_ARRAY(struct cpu, dr, F_U64),
     FIELD(struct cpu, efer, F_U64),
     FIELD(struct cpu, pat, F_U64),
     FIELD(struct cpu, apic_base, F_U64),
@@ -37,28 +37,29 @@ static const struct field fields[] = {
     FIELD(struct cpu, lstar, F_U64),
     FIELD(struct cpu, cstar, F_U64),
     FIELD(struct cpu, sfmask, F_U64),
+    FIELD(struct cpu, kernel_gs_base, F_U64),
     FIELD(struct cpu, mtrr_def, F_U64),
     FIELD_ARRAY(struct cpu, mtrr_fix, F_U64),
     FIELD_ARRAY(struct cpu, mtrr_var, F_U64),
     FIELD(struct cpu, hwcr, F_U64),
     FIELD(struct cpu, syscfg, F_U64),
     FIELD_ARRAY(struct cpu, pdpte, F_U64),
-    FIELD(struct cpu, gdt.base, F_U32),
+    FIELD(struct cpu, gdt.base, F_U64),
     FIELD(struct cpu, gdt.limit, F_U32),
-    FIELD(struct cpu, idt.base, F_U32),
+    FIELD(struct cpu, idt.base, F_U64),
     FIELD(struct cpu, idt.limit, F_U32),
     FIELD(struct cpu, cpl, F_U8),
     FIELD(struct cpu, halted, F_BOOL),
     FIELD(struct cpu, nmi_masked, F_BOOL),
     FIELD(struct cpu, nmi_pending, F_BOOL),
     FIELD(struct cpu, inhibit, F_BOOL),
-    FIELD(struct cpu, inhibit_eip, F_U32),
+    FIELD(struct cpu, inhibit_eip, F_U64),
     FIELD(struct cpu, trap_after, F_BOOL),
     FIELD(struct cpu, exc_pending, F_BOOL),
     FIELD(struct cpu, exc_has_error, F_BOOL),
     FIELD(struct cpu, exc_vector, F_U32),
     FIELD(struct cpu, exc_error, F_U32),
-    FIELD(struct cpu, exc_cr2, F_U32),
+    FIELD(struct cpu, exc_cr2, F_U64),
     FIELD(struct cpu, saved_tsc, F_U64),
     FIELD_BYTES(struct cpu, fx),
     SEG_FIELDS(0),
@@ -84,11 +85,12 @@ static int loaded(void *dev, const char **why)
     struct cpu *c = dev;
     uint32_t mxcsr;
 
-    if (c->cpl > 3 || ((c->cr0 & CR0_PG) && !(c->cr0 & CR0_PE)) || c->exc_vector > 31) {
+    if (c->cpl > 3 || ((c->cr0 & CR0_PG) && !(c->cr0 & CR0_PE)) || c->exc_vector > 31 ||
+        ((c->efer & EFER_LMA) && (~c->cr0 & (CR0_PG | CR0_PE) || !(c->cr4 & CR4_PAE))) || !cpu_canonical(c->eip)) {
         *why = "processor state that cannot be";
         return -1;
     }
-    for (unsigned i = 0; i < 8; i++)
+    for (unsigned i = 0; i < 8 && !cpu_long(c); i++)
         if (c->gpr[i] >> 32) {
             *why = "a 32-bit register wider than that";
             return -1;
@@ -110,4 +112,4 @@ static int loaded(void *dev, const char **why)
     return 0;
 }
 
-const struct state_table cpu_state_table = {"cpu", 1, fields, loaded, before_save};
+const struct state_table cpu_state_table = {"cpu", 2, fields, loaded, before_save};

@@ -38,8 +38,8 @@ static const struct cpuid_leaf v2_32_leaves[] = {
 };
 
 static const struct cpu_model models[] = {
-    {"x86-64-v2", 7, 0x80000021, v2_32_leaves, sizeof v2_32_leaves / sizeof v2_32_leaves[0], "vmtest virtual processor",
-     "AuthenticAMD"},
+    {"x86-64-v2", 7, 0x80000021, 40, false, v2_32_leaves, sizeof v2_32_leaves / sizeof v2_32_leaves[0],
+     "vmtest virtual processor", "AuthenticAMD"},
 };
 
 static bool same(const char *a, const char *b)
@@ -157,7 +157,7 @@ bool cpuid_offers(const struct cpu_model *m, unsigned isa_set)
     }
 }
 
-int help_cpuid(struct cpu *c, const struct site *s, uint32_t addr)
+int help_cpuid(struct cpu *c, const struct site *s, uint64_t addr)
 {
     uint32_t v[4];
 

@@ -12,6 +12,8 @@ struct cpuid_leaf {
 struct cpu_model {
     const char *name;
     uint32_t max_basic, max_ext;
+    uint8_t phys_bits;
+    bool pages_1g;
     const struct cpuid_leaf *leaves;
     unsigned nleaves;
     const char *brand; /* 48 bytes or fewer */

@@ -1,6 +1,6 @@
 /* From a place in translated code to the next block: what vcpu_stub calls. Each function returns the host address to
  * go on at, or 0 to leave vcpu_enter; guest flags are in r12 from here on. */
-#include "vmcore/cpu.h"
+#include "vmcore/tlb.h"
 
 #include "src/base/util.h"
 #include "vmcore/cache.h"
@@ -46,14 +46,14 @@ static struct block *translate(struct cpu *c, uint32_t bpn, uint32_t off)
     return b;
 }
 
-static struct block *find(struct cpu *c, uint32_t lin, uint32_t bpn, uint32_t mode)
+static struct block *find(struct cpu *c, uint64_t lin, uint32_t bpn, uint32_t mode)
 {
     uint32_t off = lin & 0xfff, bpn2;
     struct block *b = cache_find(c->cache, bpn, off, mode, MEM_NONE);
 
     if (b || off <= 4096 - 15)
         return b;
-    if (mmu_code_probe(c, (lin & 0xfffff000u) + 0x1000, &bpn2))
+    if (mmu_code_probe(c, cpu_lin_wrap(c, (lin & ~0xfffull) + 0x1000), &bpn2))
         return NULL;
     return cache_find(c->cache, bpn, off, mode, bpn2);
 }
@@ -62,7 +62,8 @@ static struct block *find(struct cpu *c, uint32_t lin, uint32_t bpn, uint32_t mo
 static struct block *resume_block(struct cpu *c)
 {
     for (;;) {
-        uint32_t attn = __atomic_load_n(&c->attn, __ATOMIC_ACQUIRE), lin, bpn, mode;
+        uint32_t attn = __atomic_load_n(&c->attn, __ATOMIC_ACQUIRE), bpn, mode;
+        uint64_t lin;
         struct block *b;
 
         if (c->exc_pending) {
@@ -87,7 +88,7 @@ static struct block *resume_block(struct cpu *c)
                 return NULL;
             c->single = 1; /* the instruction in the shadow of STI or MOV SS */
         }
-        lin = c->eip + c->seg[S_CS].base;
+        lin = c->mode & M_CODE64 ? c->eip : (uint32_t)(c->eip + c->seg[S_CS].base);
         if (!(c->mode & M_CS_FLAT) && c->eip > c->seg[S_CS].limit) {
             cpu_raise(c, X_GP, 0);
             continue;
@@ -110,13 +111,13 @@ static struct block *resume_block(struct cpu *c)
             }
         }
         c->single = 0;
-        c->r15 = (uint32_t)(c->eip - (lin & 0xfff));
+        c->r15 = cpu_wrap(c, c->eip - (lin & 0xfff));
         if (!(mode & M_STEP) && (mode & M_CS_FLAT)) {
             struct jump_hash *j = &c->jh[(c->eip ^ (c->eip >> 10)) & ((1u << JH_BITS) - 1)];
             j->eip = c->eip;
             j->mode = mode;
             j->backing = bpn + 1;
-            j->vbase = (uint32_t)c->r15;
+            j->vbase = c->r15;
             j->code = c->cache->x + b->entry_saved;
         }
         return b;
@@ -130,8 +131,7 @@ uint64_t cpu_resume(struct cpu *c)
     if (!c->exc_pending && !c->single && !c->trap_after && !__atomic_load_n(&c->attn, __ATOMIC_ACQUIRE) &&
         !(c->eflags & EF_TF)) {
         const struct jump_hash *j = &c->jh[(c->eip ^ (c->eip >> 10)) & ((1u << JH_BITS) - 1)];
-        if (j->eip == c->eip && j->mode == c->mode && j->code &&
-            *cpu_code_tab(c, c->cpl == 3, c->eip >> 12) == j->backing) {
+        if (j->eip == c->eip && j->mode == c->mode && j->code && tlb_code(c, c->cpl == 3, c->eip) == j->backing) {
             c->r15 = j->vbase;
             return (uint64_t)j->code;
         }
@@ -140,7 +140,13 @@ uint64_t cpu_resume(struct cpu *c)
     return b ? (uint64_t)(c->cache->x + b->entry_saved) : 0;
 }
 
-static uint64_t link_and_go(struct cpu *c, const struct site *s, uint32_t eip, bool saved)
+/* Where a direct exit goes. */
+static uint64_t site_target(const struct cpu *c, const struct site *s)
+{
+    return cpu_wrap(c, c->r15 + (uint64_t)(int64_t)(int32_t)s->arg);
+}
+
+static uint64_t link_and_go(struct cpu *c, const struct site *s, uint64_t eip, bool saved)
 {
     struct block *own = cache_by_host(c->cache, s), *b;
 
@@ -154,33 +160,33 @@ static uint64_t link_and_go(struct cpu *c, const struct site *s, uint32_t eip, b
     return (uint64_t)(c->cache->x + b->entry_saved);
 }
 
-static uint64_t on_chain(struct cpu *c, const struct site *s, uint32_t unused)
+static uint64_t on_chain(struct cpu *c, const struct site *s, uint64_t unused)
 {
     c->exits[K_CHAIN]++;
     c->r12 = cpu_mask_flags(c->hfl, s->live);
-    return link_and_go(c, s, (uint32_t)c->r15 + s->arg, false);
+    return link_and_go(c, s, site_target(c, s), false);
 }
 
-static uint64_t on_xpage(struct cpu *c, const struct site *s, uint32_t unused)
+static uint64_t on_xpage(struct cpu *c, const struct site *s, uint64_t unused)
 {
     c->exits[K_XPAGE]++;
     c->r12 = cpu_mask_flags(c->r12, s->live);
-    return link_and_go(c, s, (uint32_t)c->r15 + s->arg, true);
+    return link_and_go(c, s, site_target(c, s), true);
 }
 
-static uint64_t on_indirect(struct cpu *c, const struct site *s, uint32_t unused)
+static uint64_t on_indirect(struct cpu *c, const struct site *s, uint64_t unused)
 {
     c->exits[K_INDIRECT]++;
     c->r12 = cpu_mask_flags(c->r12, FL_ALL);
-    c->eip = (uint32_t)c->r11;
+    c->eip = cpu_wrap(c, c->r11);
     return cpu_resume(c);
 }
 
-static uint64_t on_next(struct cpu *c, const struct site *s, uint32_t unused)
+static uint64_t on_next(struct cpu *c, const struct site *s, uint64_t unused)
 {
     c->exits[s->kind]++;
     c->r12 = cpu_mask_flags(c->r12, s->live);
-    c->eip = (uint32_t)c->r15 + s->arg;
+    c->eip = site_target(c, s);
     if (s->arg2 == UINT32_MAX) { /* the thunk of a dead block: what led here must not lead here again */
         struct block *b = resume_block(c);
         return b ? (uint64_t)(c->cache->x + b->entry_saved) : 0;
@@ -190,7 +196,7 @@ static uint64_t on_next(struct cpu *c, const struct site *s, uint32_t unused)
 
 /* A helper runs with eip at its instruction and next_eip after it; exceptions leave with eip as it is. Where mode, or
  * the attention word, changed, or the row ends the block, the way goes on by lookup. */
-static uint64_t on_helper(struct cpu *c, const struct site *s, uint32_t addr)
+static uint64_t on_helper(struct cpu *c, const struct site *s, uint64_t addr)
 {
     uint32_t mode = c->mode;
     uint64_t killed = c->invalidations;
@@ -198,17 +204,17 @@ static uint64_t on_helper(struct cpu *c, const struct site *s, uint32_t addr)
     c->helper_calls[s->helper]++;
     c->r12 = cpu_mask_flags(c->r12, s->live);
     c->eip = site_eip(c, s);
-    c->next_eip = c->eip + s->len;
+    c->next_eip = cpu_wrap(c, c->eip + s->len);
     if (helper_table[s->helper](c, s, addr))
         return cpu_resume(c);
-    if (!s->rw && mode == c->mode && killed == c->invalidations && c->next_eip == c->eip + s->len &&
+    if (!s->rw && mode == c->mode && killed == c->invalidations && c->next_eip == cpu_wrap(c, c->eip + s->len) &&
         !(c->eflags & EF_TF) && !__atomic_load_n(&c->attn, __ATOMIC_ACQUIRE))
         return (uint64_t)((const char *)s + s->cont);
     c->eip = c->next_eip;
     return cpu_resume(c);
 }
 
-static uint64_t on_slow(struct cpu *c, const struct site *s, uint32_t lin)
+static uint64_t on_slow(struct cpu *c, const struct site *s, uint64_t lin)
 {
     c->exits[K_MEM]++;
     return mmu_slow(c, s, lin);

@@ -74,7 +74,7 @@ void fault_handler(int sig, siginfo_t *si, void *context)
         c->r13 = (uint64_t)g[REG_R13];
         c->r14 = (uint64_t)g[REG_R14];
         c->r15 = (uint64_t)g[REG_R15];
-        c->eip = (uint32_t)c->r15 + f->off;
+        c->eip = cpu_wrap(c, c->r15 + f->off);
         cpu_raise(c, vector, error);
         g[REG_RIP] = (greg_t)(uintptr_t)vcpu_leave;
         return;

@@ -45,7 +45,7 @@ static int write_frame(struct cpu *c, const struct frame *f, const struct cpu_se
     return 0;
 }
 
-static int code_descriptor(struct cpu *c, uint16_t sel, unsigned ext, uint32_t raw[2], uint32_t *addr)
+static int code_descriptor(struct cpu *c, uint16_t sel, unsigned ext, uint32_t raw[2], uint64_t *addr)
 {
     if (!(sel & 0xfffc))
         return cpu_raise(c, X_GP, ext);
@@ -56,7 +56,7 @@ static int code_descriptor(struct cpu *c, uint16_t sel, unsigned ext, uint32_t r
     return 0;
 }
 
-static void load_cs(struct cpu *c, uint16_t sel, uint32_t raw[2], uint32_t addr, unsigned cpl)
+static void load_cs(struct cpu *c, uint16_t sel, uint32_t raw[2], uint64_t addr, unsigned cpl)
 {
     seg_set_accessed(c, addr, raw);
     seg_from_raw(c, S_CS, (uint16_t)((sel & ~3u) | cpl), raw);
@@ -81,7 +81,8 @@ static int tss_stack(struct cpu *c, unsigned level, uint16_t *ret_ss, uint32_t *
 
 static int check_stack(struct cpu *c, uint16_t sel, unsigned cpl, unsigned ext, struct cpu_seg *ret)
 {
-    uint32_t raw[2], addr;
+    uint32_t raw[2];
+    uint64_t addr;
     unsigned attr;
     struct cpu_seg keep = c->seg[S_SS];
 
@@ -114,7 +115,7 @@ static int real_interrupt(struct cpu *c, unsigned vector)
         return 1;
     put(&f, cpu_get_eflags(c, FL_ALL));
     put(&f, c->seg[S_CS].sel);
-    put(&f, c->eip);
+    put(&f, (uint32_t)c->eip);
     if (write_frame(c, &f, &c->seg[S_SS], (uint32_t)c->gpr[R_ESP], &esp))
         return 1;
     c->gpr[R_ESP] = esp;
@@ -133,7 +134,8 @@ static bool fault_class(unsigned vector)
 /* 0, or 1 with an exception raised and nothing changed. eip is what is pushed. */
 int gate_interrupt(struct cpu *c, unsigned vector, bool soft, bool has_error, uint32_t error)
 {
-    uint32_t g[2], raw[2], addr, esp, eflags, ext = soft ? 0 : 1;
+    uint32_t g[2], raw[2], esp, eflags, ext = soft ? 0 : 1;
+    uint64_t addr;
     unsigned type, dpl, cpl = c->cpl, old_cpl = c->cpl;
     uint16_t sel;
     struct cpu_seg ss = c->seg[S_SS];
@@ -184,7 +186,7 @@ int gate_interrupt(struct cpu *c, unsigned vector, bool soft, bool has_error, ui
         eflags |= EF_RF;
     put(&f, eflags);
     put(&f, c->seg[S_CS].sel);
-    put(&f, c->eip);
+    put(&f, (uint32_t)c->eip);
     if (has_error)
         put(&f, error);
     c->cpl = (uint8_t)cpl;
@@ -224,8 +226,8 @@ void cpu_deliver_exception(struct cpu *c)
         if (!gate_interrupt(c, vector, soft, has_error, error))
             return;
         if (vector == X_DF) {
-            rt_log(c->vm, "triple fault: exception %x at eip %x, cr0 %x cr2 %x cr3 %x cr4 %x esp %x", c->exc_vector,
-                   c->eip, c->cr0, c->cr2, c->cr3, c->cr4, (uint32_t)c->gpr[R_ESP]);
+            rt_log(c->vm, "triple fault: exception %x at eip %llx, cr0 %x cr2 %llx cr3 %llx cr4 %x esp %llx",
+                   c->exc_vector, c->eip, c->cr0, c->cr2, c->cr3, c->cr4, c->gpr[R_ESP]);
             c->triple = 1;
             c->exc_pending = 0;
             return;
@@ -248,7 +250,7 @@ void cpu_deliver_exception(struct cpu *c)
 
 static int soft_interrupt(struct cpu *c, unsigned vector)
 {
-    uint32_t eip = c->eip;
+    uint64_t eip = c->eip;
 
     c->eip = c->next_eip;
     if (c->exc_hook) { /* tests see them as exceptions at the next instruction */
@@ -263,22 +265,22 @@ static int soft_interrupt(struct cpu *c, unsigned vector)
     return 0;
 }
 
-int help_int(struct cpu *c, const struct site *s, uint32_t addr)
+int help_int(struct cpu *c, const struct site *s, uint64_t addr)
 {
     return soft_interrupt(c, s->arg2 & 0xff);
 }
 
-int help_int3(struct cpu *c, const struct site *s, uint32_t addr)
+int help_int3(struct cpu *c, const struct site *s, uint64_t addr)
 {
     return soft_interrupt(c, X_BP);
 }
 
-int help_into(struct cpu *c, const struct site *s, uint32_t addr)
+int help_into(struct cpu *c, const struct site *s, uint64_t addr)
 {
     return c->r12 & 1 ? soft_interrupt(c, X_OF) : 0;
 }
 
-int help_int1(struct cpu *c, const struct site *s, uint32_t addr)
+int help_int1(struct cpu *c, const struct site *s, uint64_t addr)
 {
     c->eip = c->next_eip;
     return cpu_raise(c, X_DB, -1);
@@ -304,7 +306,8 @@ static void outer_null(struct cpu *c)
 static int pop_stack(struct cpu *c, uint32_t off, void *dst, unsigned n)
 {
     bool wide = c->seg[S_SS].attr & 0x4000;
-    uint32_t esp = (uint32_t)c->gpr[R_ESP] + off, lin;
+    uint32_t esp = (uint32_t)c->gpr[R_ESP] + off;
+    uint64_t lin;
 
     if (!wide)
         esp &= 0xffff;
@@ -323,7 +326,8 @@ static void add_esp(struct cpu *c, uint32_t n)
 /* Leaves to an outer or the same level: what RETF and IRET share. cs, eip and, if outer, ss and esp are popped. */
 static int far_return(struct cpu *c, uint16_t cs, uint32_t eip, uint32_t popped, const uint32_t outer[2], uint32_t drop)
 {
-    uint32_t raw[2], addr, ssraw[2], ssaddr;
+    uint32_t raw[2], ssraw[2];
+    uint64_t addr, ssaddr;
     unsigned rpl = cs & 3, dpl;
 
     if (code_descriptor(c, cs, 0, raw, &addr))
@@ -369,7 +373,7 @@ static void words(const uint8_t *b, unsigned size, unsigned n, uint32_t *out)
         out[i] = size == 4 ? ((const uint32_t *)b)[i] : ((const uint16_t *)b)[i];
 }
 
-int help_iret(struct cpu *c, const struct site *s, uint32_t addr)
+int help_iret(struct cpu *c, const struct site *s, uint64_t addr)
 {
     unsigned size = help_size(s) == 2 ? 2 : 4, old_cpl = c->cpl;
     uint32_t v[3], outer[2] = {0, 0}, mask;
@@ -414,7 +418,7 @@ int help_iret(struct cpu *c, const struct site *s, uint32_t addr)
     return 0;
 }
 
-int help_ret_far(struct cpu *c, const struct site *s, uint32_t addr)
+int help_ret_far(struct cpu *c, const struct site *s, uint64_t addr)
 {
     unsigned size = help_size(s) == 2 ? 2 : 4;
     uint32_t v[2], outer[2] = {0, 0}, drop = s->arg2 & 0xffff;
@@ -443,11 +447,11 @@ int help_ret_far(struct cpu *c, const struct site *s, uint32_t addr)
 
 /* ---- far JMP and CALL; gates other than to code segments are for a later version and raise #GP */
 
-static int far_target(struct cpu *c, const struct site *s, uint32_t addr, uint16_t *ret_sel, uint32_t *ret_off)
+static int far_target(struct cpu *c, const struct site *s, uint64_t addr, uint16_t *ret_sel, uint64_t *ret_off)
 {
     unsigned size = s->arg & 0xff;
-    uint8_t b[8] = {0};
-    uint32_t lin;
+    uint8_t b[10] = {0};
+    uint64_t lin;
 
     if (!(s->arg & 0x100)) {
         *ret_sel = (uint16_t)(s->arg >> 16);
@@ -456,12 +460,13 @@ static int far_target(struct cpu *c, const struct site *s, uint32_t addr, uint16
     }
     if (seg_check(c, (s->arg >> 16) & 7, addr, size + 2, ACC_READ, &lin) || mmu_read(c, lin, b, size + 2, 0))
         return 1;
-    *ret_off = size == 4 ? *(uint32_t *)b : *(uint16_t *)b;
-    *ret_sel = *(uint16_t *)(b + size);
+    *ret_off = 0;
+    memcpy(ret_off, b, size);
+    memcpy(ret_sel, b + size, 2);
     return 0;
 }
 
-static int far_check(struct cpu *c, uint16_t sel, uint32_t raw[2], uint32_t *addr)
+static int far_check(struct cpu *c, uint16_t sel, uint32_t raw[2], uint64_t *addr)
 {
     unsigned dpl;
 
@@ -482,9 +487,10 @@ static int far_check(struct cpu *c, uint16_t sel, uint32_t raw[2], uint32_t *add
     return 0;
 }
 
-int help_jmp_far(struct cpu *c, const struct site *s, uint32_t addr)
+int help_jmp_far(struct cpu *c, const struct site *s, uint64_t addr)
 {
-    uint32_t raw[2], at, off;
+    uint32_t raw[2];
+    uint64_t at, off;
     uint16_t sel;
 
     if (far_target(c, s, addr, &sel, &off))
@@ -501,9 +507,10 @@ int help_jmp_far(struct cpu *c, const struct site *s, uint32_t addr)
     return 0;
 }
 
-int help_call_far(struct cpu *c, const struct site *s, uint32_t addr)
+int help_call_far(struct cpu *c, const struct site *s, uint64_t addr)
 {
-    uint32_t raw[2], at = 0, off, esp;
+    uint32_t raw[2], esp;
+    uint64_t at = 0, off;
     uint16_t sel;
     struct frame f = {.wide = (s->arg & 0xff) == 4};
 
@@ -512,7 +519,7 @@ int help_call_far(struct cpu *c, const struct site *s, uint32_t addr)
     if ((c->cr0 & CR0_PE) && far_check(c, sel, raw, &at))
         return 1;
     put(&f, c->seg[S_CS].sel);
-    put(&f, c->next_eip);
+    put(&f, (uint32_t)c->next_eip);
     if (write_frame(c, &f, &c->seg[S_SS], (uint32_t)c->gpr[R_ESP], &esp))
         return 1;
     c->gpr[R_ESP] = esp;
@@ -527,7 +534,7 @@ int help_call_far(struct cpu *c, const struct site *s, uint32_t addr)
 
 /* ---- SYSENTER, SYSEXIT: flat segments by definition */
 
-int help_sysenter(struct cpu *c, const struct site *s, uint32_t addr)
+int help_sysenter(struct cpu *c, const struct site *s, uint64_t addr)
 {
     uint16_t cs = c->sysenter_cs & 0xfffc;
 
@@ -543,7 +550,7 @@ int help_sysenter(struct cpu *c, const struct site *s, uint32_t addr)
     return 0;
 }
 
-int help_sysexit(struct cpu *c, const struct site *s, uint32_t addr)
+int help_sysexit(struct cpu *c, const struct site *s, uint64_t addr)
 {
     uint16_t cs = c->sysenter_cs & 0xfffc;
 

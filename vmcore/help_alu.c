@@ -37,7 +37,7 @@ static uint32_t szp(uint8_t v)
     return f;
 }
 
-int help_daa(struct cpu *c, const struct site *s, uint32_t addr)
+int help_daa(struct cpu *c, const struct site *s, uint64_t addr)
 {
     uint8_t al = (uint8_t)c->gpr[R_EAX], old = al;
     uint32_t f = flags(c), out = 0;
@@ -55,7 +55,7 @@ int help_daa(struct cpu *c, const struct site *s, uint32_t addr)
     return 0;
 }
 
-int help_das(struct cpu *c, const struct site *s, uint32_t addr)
+int help_das(struct cpu *c, const struct site *s, uint64_t addr)
 {
     uint8_t al = (uint8_t)c->gpr[R_EAX], old = al;
     uint32_t f = flags(c), out = 0;
@@ -91,17 +91,17 @@ static int ascii_adjust(struct cpu *c, int sign)
     return 0;
 }
 
-int help_aaa(struct cpu *c, const struct site *s, uint32_t addr)
+int help_aaa(struct cpu *c, const struct site *s, uint64_t addr)
 {
     return ascii_adjust(c, 1);
 }
 
-int help_aas(struct cpu *c, const struct site *s, uint32_t addr)
+int help_aas(struct cpu *c, const struct site *s, uint64_t addr)
 {
     return ascii_adjust(c, -1);
 }
 
-int help_aam(struct cpu *c, const struct site *s, uint32_t addr)
+int help_aam(struct cpu *c, const struct site *s, uint64_t addr)
 {
     uint8_t al = (uint8_t)c->gpr[R_EAX], d = (uint8_t)s->arg2;
 
@@ -112,7 +112,7 @@ int help_aam(struct cpu *c, const struct site *s, uint32_t addr)
     return 0;
 }
 
-int help_aad(struct cpu *c, const struct site *s, uint32_t addr)
+int help_aad(struct cpu *c, const struct site *s, uint64_t addr)
 {
     uint16_t ax = (uint16_t)c->gpr[R_EAX];
     uint8_t al = (uint8_t)((ax & 0xff) + (ax >> 8) * (s->arg2 & 0xff));
@@ -122,44 +122,38 @@ int help_aad(struct cpu *c, const struct site *s, uint32_t addr)
     return 0;
 }
 
-int help_salc(struct cpu *c, const struct site *s, uint32_t addr)
+int help_salc(struct cpu *c, const struct site *s, uint64_t addr)
 {
     set_al(c, flags(c) & EF_CF ? 0xff : 0);
     return 0;
 }
 
-static int stack_check(struct cpu *c, uint32_t esp, unsigned n, unsigned acc, uint32_t *lin)
+static int stack_check(struct cpu *c, uint64_t esp, unsigned n, unsigned acc, uint64_t *lin)
 {
-    return seg_check(c, S_SS, c->seg[S_SS].attr & 0x4000 ? esp : esp & 0xffff, n, acc, lin);
-}
-
-static void set_sp(struct cpu *c, int reg, uint32_t v)
-{
-    if (c->seg[S_SS].attr & 0x4000)
-        c->gpr[reg] = v;
-    else
-        c->gpr[reg] = (c->gpr[reg] & 0xffff0000u) | (v & 0xffff);
+    return seg_check(c, S_SS, esp & cpu_sp_mask(c), n, acc, lin);
 }
 
 /* PUSHA, POPA and ENTER write and load as they go, like the CPUs: a fault leaves part of it done, ESP as it was. */
-int help_pusha(struct cpu *c, const struct site *s, uint32_t addr)
+int help_pusha(struct cpu *c, const struct site *s, uint64_t addr)
 {
     unsigned n = help_size(s) == 2 ? 2 : 4;
-    uint32_t esp = (uint32_t)c->gpr[R_ESP], lin;
+    uint32_t esp = (uint32_t)c->gpr[R_ESP];
+    uint64_t lin;
 
     for (unsigned i = 0; i < 8; i++) {
         uint32_t v = (uint32_t)c->gpr[i];
         if (stack_check(c, esp - (i + 1) * n, n, ACC_WRITE, &lin) || mmu_write(c, lin, &v, n, 0))
             return 1;
     }
-    set_sp(c, R_ESP, esp - 8 * n);
+    cpu_set_sp(c, esp - 8 * n);
     return 0;
 }
 
-int help_popa(struct cpu *c, const struct site *s, uint32_t addr)
+int help_popa(struct cpu *c, const struct site *s, uint64_t addr)
 {
     unsigned n = help_size(s) == 2 ? 2 : 4;
-    uint32_t esp = (uint32_t)c->gpr[R_ESP], lin;
+    uint32_t esp = (uint32_t)c->gpr[R_ESP];
+    uint64_t lin;
 
     for (unsigned i = 0; i < 8; i++) {
         uint32_t v = 0;
@@ -169,18 +163,18 @@ int help_popa(struct cpu *c, const struct site *s, uint32_t addr)
             return 1;
         c->gpr[7 - i] = n == 4 ? v : (c->gpr[7 - i] & 0xffff0000u) | v;
     }
-    set_sp(c, R_ESP, esp + 8 * n);
+    cpu_set_sp(c, esp + 8 * n);
     return 0;
 }
 
-int help_enter(struct cpu *c, const struct site *s, uint32_t addr)
+int help_enter(struct cpu *c, const struct site *s, uint64_t addr)
 {
-    unsigned n = help_size(s) == 2 ? 2 : 4, level = s->arg2 & 31;
-    uint32_t alloc = (s->arg2 >> 16) & 0xffff, esp = (uint32_t)c->gpr[R_ESP], ebp = (uint32_t)c->gpr[R_EBP], lin;
-    uint32_t frame = esp - n, at = esp;
+    unsigned n = help_size(s), level = s->arg2 & 31;
+    uint64_t alloc = (s->arg2 >> 16) & 0xffff, esp = c->gpr[R_ESP], ebp = c->gpr[R_EBP], lin;
+    uint64_t frame = esp - n, at = esp;
 
     for (unsigned i = 0; i <= level; i++) {
-        uint32_t v = ebp;
+        uint64_t v = ebp;
         if (i && i == level)
             v = frame;
         else if (i) {
@@ -194,18 +188,20 @@ int help_enter(struct cpu *c, const struct site *s, uint32_t addr)
     }
     if (stack_check(c, at - alloc, 1, ACC_WRITE, &lin) || mmu_probe(c, lin, 1, ACC_WRITE))
         return 1;
-    if (n == 4)
+    if (n == 8)
         c->gpr[R_EBP] = frame;
+    else if (n == 4)
+        c->gpr[R_EBP] = (uint32_t)frame;
     else
-        c->gpr[R_EBP] = (c->gpr[R_EBP] & 0xffff0000u) | (frame & 0xffff);
-    set_sp(c, R_ESP, at - alloc);
+        c->gpr[R_EBP] = (c->gpr[R_EBP] & ~0xffffull) | (frame & 0xffff);
+    cpu_set_sp(c, at - alloc);
     return 0;
 }
 
-int help_bound(struct cpu *c, const struct site *s, uint32_t addr)
+int help_bound(struct cpu *c, const struct site *s, uint64_t addr)
 {
     unsigned n = help_size(s) == 2 ? 2 : 4;
-    uint32_t lin;
+    uint64_t lin;
     uint8_t b[8];
     int32_t lo, hi, v;
 
@@ -217,22 +213,23 @@ int help_bound(struct cpu *c, const struct site *s, uint32_t addr)
     return v < lo || v > hi ? cpu_raise(c, X_BR, -1) : 0;
 }
 
-int help_lxs(struct cpu *c, const struct site *s, uint32_t addr)
+int help_lxs(struct cpu *c, const struct site *s, uint64_t addr)
 {
-    unsigned n = help_size(s) == 2 ? 2 : 4, seg;
-    uint32_t lin, off;
-    uint8_t b[6];
+    unsigned n = help_size(s), seg = s->arg2 & 7, r = help_reg(s);
+    uint64_t lin, off = 0;
+    uint16_t sel;
+    uint8_t b[10];
 
     if (seg_check(c, help_seg(s), addr, n + 2, ACC_READ, &lin) || mmu_read(c, lin, b, n + 2, 0))
         return 1;
-    seg = s->arg2 & 7;
-    off = n == 4 ? *(uint32_t *)b : *(uint16_t *)b;
-    if (seg_load(c, seg, *(uint16_t *)(b + n), X_GP))
+    memcpy(&off, b, n);
+    memcpy(&sel, b + n, 2);
+    if (seg_load(c, seg, sel, X_GP))
         return 1;
     if (seg == S_SS) {
         c->inhibit = 1;
         c->inhibit_eip = c->next_eip;
     }
-    c->gpr[help_reg(s)] = n == 4 ? off : (c->gpr[help_reg(s)] & ~0xffffull) | off;
+    c->gpr[r] = n == 2 ? (c->gpr[r] & ~0xffffull) | off : off;
     return 0;
 }

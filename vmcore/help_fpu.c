@@ -24,7 +24,7 @@ static uint32_t guest_fip(struct cpu *c, const struct site *s, uint64_t host)
 }
 
 /* Where it crosses a page, and for FXSAVE, the last byte is touched first, as CPUs do. */
-static int operand(struct cpu *c, const struct site *s, uint32_t addr, unsigned n, unsigned acc, uint32_t *lin)
+static int operand(struct cpu *c, const struct site *s, uint64_t addr, unsigned n, unsigned acc, uint64_t *lin)
 {
     if (seg_check(c, help_seg(s), addr, n, acc, lin))
         return 1;
@@ -37,10 +37,11 @@ static int operand(struct cpu *c, const struct site *s, uint32_t addr, unsigned 
     return mmu_probe(c, *lin, 1, acc);
 }
 
-int help_fxsave(struct cpu *c, const struct site *s, uint32_t addr)
+int help_fxsave(struct cpu *c, const struct site *s, uint64_t addr)
 {
     uint8_t *f = c->fx_tmp;
-    uint32_t lin, fip;
+    uint64_t lin;
+    uint32_t fip;
 
     if (operand(c, s, addr, 512, ACC_WRITE, &lin))
         return 1;
@@ -53,10 +54,11 @@ int help_fxsave(struct cpu *c, const struct site *s, uint32_t addr)
     return mmu_write(c, lin, f, 288, 0);
 }
 
-int help_fxrstor(struct cpu *c, const struct site *s, uint32_t addr)
+int help_fxrstor(struct cpu *c, const struct site *s, uint64_t addr)
 {
     uint8_t *f = c->fx_tmp;
-    uint32_t lin, mask;
+    uint64_t lin;
+    uint32_t mask;
 
     if (operand(c, s, addr, 512, ACC_READ, &lin))
         return 1;
@@ -109,12 +111,12 @@ static void unpack16(const uint8_t *in, struct env *e)
     memcpy(&e->tw, in + 4, 2);
 }
 
-int help_fnstenv(struct cpu *c, const struct site *s, uint32_t addr)
+int help_fnstenv(struct cpu *c, const struct site *s, uint64_t addr)
 {
     bool narrow = help_size(s) == 2;
     uint8_t out[28];
     struct env e;
-    uint32_t lin;
+    uint64_t lin;
 
     if (operand(c, s, addr, narrow ? 14 : 28, ACC_WRITE, &lin))
         return 1;
@@ -138,12 +140,12 @@ static int pending(struct cpu *c)
     return sw & 0x80 ? cpu_raise(c, X_MF, -1) : 0;
 }
 
-int help_fldenv(struct cpu *c, const struct site *s, uint32_t addr)
+int help_fldenv(struct cpu *c, const struct site *s, uint64_t addr)
 {
     bool narrow = help_size(s) == 2;
     uint8_t in[28];
     struct env e;
-    uint32_t lin;
+    uint64_t lin;
 
     if (pending(c) || operand(c, s, addr, narrow ? 14 : 28, ACC_READ, &lin) ||
         mmu_read(c, lin, in, narrow ? 14 : 28, 0))
@@ -157,7 +159,7 @@ int help_fldenv(struct cpu *c, const struct site *s, uint32_t addr)
     return 0;
 }
 
-int help_fnsave(struct cpu *c, const struct site *s, uint32_t addr)
+int help_fnsave(struct cpu *c, const struct site *s, uint64_t addr)
 {
     bool narrow = help_size(s) == 2;
     uint8_t out[108], *at;
@@ -166,7 +168,7 @@ int help_fnsave(struct cpu *c, const struct site *s, uint32_t addr)
         struct env env;
         uint8_t st[80];
     } host;
-    uint32_t lin;
+    uint64_t lin;
     unsigned n = narrow ? 94 : 108;
 
     if (operand(c, s, addr, n, ACC_WRITE, &lin))
@@ -186,7 +188,7 @@ int help_fnsave(struct cpu *c, const struct site *s, uint32_t addr)
     return mmu_write(c, lin, out, n, 0);
 }
 
-int help_frstor(struct cpu *c, const struct site *s, uint32_t addr)
+int help_frstor(struct cpu *c, const struct site *s, uint64_t addr)
 {
     bool narrow = help_size(s) == 2;
     uint8_t in[108];
@@ -194,7 +196,7 @@ int help_frstor(struct cpu *c, const struct site *s, uint32_t addr)
         struct env env;
         uint8_t st[80];
     } host;
-    uint32_t lin;
+    uint64_t lin;
     unsigned n = narrow ? 94 : 108;
 
     if (pending(c) || operand(c, s, addr, n, ACC_READ, &lin) || mmu_read(c, lin, in, n, 0))

@@ -12,19 +12,19 @@ static unsigned iopl(const struct cpu *c)
     return (c->eflags & EF_IOPL) >> 12;
 }
 
-int help_raise(struct cpu *c, const struct site *s, uint32_t addr)
+int help_raise(struct cpu *c, const struct site *s, uint64_t addr)
 {
     return cpu_raise(c, s->arg, s->arg == X_GP || s->arg == X_SS ? 0 : -1);
 }
 
 /* Checked builds: an access was about to leave guest memory. */
-int help_escape(struct cpu *c, const struct site *s, uint32_t addr)
+int help_escape(struct cpu *c, const struct site *s, uint64_t addr)
 {
     vm_fail(c->vm, "checked build: a host address outside of guest memory", addr);
     return 1;
 }
 
-int help_ud(struct cpu *c, const struct site *s, uint32_t addr)
+int help_ud(struct cpu *c, const struct site *s, uint64_t addr)
 {
     return cpu_raise(c, X_UD, -1);
 }
@@ -35,7 +35,7 @@ static uint32_t popf_mask(const struct cpu *c, unsigned size)
 {
     uint32_t m = EF_ARITH | EF_DF | EF_TF | EF_NT;
 
-    if (size == 4)
+    if (size >= 4)
         m |= EF_AC | EF_ID;
     if (c->cpl == 0)
         m |= EF_IOPL;
@@ -44,44 +44,36 @@ static uint32_t popf_mask(const struct cpu *c, unsigned size)
     return m;
 }
 
-static int stack_lin(struct cpu *c, uint32_t esp, unsigned n, unsigned acc, uint32_t *lin)
+static int stack_lin(struct cpu *c, uint64_t esp, unsigned n, unsigned acc, uint64_t *lin)
 {
-    return seg_check(c, S_SS, c->seg[S_SS].attr & 0x4000 ? esp : esp & 0xffff, n, acc, lin);
+    return seg_check(c, S_SS, esp & cpu_sp_mask(c), n, acc, lin);
 }
 
-static void set_esp(struct cpu *c, uint32_t esp)
+int help_pushf(struct cpu *c, const struct site *s, uint64_t addr)
 {
-    if (c->seg[S_SS].attr & 0x4000)
-        c->gpr[R_ESP] = esp;
-    else
-        c->gpr[R_ESP] = (c->gpr[R_ESP] & 0xffff0000u) | (esp & 0xffff);
-}
-
-int help_pushf(struct cpu *c, const struct site *s, uint32_t addr)
-{
-    unsigned n = help_size(s) == 2 ? 2 : 4;
-    uint32_t v = cpu_get_eflags(c, FL_ALL) & ~(EF_RF | EF_VM), esp = (uint32_t)c->gpr[R_ESP] - n, lin;
+    unsigned n = help_size(s);
+    uint64_t v = cpu_get_eflags(c, FL_ALL) & ~(EF_RF | EF_VM), esp = c->gpr[R_ESP] - n, lin;
 
     if (stack_lin(c, esp, n, ACC_WRITE, &lin) || mmu_write(c, lin, &v, n, 0))
         return 1;
-    set_esp(c, esp);
+    cpu_set_sp(c, esp);
     return 0;
 }
 
-int help_popf(struct cpu *c, const struct site *s, uint32_t addr)
+int help_popf(struct cpu *c, const struct site *s, uint64_t addr)
 {
-    unsigned n = help_size(s) == 2 ? 2 : 4;
-    uint32_t v = 0, esp = (uint32_t)c->gpr[R_ESP], lin;
+    unsigned n = help_size(s);
+    uint64_t v = 0, esp = c->gpr[R_ESP], lin;
 
     if (stack_lin(c, esp, n, ACC_READ, &lin) || mmu_read(c, lin, &v, n, 0))
         return 1;
-    set_esp(c, esp + n);
-    cpu_set_eflags(c, v, popf_mask(c, n));
+    cpu_set_sp(c, esp + n);
+    cpu_set_eflags(c, (uint32_t)v, popf_mask(c, n));
     c->eflags &= ~EF_RF;
     return 0;
 }
 
-int help_cli(struct cpu *c, const struct site *s, uint32_t addr)
+int help_cli(struct cpu *c, const struct site *s, uint64_t addr)
 {
     if ((c->cr0 & CR0_PE) && c->cpl > iopl(c))
         return cpu_raise(c, X_GP, 0);
@@ -89,7 +81,7 @@ int help_cli(struct cpu *c, const struct site *s, uint32_t addr)
     return 0;
 }
 
-int help_sti(struct cpu *c, const struct site *s, uint32_t addr)
+int help_sti(struct cpu *c, const struct site *s, uint64_t addr)
 {
     if ((c->cr0 & CR0_PE) && c->cpl > iopl(c))
         return cpu_raise(c, X_GP, 0);
@@ -102,21 +94,21 @@ int help_sti(struct cpu *c, const struct site *s, uint32_t addr)
     return 0;
 }
 
-int help_cld(struct cpu *c, const struct site *s, uint32_t addr)
+int help_cld(struct cpu *c, const struct site *s, uint64_t addr)
 {
     c->eflags &= ~EF_DF;
     cpu_update_mode(c);
     return 0;
 }
 
-int help_std(struct cpu *c, const struct site *s, uint32_t addr)
+int help_std(struct cpu *c, const struct site *s, uint64_t addr)
 {
     c->eflags |= EF_DF;
     cpu_update_mode(c);
     return 0;
 }
 
-int help_hlt(struct cpu *c, const struct site *s, uint32_t addr)
+int help_hlt(struct cpu *c, const struct site *s, uint64_t addr)
 {
     if (c->cpl)
         return cpu_raise(c, X_GP, 0);
@@ -163,7 +155,7 @@ static bool hypervisor_call(struct cpu *c)
     return true;
 }
 
-int help_in(struct cpu *c, const struct site *s, uint32_t addr)
+int help_in(struct cpu *c, const struct site *s, uint64_t addr)
 {
     unsigned n = help_size(s);
     uint16_t port = io_port(c, s);
@@ -181,7 +173,7 @@ int help_in(struct cpu *c, const struct site *s, uint32_t addr)
     return 0;
 }
 
-int help_out(struct cpu *c, const struct site *s, uint32_t addr)
+int help_out(struct cpu *c, const struct site *s, uint64_t addr)
 {
     unsigned n = help_size(s);
     uint16_t port = io_port(c, s);
@@ -193,17 +185,21 @@ int help_out(struct cpu *c, const struct site *s, uint32_t addr)
     return 0;
 }
 
-static uint32_t index_mask(const struct site *s)
+static uint64_t index_mask(const struct site *s)
 {
-    return s->arg2 & HELP_A16 ? 0xffff : 0xffffffffu;
+    return s->arg2 & HELP_A64 ? ~0ull : s->arg2 & HELP_A16 ? 0xffff : 0xffffffffu;
+}
+
+static void set_index(struct cpu *c, const struct site *s, int reg, uint64_t v)
+{
+    uint64_t m = index_mask(s);
+
+    c->gpr[reg] = m == 0xffff ? (c->gpr[reg] & ~m) | (v & m) : v & m;
 }
 
 static void step_index(struct cpu *c, const struct site *s, int reg, unsigned n)
 {
-    uint32_t m = index_mask(s), v = (uint32_t)c->gpr[reg];
-
-    v = (v & ~m) | ((c->eflags & EF_DF ? v - n : v + n) & m);
-    c->gpr[reg] = v;
+    set_index(c, s, reg, c->eflags & EF_DF ? c->gpr[reg] - n : c->gpr[reg] + n);
 }
 
 /* INS and OUTS: one element a turn, registers exact before each; leaves between turns when something wants attention.
@@ -211,14 +207,15 @@ static void step_index(struct cpu *c, const struct site *s, int reg, unsigned n)
 static int string_io(struct cpu *c, const struct site *s, bool in)
 {
     unsigned n = help_size(s);
-    uint32_t m = index_mask(s);
+    uint64_t m = index_mask(s);
     bool rep = s->arg2 & HELP_REP;
     uint16_t port = (uint16_t)c->gpr[R_EDX];
 
     if (io_allowed(c, port, n))
         return 1;
     while (!rep || (c->gpr[R_ECX] & m)) {
-        uint32_t v = 0, lin, off = (uint32_t)c->gpr[in ? R_EDI : R_ESI] & m;
+        uint32_t v = 0;
+        uint64_t lin, off = c->gpr[in ? R_EDI : R_ESI] & m;
         if (in) {
             if (seg_check(c, S_ES, off, n, ACC_WRITE, &lin) || mmu_probe(c, lin, n, ACC_WRITE))
                 return 1;
@@ -233,7 +230,7 @@ static int string_io(struct cpu *c, const struct site *s, bool in)
         step_index(c, s, in ? R_EDI : R_ESI, n);
         if (!rep)
             break;
-        c->gpr[R_ECX] = (c->gpr[R_ECX] & ~(uint64_t)m) | ((c->gpr[R_ECX] - 1) & m);
+        set_index(c, s, R_ECX, c->gpr[R_ECX] - 1);
         if (c->attn && (c->gpr[R_ECX] & m)) {
             c->next_eip = c->eip;
             break;
@@ -242,12 +239,12 @@ static int string_io(struct cpu *c, const struct site *s, bool in)
     return 0;
 }
 
-int help_ins(struct cpu *c, const struct site *s, uint32_t addr)
+int help_ins(struct cpu *c, const struct site *s, uint64_t addr)
 {
     return string_io(c, s, true);
 }
 
-int help_outs(struct cpu *c, const struct site *s, uint32_t addr)
+int help_outs(struct cpu *c, const struct site *s, uint64_t addr)
 {
     return string_io(c, s, false);
 }
@@ -286,9 +283,9 @@ static int write_cr0(struct cpu *c, uint32_t v)
     return 0;
 }
 
-int help_mov_to_cr(struct cpu *c, const struct site *s, uint32_t addr)
+int help_mov_to_cr(struct cpu *c, const struct site *s, uint64_t addr)
 {
-    uint32_t v = (uint32_t)c->gpr[s->arg2 & 7];
+    uint32_t v = (uint32_t)c->gpr[s->arg2 & 15];
 
     if (c->cpl)
         return cpu_raise(c, X_GP, 0);
@@ -323,7 +320,7 @@ int help_mov_to_cr(struct cpu *c, const struct site *s, uint32_t addr)
     }
 }
 
-int help_mov_from_cr(struct cpu *c, const struct site *s, uint32_t addr)
+int help_mov_from_cr(struct cpu *c, const struct site *s, uint64_t addr)
 {
     uint32_t v;
 
@@ -345,11 +342,11 @@ int help_mov_from_cr(struct cpu *c, const struct site *s, uint32_t addr)
     default:
         return cpu_raise(c, X_UD, -1);
     }
-    c->gpr[s->arg2 & 7] = v;
+    c->gpr[s->arg2 & 15] = v;
     return 0;
 }
 
-int help_clts(struct cpu *c, const struct site *s, uint32_t addr)
+int help_clts(struct cpu *c, const struct site *s, uint64_t addr)
 {
     if (c->cpl)
         return cpu_raise(c, X_GP, 0);
@@ -363,10 +360,10 @@ static unsigned dr_number(struct cpu *c, unsigned n)
     return (n == 4 || n == 5) && !(c->cr4 & CR4_DE) ? n + 2 : n;
 }
 
-int help_mov_to_dr(struct cpu *c, const struct site *s, uint32_t addr)
+int help_mov_to_dr(struct cpu *c, const struct site *s, uint64_t addr)
 {
     unsigned n = dr_number(c, s->arg & 7);
-    uint32_t v = (uint32_t)c->gpr[s->arg2 & 7];
+    uint32_t v = (uint32_t)c->gpr[s->arg2 & 15];
 
     if (n == 4 || n == 5)
         return cpu_raise(c, X_UD, -1);
@@ -380,7 +377,7 @@ int help_mov_to_dr(struct cpu *c, const struct site *s, uint32_t addr)
     return 0;
 }
 
-int help_mov_from_dr(struct cpu *c, const struct site *s, uint32_t addr)
+int help_mov_from_dr(struct cpu *c, const struct site *s, uint64_t addr)
 {
     unsigned n = dr_number(c, s->arg & 7);
 
@@ -388,47 +385,50 @@ int help_mov_from_dr(struct cpu *c, const struct site *s, uint32_t addr)
         return cpu_raise(c, X_UD, -1);
     if (c->cpl)
         return cpu_raise(c, X_GP, 0);
-    c->gpr[s->arg2 & 7] = c->dr[n];
+    c->gpr[s->arg2 & 15] = c->dr[n];
     return 0;
 }
 
 /* ---- descriptor tables and their kin */
 
-static int mem_read_op(struct cpu *c, const struct site *s, uint32_t addr, void *dst, unsigned n)
+static int mem_read_op(struct cpu *c, const struct site *s, uint64_t addr, void *dst, unsigned n)
 {
-    uint32_t lin;
+    uint64_t lin;
 
     return seg_check(c, help_seg(s), addr, n, ACC_READ, &lin) || mmu_read(c, lin, dst, n, 0);
 }
 
-static int mem_write_op(struct cpu *c, const struct site *s, uint32_t addr, const void *src, unsigned n)
+static int mem_write_op(struct cpu *c, const struct site *s, uint64_t addr, const void *src, unsigned n)
 {
-    uint32_t lin;
+    uint64_t lin;
 
     return seg_check(c, help_seg(s), addr, n, ACC_WRITE, &lin) || mmu_write(c, lin, src, n, 0);
 }
 
-static int load_table(struct cpu *c, const struct site *s, uint32_t addr, uint32_t *base, uint32_t *limit)
+static int load_table(struct cpu *c, const struct site *s, uint64_t addr, uint64_t *base, uint32_t *limit)
 {
-    uint8_t b[6];
+    uint8_t b[10];
+    uint64_t v = 0;
+    unsigned n = c->mode & M_CODE64 ? 8 : 4;
 
     if (c->cpl)
         return cpu_raise(c, X_GP, 0);
-    if (mem_read_op(c, s, addr, b, 6))
+    if (mem_read_op(c, s, addr, b, 2 + n))
         return 1;
+    memcpy(&v, b + 2, n);
+    if (!cpu_canonical(v))
+        return cpu_raise(c, X_GP, 0);
     *limit = *(uint16_t *)b;
-    *base = *(uint32_t *)(b + 2);
-    if (!(c->mode & M_CODE32))
-        *base &= 0xffffff;
+    *base = help_size(s) == 2 ? v & 0xffffff : v;
     return 0;
 }
 
-int help_lgdt(struct cpu *c, const struct site *s, uint32_t addr)
+int help_lgdt(struct cpu *c, const struct site *s, uint64_t addr)
 {
     return load_table(c, s, addr, &c->gdt.base, &c->gdt.limit);
 }
 
-int help_lidt(struct cpu *c, const struct site *s, uint32_t addr)
+int help_lidt(struct cpu *c, const struct site *s, uint64_t addr)
 {
     return load_table(c, s, addr, &c->idt.base, &c->idt.limit);
 }
@@ -438,29 +438,30 @@ static bool umip(const struct cpu *c)
     return (c->cr4 & CR4_UMIP) && c->cpl;
 }
 
-static int store_table(struct cpu *c, const struct site *s, uint32_t addr, uint32_t base, uint32_t limit)
+static int store_table(struct cpu *c, const struct site *s, uint64_t addr, uint64_t base, uint32_t limit)
 {
-    uint8_t b[6];
+    uint8_t b[10];
+    unsigned n = c->mode & M_CODE64 ? 8 : 4;
 
     if (umip(c))
         return cpu_raise(c, X_GP, 0);
     *(uint16_t *)b = (uint16_t)limit;
-    *(uint32_t *)(b + 2) = base;
-    return mem_write_op(c, s, addr, b, 6);
+    memcpy(b + 2, &base, n);
+    return mem_write_op(c, s, addr, b, 2 + n);
 }
 
-int help_sgdt(struct cpu *c, const struct site *s, uint32_t addr)
+int help_sgdt(struct cpu *c, const struct site *s, uint64_t addr)
 {
     return store_table(c, s, addr, c->gdt.base, c->gdt.limit);
 }
 
-int help_sidt(struct cpu *c, const struct site *s, uint32_t addr)
+int help_sidt(struct cpu *c, const struct site *s, uint64_t addr)
 {
     return store_table(c, s, addr, c->idt.base, c->idt.limit);
 }
 
 /* A 16-bit operand: memory or register. */
-static int operand16(struct cpu *c, const struct site *s, uint32_t addr, uint16_t *ret)
+static int operand16(struct cpu *c, const struct site *s, uint64_t addr, uint16_t *ret)
 {
     if (s->arg & HELP_MEM)
         return mem_read_op(c, s, addr, ret, 2);
@@ -468,7 +469,7 @@ static int operand16(struct cpu *c, const struct site *s, uint32_t addr, uint16_
     return 0;
 }
 
-static int store16(struct cpu *c, const struct site *s, uint32_t addr, uint32_t v)
+static int store16(struct cpu *c, const struct site *s, uint64_t addr, uint32_t v)
 {
     if (s->arg & HELP_MEM)
         return mem_write_op(c, s, addr, &v, 2);
@@ -479,26 +480,26 @@ static int store16(struct cpu *c, const struct site *s, uint32_t addr, uint32_t 
     return 0;
 }
 
-int help_sldt(struct cpu *c, const struct site *s, uint32_t addr)
+int help_sldt(struct cpu *c, const struct site *s, uint64_t addr)
 {
     if (!(c->cr0 & CR0_PE))
         return cpu_raise(c, X_UD, -1);
     return umip(c) ? cpu_raise(c, X_GP, 0) : store16(c, s, addr, c->seg[S_LDTR].sel);
 }
 
-int help_str(struct cpu *c, const struct site *s, uint32_t addr)
+int help_str(struct cpu *c, const struct site *s, uint64_t addr)
 {
     if (!(c->cr0 & CR0_PE))
         return cpu_raise(c, X_UD, -1);
     return umip(c) ? cpu_raise(c, X_GP, 0) : store16(c, s, addr, c->seg[S_TR].sel);
 }
 
-int help_smsw(struct cpu *c, const struct site *s, uint32_t addr)
+int help_smsw(struct cpu *c, const struct site *s, uint64_t addr)
 {
     return umip(c) ? cpu_raise(c, X_GP, 0) : store16(c, s, addr, c->cr0);
 }
 
-int help_lmsw(struct cpu *c, const struct site *s, uint32_t addr)
+int help_lmsw(struct cpu *c, const struct site *s, uint64_t addr)
 {
     uint16_t v;
 
@@ -509,9 +510,10 @@ int help_lmsw(struct cpu *c, const struct site *s, uint32_t addr)
     return write_cr0(c, (c->cr0 & ~0xeu) | (v & 0xf));
 }
 
-int help_lldt(struct cpu *c, const struct site *s, uint32_t addr)
+int help_lldt(struct cpu *c, const struct site *s, uint64_t addr)
 {
-    uint32_t raw[2], at;
+    uint32_t raw[2];
+    uint64_t at;
     uint16_t sel;
 
     if (!(c->cr0 & CR0_PE))
@@ -537,9 +539,10 @@ int help_lldt(struct cpu *c, const struct site *s, uint32_t addr)
     return 0;
 }
 
-int help_ltr(struct cpu *c, const struct site *s, uint32_t addr)
+int help_ltr(struct cpu *c, const struct site *s, uint64_t addr)
 {
-    uint32_t raw[2], at;
+    uint32_t raw[2];
+    uint64_t at;
     uint16_t sel;
     unsigned type;
 
@@ -570,7 +573,7 @@ int help_ltr(struct cpu *c, const struct site *s, uint32_t addr)
 /* LAR, LSL, VERR, VERW: is the selector one that this code may look at? */
 static bool visible(struct cpu *c, uint16_t sel, uint32_t raw[2], unsigned *ret_type)
 {
-    uint32_t addr;
+    uint64_t addr;
     unsigned type, dpl;
 
     if (!(sel & 0xfffc) || ((sel & 4) && !c->seg[S_LDTR].valid))
@@ -600,7 +603,7 @@ static void set_reg(struct cpu *c, const struct site *s, uint32_t v)
     c->gpr[r] = help_size(s) == 2 ? (c->gpr[r] & ~0xffffull) | (v & 0xffff) : v;
 }
 
-static int look(struct cpu *c, const struct site *s, uint32_t addr, uint32_t good_system, bool limit)
+static int look(struct cpu *c, const struct site *s, uint64_t addr, uint32_t good_system, bool limit)
 {
     uint32_t raw[2];
     unsigned type;
@@ -624,17 +627,17 @@ static int look(struct cpu *c, const struct site *s, uint32_t addr, uint32_t goo
     return 0;
 }
 
-int help_lar(struct cpu *c, const struct site *s, uint32_t addr)
+int help_lar(struct cpu *c, const struct site *s, uint64_t addr)
 {
     return look(c, s, addr, 0x1a3e, false);
 }
 
-int help_lsl(struct cpu *c, const struct site *s, uint32_t addr)
+int help_lsl(struct cpu *c, const struct site *s, uint64_t addr)
 {
     return look(c, s, addr, 0x0a0e, true);
 }
 
-static int verify(struct cpu *c, const struct site *s, uint32_t addr, bool write)
+static int verify(struct cpu *c, const struct site *s, uint64_t addr, bool write)
 {
     uint32_t raw[2];
     unsigned type;
@@ -652,17 +655,17 @@ static int verify(struct cpu *c, const struct site *s, uint32_t addr, bool write
     return 0;
 }
 
-int help_verr(struct cpu *c, const struct site *s, uint32_t addr)
+int help_verr(struct cpu *c, const struct site *s, uint64_t addr)
 {
     return verify(c, s, addr, false);
 }
 
-int help_verw(struct cpu *c, const struct site *s, uint32_t addr)
+int help_verw(struct cpu *c, const struct site *s, uint64_t addr)
 {
     return verify(c, s, addr, true);
 }
 
-int help_arpl(struct cpu *c, const struct site *s, uint32_t addr)
+int help_arpl(struct cpu *c, const struct site *s, uint64_t addr)
 {
     uint16_t dst, src = (uint16_t)c->gpr[help_reg(s)];
 
@@ -682,15 +685,15 @@ int help_arpl(struct cpu *c, const struct site *s, uint32_t addr)
     return 0;
 }
 
-int help_invlpg(struct cpu *c, const struct site *s, uint32_t addr)
+int help_invlpg(struct cpu *c, const struct site *s, uint64_t addr)
 {
     if (c->cpl)
         return cpu_raise(c, X_GP, 0);
-    mmu_invlpg(c, c->seg[help_seg(s)].base + addr);
+    mmu_invlpg(c, cpu_lin_wrap(c, (c->mode & M_CODE64 && help_seg(s) < S_FS ? 0 : c->seg[help_seg(s)].base) + addr));
     return 0;
 }
 
-int help_wbinvd(struct cpu *c, const struct site *s, uint32_t addr)
+int help_wbinvd(struct cpu *c, const struct site *s, uint64_t addr)
 {
     return c->cpl ? cpu_raise(c, X_GP, 0) : 0;
 }
@@ -704,17 +707,17 @@ static void shadow(struct cpu *c)
 }
 
 /* arg: segment, | 0x100 where the source is memory in segment arg2; else arg2 is the register. */
-int help_mov_to_seg(struct cpu *c, const struct site *s, uint32_t addr)
+int help_mov_to_seg(struct cpu *c, const struct site *s, uint64_t addr)
 {
     unsigned seg = s->arg & 7;
     uint16_t sel;
 
     if (s->arg & 0x100) {
-        uint32_t lin;
+        uint64_t lin;
         if (seg_check(c, s->arg2 & 7, addr, 2, ACC_READ, &lin) || mmu_read(c, lin, &sel, 2, 0))
             return 1;
     } else
-        sel = (uint16_t)c->gpr[s->arg2 & 7];
+        sel = (uint16_t)c->gpr[s->arg2 & 15];
     if (seg_load(c, seg, sel, X_GP))
         return 1;
     if (seg == S_SS)
@@ -722,20 +725,17 @@ int help_mov_to_seg(struct cpu *c, const struct site *s, uint32_t addr)
     return 0;
 }
 
-int help_pop_seg(struct cpu *c, const struct site *s, uint32_t addr)
+int help_pop_seg(struct cpu *c, const struct site *s, uint64_t addr)
 {
-    uint32_t esp = (uint32_t)c->gpr[R_ESP], lin;
+    uint64_t esp = c->gpr[R_ESP], mask = cpu_sp_mask(c), lin;
     uint16_t sel;
 
     if (stack_lin(c, esp, s->arg2, ACC_READ, &lin) || mmu_read(c, lin, &sel, 2, 0))
         return 1;
-    bool wide = c->seg[S_SS].attr & 0x4000;
     if (seg_load(c, s->arg & 7, sel, X_GP))
         return 1;
-    if (wide)
-        c->gpr[R_ESP] = (uint32_t)(esp + s->arg2);
-    else
-        c->gpr[R_ESP] = (c->gpr[R_ESP] & 0xffff0000u) | ((esp + s->arg2) & 0xffff);
+    /* by the size of the stack that it came from */
+    c->gpr[R_ESP] = mask == 0xffff ? (esp & ~mask) | ((esp + s->arg2) & mask) : (esp + s->arg2) & mask;
     if ((s->arg & 7) == S_SS)
         shadow(c);
     return 0;

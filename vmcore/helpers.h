@@ -10,16 +10,17 @@ enum {
 #undef HELPER
     HELPER_COUNT
 };
-#define HELPER(n) int help_##n(struct cpu *c, const struct site *s, uint32_t addr);
+#define HELPER(n) int help_##n(struct cpu *c, const struct site *s, uint64_t addr);
 #include "vmcore/helpers.def"
 #undef HELPER
 
-/* arg of rows with operands: size in bytes 7:0, HELP_MEM, HELP_DX, segment 18:16, ModRM.reg 26:24, ModRM.rm 30:28.
+/* arg of rows with operands: size in bytes 7:0, HELP_MEM, HELP_DX, segment 18:16, ModRM.reg 27:24, ModRM.rm 31:28.
  * arg2: immediates (16 bits each, the last one lowest), HELP_REP, HELP_A16. addr: offset of the memory operand. */
 #define HELP_MEM 0x100u
 #define HELP_DX  0x200u
 #define HELP_REP 0x80000000u
 #define HELP_A16 0x40000000u
+#define HELP_A64 0x20000000u
 
 static inline unsigned help_size(const struct site *s)
 {
@@ -31,11 +32,11 @@ static inline unsigned help_seg(const struct site *s)
 }
 static inline unsigned help_reg(const struct site *s)
 {
-    return (s->arg >> 24) & 7;
+    return (s->arg >> 24) & 15;
 }
 static inline unsigned help_rm(const struct site *s)
 {
-    return (s->arg >> 28) & 7;
+    return (s->arg >> 28) & 15;
 }
 
 #endif

@@ -1,21 +1,19 @@
-/* Page tables, the software TLB, and memory accesses of C code. The TLB is a full table by linear page: {read tag,
- * write tag} and an addend (host address minus linear address) a page, one set for supervisor and one for user mode,
- * with lists of filled slots so that a flush costs what was filled. A tag is the page's linear address, or
- * tlb_invalid(). Negative results are never cached; a write tag is given only once the dirty bit is set, the page's
- * version is kept, and no translated code is on it (mem.h). */
-#include "vmcore/cpu.h"
+/* Page tables, and memory accesses of C code and of emitted code's slow side. AMD APM vol. 2, chapter 5; Intel SDM vol.
+ * 3, chapter 4. The TLB itself is in tlb.c. */
+#include "vmcore/tlb.h"
 
 #include "src/base/util.h"
 #include "vmcore/cache.h"
+#include "vmcore/cpuid.h"
 #include "vmcore/dev/dev.h"
 #include "vmcore/mem.h"
 #include "vmcore/rt.h"
 
 enum { PTE_P = 1, PTE_W = 2, PTE_U = 4, PTE_A = 0x20, PTE_D = 0x40, PTE_PS = 0x80, PTE_G = 0x100 };
-enum { TR_WRITE = 1, TR_GLOBAL = 2, TR_LARGE = 4 }; /* *ret_flags: may be written with the dirty bit set already */
 enum { PF_P = 1, PF_W = 2, PF_U = 4, PF_RSVD = 8, PF_I = 16 };
+#define PTE_ADDR 0xffffffffff000ull /* 52 physical bits at most */
 
-static int page_fault(struct cpu *c, uint32_t lin, uint32_t error, unsigned acc)
+static int page_fault(struct cpu *c, uint64_t lin, uint32_t error, unsigned acc)
 {
     if ((acc & ACC_EXEC) && (((c->cr4 & CR4_PAE) && (c->efer & EFER_NXE)) || (c->cr4 & CR4_SMEP)))
         error |= PF_I;
@@ -51,13 +49,88 @@ static void pte_set(struct cpu *c, uint64_t pa, uint32_t bits)
     mem_wrote(c->mem, bpn, pa & 0xfff, 4);
 }
 
-/* Rights and final address from the gathered entry bits. */
-int mmu_translate(struct cpu *c, uint32_t lin, unsigned acc, uint64_t *ret_pa, uint32_t *ret_flags)
+/* Bits that must be 0 in an entry: level 0 is the table of pages. */
+static uint64_t reserved_bits(const struct cpu *c, unsigned level, bool large)
 {
-    bool pae = c->cr4 & CR4_PAE, large = false, nx = false;
-    unsigned size = pae ? 8 : 4, levels, n = 0;
-    uint64_t at[3], e[3], pa;
-    uint32_t rights = PTE_W | PTE_U;
+    uint64_t v = (PTE_ADDR & ~((1ull << c->model->phys_bits) - 1)) | (c->efer & EFER_NXE ? 0 : 1ull << 63);
+
+    if (!cpu_long(c))
+        v |= 0x7ff0000000000000ull;
+    if (large)
+        v |= level == 2 ? 0x3fffe000 : 0x1fe000;
+    else if (level == 3)
+        v |= PTE_PS;
+    return v;
+}
+
+struct walk {
+    uint64_t at[4], e[4]; /* entries, top first */
+    unsigned n;
+    uint32_t rights;
+    bool nx, large;
+    uint64_t pa;
+};
+
+/* 2 levels of 32-bit entries. 0, or 1 with the fault raised. */
+static int walk_legacy(struct cpu *c, uint64_t lin, unsigned acc, struct walk *w)
+{
+    w->at[0] = (c->cr3 & 0xfffff000u) + (lin >> 22) * 4;
+    for (w->n = 0; w->n < 2;) {
+        uint64_t *e = &w->e[w->n];
+        pte_load(c, w->at[w->n++], 4, e);
+        if (!(*e & PTE_P))
+            return page_fault(c, lin, 0, acc);
+        w->rights &= (uint32_t)*e;
+        if (w->n == 1 && (*e & PTE_PS) && (c->cr4 & CR4_PSE)) {
+            if (*e & 0x200000)
+                return page_fault(c, lin, PF_P | PF_RSVD, acc);
+            w->large = true;
+            w->pa = (*e & 0xffc00000u) | ((*e & 0x1fe000) << 19) | (lin & 0x3fffff);
+            return 0;
+        }
+        if (w->n == 1)
+            w->at[1] = (*e & 0xfffff000u) + ((lin >> 12) & 1023) * 4;
+    }
+    w->pa = (w->e[1] & 0xfffff000u) | (lin & 0xfff);
+    return 0;
+}
+
+/* 64-bit entries: 4 levels in long mode, 2 below the PDPTEs that PAE loads. */
+static int walk_wide(struct cpu *c, uint64_t lin, unsigned acc, struct walk *w)
+{
+    unsigned level = cpu_long(c) ? 3 : 1;
+    uint64_t table = c->cr3 & PTE_ADDR;
+
+    if (!cpu_long(c)) {
+        table = c->pdpte[(lin >> 30) & 3];
+        if (!(table & PTE_P))
+            return page_fault(c, lin, 0, acc);
+        table &= PTE_ADDR;
+    }
+    for (w->n = 0;; level--) {
+        uint64_t *e = &w->e[w->n];
+        w->at[w->n] = table + ((lin >> (12 + 9 * level)) & 511) * 8;
+        pte_load(c, w->at[w->n++], 8, e);
+        if (!(*e & PTE_P))
+            return page_fault(c, lin, 0, acc);
+        w->large = (*e & PTE_PS) && (level == 1 || (level == 2 && cpu_long(c) && c->model->pages_1g));
+        if (*e & reserved_bits(c, level, w->large) || ((*e & PTE_PS) && level == 2 && cpu_long(c) && !w->large))
+            return page_fault(c, lin, PF_P | PF_RSVD, acc);
+        w->nx |= *e >> 63;
+        w->rights &= (uint32_t)*e;
+        if (w->large || level == 0) {
+            uint64_t in_page = (1ull << (12 + 9 * level)) - 1;
+            w->pa = (*e & PTE_ADDR & ~in_page) | (lin & in_page);
+            return 0;
+        }
+        table = *e & PTE_ADDR;
+    }
+}
+
+/* Rights and final address from the gathered entry bits. */
+int mmu_translate(struct cpu *c, uint64_t lin, unsigned acc, uint64_t *ret_pa, uint32_t *ret_flags)
+{
+    struct walk w = {.n = 0, .rights = PTE_W | PTE_U};
 
     if (!(c->cr0 & CR0_PG)) {
         *ret_pa = lin & c->mem->a20;
@@ -65,198 +138,46 @@ int mmu_translate(struct cpu *c, uint32_t lin, unsigned acc, uint64_t *ret_pa, u
         return 0;
     }
     c->walks++;
-    if (pae) {
-        uint64_t top = c->pdpte[lin >> 30];
-        if (!(top & PTE_P))
-            return page_fault(c, lin, 0, acc);
-        at[0] = (top & 0xffffffffff000ull) + ((lin >> 21) & 511) * 8;
-    } else
-        at[0] = (c->cr3 & 0xfffff000u) + (lin >> 22) * 4;
-    levels = 2;
-    for (n = 0; n < levels; n++) {
-        pte_load(c, at[n], size, &e[n]);
-        if (!(e[n] & PTE_P))
-            return page_fault(c, lin, 0, acc);
-        if (pae) {
-            if ((e[n] & 0x7ff0000000000000ull) || ((e[n] >> 63) && !(c->efer & EFER_NXE)))
-                return page_fault(c, lin, PF_P | PF_RSVD, acc);
-            nx |= e[n] >> 63;
-        }
-        rights &= (uint32_t)e[n];
-        if (n == 0 && (e[0] & PTE_PS) && (pae || (c->cr4 & CR4_PSE))) {
-            if (e[0] & (pae ? 0x1fe000 : 0x200000))
-                return page_fault(c, lin, PF_P | PF_RSVD, acc);
-            large = true;
-            n++;
-            break;
-        }
-        if (n == 0)
-            at[1] = pae ? (e[0] & 0xffffffffff000ull) + ((lin >> 12) & 511) * 8
-                        : (e[0] & 0xfffff000u) + ((lin >> 12) & 1023) * 4;
-    }
+    if (cpu_long(c) && !cpu_canonical(lin))
+        return acc & ACC_PROBE ? 1 : cpu_raise(c, X_GP, 0);
+    if (c->cr4 & CR4_PAE ? walk_wide(c, lin, acc, &w) : walk_legacy(c, (uint32_t)lin, acc, &w))
+        return 1;
 
     bool user = c->cpl == 3 && !(acc & ACC_SUP);
-    bool can_write = (rights & PTE_W) || (!user && !(c->cr0 & CR0_WP));
-    if ((user && !(rights & PTE_U)) || ((acc & ACC_WRITE) && !can_write) ||
-        ((acc & ACC_EXEC) && (nx || (!user && (rights & PTE_U) && (c->cr4 & CR4_SMEP)))))
+    bool can_write = (w.rights & PTE_W) || (!user && !(c->cr0 & CR0_WP));
+    if ((user && !(w.rights & PTE_U)) || ((acc & ACC_WRITE) && !can_write) ||
+        ((acc & ACC_EXEC) && (w.nx || (!user && (w.rights & PTE_U) && (c->cr4 & CR4_SMEP)))))
         return page_fault(c, lin, PF_P, acc);
 
-    uint64_t leaf = e[n - 1];
+    uint64_t leaf = w.e[w.n - 1];
     if (!(acc & ACC_PROBE)) {
-        for (unsigned i = 0; i + 1 < n; i++)
-            if (!(e[i] & PTE_A))
-                pte_set(c, at[i], PTE_A);
+        for (unsigned i = 0; i + 1 < w.n; i++)
+            if (!(w.e[i] & PTE_A))
+                pte_set(c, w.at[i], PTE_A);
         uint32_t want = PTE_A | ((acc & ACC_WRITE) ? PTE_D : 0);
         if ((leaf & want) != want)
-            pte_set(c, at[n - 1], want);
+            pte_set(c, w.at[w.n - 1], want);
         leaf |= want;
     }
-    if (large && pae)
-        pa = (leaf & 0xfffffffe00000ull) | (lin & 0x1fffff);
-    else if (large)
-        pa = (leaf & 0xffc00000u) | ((leaf & 0x1fe000) << 19) | (lin & 0x3fffff);
-    else
-        pa = (leaf & (pae ? 0xffffffffff000ull : 0xfffff000u)) | (lin & 0xfff);
-    *ret_pa = pa & c->mem->a20;
+    *ret_pa = w.pa & c->mem->a20;
     *ret_flags = (can_write && (leaf & PTE_D) ? TR_WRITE : 0) | ((leaf & PTE_G) && (c->cr4 & CR4_PGE) ? TR_GLOBAL : 0) |
-                 (large ? TR_LARGE : 0);
+                 (w.large ? TR_LARGE : 0);
     return 0;
 }
 
-/* ---- TLB slots */
-
-static void list_add(struct cpu *c, struct tlb_list *l, uint32_t page)
+void mmu_fill(struct cpu *c, uint64_t lin, uint32_t bpn, bool write, uint32_t flags)
 {
-    if (l->n == TLB_LIST_MAX)
-        mmu_flush_all(c);
-    l->page[l->n++] = page;
+    tlb_fill(c, c->cpl == 3, lin, write ? mem_write_ptr(c->mem, bpn) : mem_read_ptr(c->mem, bpn), write, flags);
 }
 
-static void slot_clear(struct cpu *c, int user, uint32_t page)
-{
-    uint32_t *t = cpu_tags(c, user, page);
-
-    t[0] = t[1] = tlb_invalid(page);
-}
-
-static void fill(struct cpu *c, int user, uint32_t lin, uint32_t bpn, uint8_t *host, bool write, uint32_t flags)
-{
-    uint32_t page = lin >> 12, base = lin & 0xfffff000u, *t;
-
-    t = cpu_tags(c, user, page);
-    if (t[0] == tlb_invalid(page) && t[1] == tlb_invalid(page)) {
-        list_add(c, &c->list[user][!!(flags & TR_GLOBAL)], page);
-        if (flags & TR_LARGE)
-            c->tlb_large[lin >> 22] = 1;
-    }
-    t[0] = base;
-    if (write)
-        t[1] = base;
-    *cpu_addend(c, user, page) = (uint64_t)host - base;
-    c->fills++;
-}
-
-void mmu_fill(struct cpu *c, uint32_t lin, uint32_t bpn, bool write, uint32_t flags)
-{
-    fill(c, c->cpl == 3, lin, bpn, write ? mem_write_ptr(c->mem, bpn) : mem_read_ptr(c->mem, bpn), write, flags);
-}
-
-static void stack_cache_drop(struct cpu *c)
-{
-    c->r13 = CPU_NO_STACK;
-}
-
-static void flush_list(struct cpu *c, int user, int global)
-{
-    struct tlb_list *l = &c->list[user][global];
-
-    for (uint32_t i = 0; i < l->n; i++)
-        slot_clear(c, user, l->page[i]);
-    l->n = 0;
-    l = &c->code_list[user][global];
-    for (uint32_t i = 0; i < l->n; i++)
-        *cpu_code_tab(c, user, l->page[i]) = 0;
-    l->n = 0;
-}
-
-void mmu_flush_all(struct cpu *c)
-{
-    for (int u = 0; u < 2; u++)
-        for (int g = 0; g < 2; g++)
-            flush_list(c, u, g);
-    memset(c->tlb_large, 0, sizeof c->tlb_large);
-    stack_cache_drop(c);
-}
-
-void mmu_flush_nonglobal(struct cpu *c)
-{
-    for (int u = 0; u < 2; u++)
-        flush_list(c, u, 0);
-    stack_cache_drop(c);
-}
-
-void mmu_invlpg(struct cpu *c, uint32_t lin)
-{
-    uint32_t first = lin >> 12, n = 1;
-
-    if (c->tlb_large[lin >> 22]) {
-        first = (lin >> 22) << 10;
-        n = 1024;
-        c->tlb_large[lin >> 22] = 0;
-    }
-    for (uint32_t p = first; p < first + n; p++)
-        for (int u = 0; u < 2; u++) {
-            slot_clear(c, u, p);
-            *cpu_code_tab(c, u, p) = 0;
-        }
-    stack_cache_drop(c);
-}
-
-void mmu_flush_writes(struct cpu *c)
-{
-    for (int u = 0; u < 2; u++)
-        for (int g = 0; g < 2; g++) {
-            struct tlb_list *l = &c->list[u][g];
-            for (uint32_t i = 0; i < l->n; i++)
-                cpu_tags(c, u, l->page[i])[1] = tlb_invalid(l->page[i]);
-        }
-    stack_cache_drop(c);
-}
-
-void mmu_drop_host_page(struct cpu *c, uint32_t bpn, bool writes_only)
-{
-    if (bpn == MEM_NONE) {
-        if (writes_only)
-            mmu_flush_writes(c);
-        else
-            mmu_flush_all(c);
-        return;
-    }
-    uint64_t host = (uint64_t)c->mem->ram + ((uint64_t)bpn << 12);
-    for (int u = 0; u < 2; u++)
-        for (int g = 0; g < 2; g++) {
-            struct tlb_list *l = &c->list[u][g];
-            for (uint32_t i = 0; i < l->n; i++) {
-                uint32_t p = l->page[i];
-                if (*cpu_addend(c, u, p) + ((uint64_t)p << 12) != host)
-                    continue;
-                if (writes_only)
-                    cpu_tags(c, u, p)[1] = tlb_invalid(p);
-                else
-                    slot_clear(c, u, p);
-            }
-        }
-    stack_cache_drop(c);
-}
-
-static int code_page(struct cpu *c, uint32_t lin, unsigned acc, uint32_t *ret_bpn)
+static int code_page(struct cpu *c, uint64_t lin, unsigned acc, uint32_t *ret_bpn)
 {
     int user = c->cpl == 3;
-    uint32_t *slot = cpu_code_tab(c, user, lin >> 12), flags, bpn;
+    uint32_t known = tlb_code(c, user, lin), flags, bpn;
     uint64_t pa;
 
-    if (*slot) {
-        *ret_bpn = *slot - 1;
+    if (known) {
+        *ret_bpn = known - 1;
         return 0;
     }
     if (mmu_translate(c, lin, ACC_EXEC | acc, &pa, &flags))
@@ -267,37 +188,36 @@ static int code_page(struct cpu *c, uint32_t lin, unsigned acc, uint32_t *ret_bp
     if (acc && mmu_translate(c, lin, ACC_EXEC, &pa, &flags)) /* the accessed bits, too */
         return 1;
     if (bpn == MEM_NONE) {
-        rt_log(c->vm, "code fetch from no memory: linear %x physical %llx", lin, (unsigned long long)pa);
+        rt_log(c->vm, "code fetch from no memory: linear %llx physical %llx", (unsigned long long)lin,
+               (unsigned long long)pa);
         return cpu_raise(c, X_GP, 0);
     }
-    list_add(c, &c->code_list[user][!!(flags & TR_GLOBAL)], lin >> 12);
-    if (flags & TR_LARGE)
-        c->tlb_large[lin >> 22] = 1;
-    *slot = bpn + 1;
+    tlb_fill_code(c, user, lin, bpn, flags);
     *ret_bpn = bpn;
     return 0;
 }
 
-int mmu_code_page(struct cpu *c, uint32_t lin, uint32_t *ret_bpn)
+int mmu_code_page(struct cpu *c, uint64_t lin, uint32_t *ret_bpn)
 {
     return code_page(c, lin, 0, ret_bpn);
 }
 
-int mmu_code_probe(struct cpu *c, uint32_t lin, uint32_t *ret_bpn)
+int mmu_code_probe(struct cpu *c, uint64_t lin, uint32_t *ret_bpn)
 {
     return code_page(c, lin, ACC_PROBE, ret_bpn);
 }
 
 /* ---- accesses of C code */
 
-static int access_page(struct cpu *c, uint32_t lin, uint8_t *buf, unsigned n, unsigned acc, bool write)
+static int access_page(struct cpu *c, uint64_t lin, uint8_t *buf, unsigned n, unsigned acc, bool write)
 {
     int user = c->cpl == 3 && !(acc & ACC_SUP);
-    uint32_t page = lin >> 12, flags, bpn;
+    uint8_t *hit = tlb_host(c, user, lin, write);
+    uint32_t flags, bpn;
     uint64_t pa;
 
-    if (cpu_tags(c, user, page)[write] == (lin & 0xfffff000u)) {
-        uint8_t *h = (uint8_t *)(*cpu_addend(c, user, page) + lin);
+    if (hit) {
+        uint8_t *h = hit;
         if (write)
             memcpy(h, buf, n);
         else
@@ -329,47 +249,47 @@ static int access_page(struct cpu *c, uint32_t lin, uint8_t *buf, unsigned n, un
         if (mem_has_code(c->mem, bpn))
             mem_wrote(c->mem, bpn, pa & 0xfff, n);
         else if (mem_bpn(c->mem, pa) == bpn)
-            fill(c, user, lin, bpn, h, true, flags);
+            tlb_fill(c, user, lin, h, true, flags);
     } else {
         uint8_t *h = mem_read_ptr(c->mem, bpn);
         memcpy(buf, h + (pa & 0xfff), n);
-        fill(c, user, lin, bpn, h, false, flags);
+        tlb_fill(c, user, lin, h, false, flags);
     }
     return 0;
 }
 
-int mmu_probe(struct cpu *c, uint32_t lin, unsigned len, unsigned acc)
+int mmu_probe(struct cpu *c, uint64_t lin, unsigned len, unsigned acc)
 {
-    uint32_t last = lin + len - 1, flags;
-    uint64_t pa;
+    uint64_t last = cpu_lin_wrap(c, lin + len - 1), pa;
+    uint32_t flags;
 
     if (mmu_translate(c, lin, acc, &pa, &flags))
         return 1;
-    if ((lin ^ last) & 0xfffff000u)
-        return mmu_translate(c, last & 0xfffff000u, acc, &pa, &flags);
+    if ((lin ^ last) & ~0xfffull)
+        return mmu_translate(c, last & ~0xfffull, acc, &pa, &flags);
     return 0;
 }
 
-int mmu_read(struct cpu *c, uint32_t lin, void *dst, unsigned len, unsigned acc)
+int mmu_read(struct cpu *c, uint64_t lin, void *dst, unsigned len, unsigned acc)
 {
     uint8_t *d = dst;
-    unsigned first = MIN(len, VT_PAGE_SIZE - (lin & 0xfff));
+    unsigned first = MIN(len, (unsigned)(VT_PAGE_SIZE - (lin & 0xfff)));
 
     if (access_page(c, lin, d, first, acc, false))
         return 1;
-    return first < len ? access_page(c, lin + first, d + first, len - first, acc, false) : 0;
+    return first < len ? access_page(c, cpu_lin_wrap(c, lin + first), d + first, len - first, acc, false) : 0;
 }
 
-int mmu_write(struct cpu *c, uint32_t lin, const void *src, unsigned len, unsigned acc)
+int mmu_write(struct cpu *c, uint64_t lin, const void *src, unsigned len, unsigned acc)
 {
     uint8_t *s = (uint8_t *)(uintptr_t)src;
-    unsigned first = MIN(len, VT_PAGE_SIZE - (lin & 0xfff));
+    unsigned first = MIN(len, (unsigned)(VT_PAGE_SIZE - (lin & 0xfff)));
 
     if (first < len && mmu_probe(c, lin, len, acc | ACC_WRITE))
         return 1;
     if (access_page(c, lin, s, first, acc, true))
         return 1;
-    return first < len ? access_page(c, lin + first, s + first, len - first, acc, true) : 0;
+    return first < len ? access_page(c, cpu_lin_wrap(c, lin + first), s + first, len - first, acc, true) : 0;
 }
 
 /* ---- the slow side of emitted accesses */
@@ -397,16 +317,16 @@ static void device_write(struct cpu *c, uint64_t pa, const uint8_t *src, unsigne
 
 /* An access across two pages that the TLB has: the bounce buffer without a walk. Writes there need no care: a write tag
  * says that the page's version is kept and that it holds no code. */
-static uint64_t bounce_hit(struct cpu *c, const struct site *s, uint32_t lin, unsigned first)
+static uint64_t bounce_hit(struct cpu *c, const struct site *s, uint64_t lin, unsigned first)
 {
     int user = c->cpl == 3, w = s->rw >> 1;
-    uint32_t p0 = lin >> 12, p1 = (lin + first) >> 12;
     uint8_t *b = c->bounce + (lin & 63);
+    uint8_t *h0 = tlb_host(c, user, lin, w), *h1 = tlb_host(c, user, cpu_lin_wrap(c, lin + first), w);
 
-    if (cpu_tags(c, user, p0)[w] != p0 << 12 || cpu_tags(c, user, p1)[w] != p1 << 12)
+    if (!h0 || !h1)
         return 0;
-    c->bounce_host[0] = (uint8_t *)(*cpu_addend(c, user, p0) + lin);
-    c->bounce_host[1] = (uint8_t *)(*cpu_addend(c, user, p1) + (lin + first));
+    c->bounce_host[0] = h0;
+    c->bounce_host[1] = h1;
     if ((s->rw & 1) || (s->arg2 & SITE_X87)) {
         memcpy(b, c->bounce_host[0], first);
         memcpy(b + first, c->bounce_host[1], s->size - first);
@@ -420,7 +340,7 @@ static uint64_t bounce_hit(struct cpu *c, const struct site *s, uint32_t lin, un
 }
 
 /* Sets up the bounce buffer over one or two pieces, and goes to the site's twin. */
-static uint64_t bounce(struct cpu *c, const struct site *s, uint32_t lin, const uint64_t pa[2], unsigned first)
+static uint64_t bounce(struct cpu *c, const struct site *s, uint64_t lin, const uint64_t pa[2], unsigned first)
 {
     uint8_t *b = c->bounce + (lin & 63);
 
@@ -447,7 +367,7 @@ static uint64_t bounce(struct cpu *c, const struct site *s, uint32_t lin, const 
 }
 
 /* A page fault of an x87 store comes only if the store happens: not where it raises an unmasked exception. */
-static uint64_t x87_fault(struct cpu *c, const struct site *s, uint32_t lin)
+static uint64_t x87_fault(struct cpu *c, const struct site *s, uint64_t lin)
 {
     uint16_t cw;
 
@@ -480,7 +400,7 @@ static uint64_t x87_probed(struct cpu *c, const struct site *s)
     return cpu_resume(c);
 }
 
-uint64_t mmu_post(struct cpu *c, const struct site *s, uint32_t unused)
+uint64_t mmu_post(struct cpu *c, const struct site *s, uint64_t unused)
 {
     const uint8_t *b = c->bounce + (c->bounce_lin & 63);
 
@@ -509,7 +429,7 @@ uint64_t mmu_post(struct cpu *c, const struct site *s, uint32_t unused)
 }
 
 /* Alignment and pending x87 exceptions rank before page faults. */
-static int first_checks(struct cpu *c, const struct site *s, uint32_t lin)
+static int first_checks(struct cpu *c, const struct site *s, uint64_t lin)
 {
     uint16_t sw;
 
@@ -526,22 +446,24 @@ static int first_checks(struct cpu *c, const struct site *s, uint32_t lin)
 }
 
 /* A read of a stack page that may not be written yet: straight through its twin, at the page itself. */
-static uint64_t stack_read(struct cpu *c, const struct site *s, uint32_t lin)
+static uint64_t stack_read(struct cpu *c, const struct site *s, uint64_t lin)
 {
     int user = c->cpl == 3;
 
-    if (cpu_tags(c, user, lin >> 12)[0] != (lin & 0xfffff000u))
+    uint8_t *h = tlb_host(c, user, lin, false);
+
+    if (!h)
         return 0;
-    c->r8 = *cpu_addend(c, user, lin >> 12) + lin;
+    c->r8 = (uint64_t)h;
     c->r9 = 0;
     return (uint64_t)(s + 1);
 }
 
-uint64_t mmu_slow(struct cpu *c, const struct site *s, uint32_t lin)
+uint64_t mmu_slow(struct cpu *c, const struct site *s, uint64_t lin)
 {
     int user = c->cpl == 3;
-    unsigned acc = (s->rw & 2) ? ACC_WRITE : ACC_READ, first = MIN((uint32_t)s->size, VT_PAGE_SIZE - (lin & 0xfff));
-    uint64_t pa[2] = {0, 0};
+    unsigned acc = (s->rw & 2) ? ACC_WRITE : ACC_READ, first = MIN(s->size, (unsigned)(VT_PAGE_SIZE - (lin & 0xfff)));
+    uint64_t pa[2] = {0, 0}, killed = c->invalidations;
     uint32_t flags, bpn;
 
     if ((s->arg2 & (SITE_STACK | SITE_ALIGN16)) == SITE_STACK && s->rw == 1 && first == s->size) {
@@ -562,14 +484,16 @@ uint64_t mmu_slow(struct cpu *c, const struct site *s, uint32_t lin)
         return s->arg2 ? x87_fault(c, s, lin) : cpu_resume(c);
     if (first < s->size) {
         uint32_t f2;
-        if (mmu_translate(c, lin + first, acc, &pa[1], &f2))
+        if (mmu_translate(c, cpu_lin_wrap(c, lin + first), acc, &pa[1], &f2))
             return s->arg2 ? x87_fault(c, s, lin) : cpu_resume(c);
     }
     bpn = mem_bpn(c->mem, pa[0]);
     if (first == s->size && bpn != MEM_NONE &&
         !((s->rw & 2) && (mem_wbpn(c->mem, pa[0]) != bpn || mem_has_code(c->mem, bpn)))) {
         uint8_t *h = (s->rw & 2) ? mem_write_ptr(c->mem, bpn) : mem_read_ptr(c->mem, bpn);
-        fill(c, user, lin, bpn, h, s->rw & 2, flags);
+        tlb_fill(c, user, lin, h, s->rw & 2, flags);
+        if (killed != c->invalidations) /* the walk wrote to code, perhaps to this: look it up again */
+            return cpu_resume(c);
         if ((s->arg2 & SITE_STACK) && s->rw == 1)
             return stack_read(c, s, lin);
         return (uint64_t)((const char *)s + s->retry);
@@ -581,21 +505,21 @@ uint64_t mmu_slow(struct cpu *c, const struct site *s, uint32_t lin)
     return bounce(c, s, lin, pa, first);
 }
 
-uint64_t mmu_seg_slow(struct cpu *c, const struct site *s, uint32_t off)
+uint64_t mmu_seg_slow(struct cpu *c, const struct site *s, uint64_t off)
 {
     unsigned acc = (s->rw & 2) ? ACC_WRITE : ACC_READ, first;
-    uint64_t pa[2] = {0, 0};
-    uint32_t lin, flags;
+    uint64_t pa[2] = {0, 0}, lin;
+    uint32_t flags;
 
     c->eip = site_eip(c, s);
     c->r12 = cpu_mask_flags(c->r12, s->live);
     if ((s->arg2 && first_checks(c, s, 0)) || seg_check(c, s->arg, off, s->size, s->rw, &lin) ||
         (s->arg2 && first_checks(c, s, lin)))
         return cpu_resume(c);
-    first = MIN((uint32_t)s->size, VT_PAGE_SIZE - (lin & 0xfff));
+    first = MIN(s->size, (unsigned)(VT_PAGE_SIZE - (lin & 0xfff)));
     if (mmu_translate(c, lin, acc, &pa[0], &flags))
         return cpu_resume(c);
-    if (first < s->size && mmu_translate(c, lin + first, acc, &pa[1], &flags))
+    if (first < s->size && mmu_translate(c, cpu_lin_wrap(c, lin + first), acc, &pa[1], &flags))
         return cpu_resume(c);
     if ((s->rw & 2) && cache_hits_own_block(c->cache, s, pa[0], first, pa[1], s->size - first)) {
         c->single = 1;

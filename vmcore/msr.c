@@ -225,7 +225,7 @@ static bool write_msr(struct cpu *c, uint32_t n, uint64_t v)
     }
 }
 
-int help_rdmsr(struct cpu *c, const struct site *s, uint32_t addr)
+int help_rdmsr(struct cpu *c, const struct site *s, uint64_t addr)
 {
     uint64_t v;
 
@@ -236,14 +236,14 @@ int help_rdmsr(struct cpu *c, const struct site *s, uint32_t addr)
     return 0;
 }
 
-int help_wrmsr(struct cpu *c, const struct site *s, uint32_t addr)
+int help_wrmsr(struct cpu *c, const struct site *s, uint64_t addr)
 {
     if (c->cpl || !write_msr(c, (uint32_t)c->gpr[R_ECX], c->gpr[R_EDX] << 32 | (uint32_t)c->gpr[R_EAX]))
         return cpu_raise(c, X_GP, 0);
     return 0;
 }
 
-int help_rdtsc(struct cpu *c, const struct site *s, uint32_t addr)
+int help_rdtsc(struct cpu *c, const struct site *s, uint64_t addr)
 {
     uint64_t v;
 
@@ -255,7 +255,7 @@ int help_rdtsc(struct cpu *c, const struct site *s, uint32_t addr)
     return 0;
 }
 
-int help_rdpmc(struct cpu *c, const struct site *s, uint32_t addr)
+int help_rdpmc(struct cpu *c, const struct site *s, uint64_t addr)
 {
     return cpu_raise(c, X_GP, 0); /* no counters */
 }

@@ -44,13 +44,17 @@ void seg_set_flat(struct cpu *c, unsigned seg, uint16_t sel, unsigned attr)
     seg_update(c, seg);
 }
 
-int seg_check(struct cpu *c, unsigned seg, uint32_t off, unsigned len, unsigned acc, uint32_t *ret_lin)
+int seg_check(struct cpu *c, unsigned seg, uint64_t off, unsigned len, unsigned acc, uint64_t *ret_lin)
 {
     const struct cpu_seg *s = &c->seg[seg];
     unsigned vector = seg == S_SS ? X_SS : X_GP;
-    uint64_t last = (uint64_t)off + len - 1;
+    uint64_t last = off + len - 1;
 
-    if (c->cr0 & CR0_PE) {
+    if (c->mode & M_CODE64) {
+        *ret_lin = seg >= S_FS ? s->base + off : off;
+        return cpu_canonical(*ret_lin) && cpu_canonical(*ret_lin + len - 1) ? 0 : cpu_raise(c, vector, 0);
+    }
+    if ((c->cr0 & CR0_PE) && !(c->eflags & EF_VM)) {
         if (!s->valid)
             return cpu_raise(c, X_GP, 0);
         if ((s->attr & A_CODE) ? (acc & ACC_WRITE) || !(s->attr & A_RW) : (acc & ACC_WRITE) && !(s->attr & A_RW))
@@ -59,20 +63,21 @@ int seg_check(struct cpu *c, unsigned seg, uint32_t off, unsigned len, unsigned 
             uint64_t top = (s->attr & 0x4000) ? 0xffffffffu : 0xffff;
             if (off <= s->limit || last > top)
                 return cpu_raise(c, vector, 0);
-            *ret_lin = s->base + off;
+            *ret_lin = (uint32_t)(s->base + off);
             return 0;
         }
     }
     if (last > s->limit && s->limit != 0xffffffffu)
         return cpu_raise(c, vector, 0);
-    *ret_lin = s->base + off;
+    *ret_lin = (uint32_t)(s->base + off);
     return 0;
 }
 
 /* The descriptor's address; 1 with vector(sel) raised where it is outside of its table. */
-int seg_descriptor(struct cpu *c, uint16_t sel, unsigned vector, uint32_t raw[2], uint32_t *ret_addr)
+int seg_descriptor(struct cpu *c, uint16_t sel, unsigned vector, uint32_t raw[2], uint64_t *ret_addr)
 {
-    uint32_t base = c->gdt.base, limit = c->gdt.limit;
+    uint64_t base = c->gdt.base;
+    uint32_t limit = c->gdt.limit;
 
     if (sel & 4) {
         base = c->seg[S_LDTR].base;
@@ -102,7 +107,7 @@ void seg_from_raw(struct cpu *c, unsigned seg, uint16_t sel, const uint32_t raw[
     seg_update(c, seg);
 }
 
-int seg_set_accessed(struct cpu *c, uint32_t addr, uint32_t raw[2])
+int seg_set_accessed(struct cpu *c, uint64_t addr, uint32_t raw[2])
 {
     if ((raw[1] >> 8) & A_ACC)
         return 0;
@@ -114,13 +119,13 @@ static int load_null(struct cpu *c, unsigned seg, uint16_t sel, unsigned vector)
 {
     struct cpu_seg *s = &c->seg[seg];
 
-    if (seg == S_SS)
+    if (seg == S_SS && (!(c->mode & M_CODE64) || c->cpl == 3 || (sel & 3) != c->cpl))
         return cpu_raise(c, vector, 0);
     s->sel = sel;
     s->valid = 0;
     s->base = 0;
     s->limit = 0;
-    s->attr = 0;
+    s->attr = seg == S_SS ? (uint16_t)(c->cpl << 5) : 0;
     s->raw[0] = s->raw[1] = 0;
     seg_update(c, seg);
     cpu_update_mode(c);
@@ -130,7 +135,8 @@ static int load_null(struct cpu *c, unsigned seg, uint16_t sel, unsigned vector)
 /* MOV, POP and LxS to DS, ES, FS, GS or SS. `vector`: X_GP, or X_TS inside a stack switch. */
 int seg_load(struct cpu *c, unsigned seg, uint16_t sel, unsigned vector)
 {
-    uint32_t raw[2], addr;
+    uint32_t raw[2];
+    uint64_t addr;
     unsigned attr, dpl, rpl = sel & 3;
     struct cpu_seg *s = &c->seg[seg];
 

@@ -19,7 +19,7 @@ void rt_log(struct vm *vm, const char *fmt, ...)
     va_end(ap);
 }
 
-void vm_fail(struct vm *vm, const char *what, uint32_t addr)
+void vm_fail(struct vm *vm, const char *what, uint64_t addr)
 {
     static const char hex[] = "0123456789abcdef";
     char *p = vm->failure.msg;
@@ -29,11 +29,11 @@ void vm_fail(struct vm *vm, const char *what, uint32_t addr)
     while (*what)
         *p++ = *what++;
     for (int i = 0; i < 2; i++) {
-        uint32_t v = i ? vm->cpu->eip : addr;
+        uint64_t v = i ? vm->cpu->eip : addr;
         const char *name = i ? ", eip " : ": linear ";
         while (*name)
             *p++ = *name++;
-        for (int k = 28; k >= 0; k -= 4)
+        for (int k = v >> 32 ? 60 : 28; k >= 0; k -= 4)
             *p++ = hex[(v >> k) & 15];
     }
     *p = 0;

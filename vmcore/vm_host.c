@@ -9,6 +9,7 @@
 #include "src/base/util.h"
 #include "vmcore/cpuid.h"
 #include "vmcore/tb.h"
+#include "vmcore/tlb.h"
 
 #define CODE_BYTES (192u << 20)
 #define VRAM_PAGES 4096u /* 16 MiB */
@@ -200,10 +201,8 @@ static int cpu_init(struct vm *vm, const char *model, struct err *e)
         return err_set(e, VT_USAGE, "no such CPU model: %s", model);
     cpuid_query(c->model, 1, 0, id);
     c->model_signature = id[0];
-    for (int u = 0; u < 2; u++) {
-        for (uint32_t p = 0; p <= 0xfffff; p += 0xfffff) /* the two that zeroes do not make invalid */
-            cpu_tags(c, u, p)[0] = cpu_tags(c, u, p)[1] = tlb_invalid(p);
-    }
+    c->stub64 = vcpu_stub64;
+    tlb_init(c);
     return 0;
 }
 

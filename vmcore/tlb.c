@@ -1,0 +1,224 @@
+/* The software TLB's slots, which emitted code reads. 32-bit code has a full table by linear page: {read tag, write
+ * tag} and an addend (host address minus linear address) a page. 64-bit code has 4,096 slots of {tag, addend}, for
+ * reads and for writes. One set each for supervisor and for user mode, with lists of filled slots so that a flush costs
+ * what was filled. A tag is the page's linear address, or invalid. Negative results are never cached; a write tag is
+ * given only once the dirty bit is set, the page's version is kept, and no translated code is on it (mem.h). */
+#include "vmcore/tlb.h"
+
+#include "vmcore/mem.h"
+#include "vmcore/rt.h"
+
+static void list_add(struct cpu *c, struct tlb_list *l, uint32_t page)
+{
+    if (l->n == TLB_LIST_MAX)
+        mmu_flush_all(c);
+    l->page[l->n++] = page;
+}
+
+static void list64_add(struct tlb64_list *l, uint64_t lin)
+{
+    uint32_t slot = (lin >> 12) & (TLB64_SIZE - 1);
+
+    if (l->in[slot])
+        return;
+    l->in[slot] = 1;
+    l->slot[l->n++] = (uint16_t)slot;
+}
+
+static void slot_clear(struct cpu *c, int user, uint32_t page)
+{
+    uint32_t *t = cpu_tags(c, user, page);
+
+    t[0] = t[1] = tlb_invalid(page);
+}
+
+static void slot64_clear(struct cpu *c, int user, uint32_t slot)
+{
+    for (int w = 0; w < 2; w++)
+        cpu_tlb64(c, user, w, (uint64_t)slot << 12)->tag = TLB64_INVALID;
+}
+
+static void fill64(struct cpu *c, int user, uint64_t lin, uint8_t *host, bool write, uint32_t flags)
+{
+    uint64_t base = lin & ~0xfffull;
+
+    list64_add(&c->list64[user][!!(flags & TR_GLOBAL)], lin);
+    c->large64 |= !!(flags & TR_LARGE);
+    *cpu_tlb64(c, user, 0, lin) = (struct tlb64){base, (uint64_t)host - base};
+    if (write)
+        *cpu_tlb64(c, user, 1, lin) = (struct tlb64){base, (uint64_t)host - base};
+}
+
+void tlb_fill(struct cpu *c, int user, uint64_t lin, uint8_t *host, bool write, uint32_t flags)
+{
+    uint32_t page = (uint32_t)(lin >> 12), base = (uint32_t)lin & 0xfffff000u, *t;
+
+    c->fills++;
+    if (c->mode & M_CODE64) {
+        fill64(c, user, lin, host, write, flags);
+        return;
+    }
+    if (lin >> 32) /* the system's own structures, from compatibility mode */
+        return;
+    t = cpu_tags(c, user, page);
+    if (t[0] == tlb_invalid(page) && t[1] == tlb_invalid(page)) {
+        list_add(c, &c->list[user][!!(flags & TR_GLOBAL)], page);
+        if (flags & TR_LARGE)
+            c->tlb_large[page >> 10] = 1;
+    }
+    t[0] = base;
+    if (write)
+        t[1] = base;
+    *cpu_addend(c, user, page) = (uint64_t)host - base;
+}
+
+void tlb_fill_code(struct cpu *c, int user, uint64_t lin, uint32_t bpn, uint32_t flags)
+{
+    if (c->mode & M_CODE64) {
+        list64_add(&c->code_list64[user][!!(flags & TR_GLOBAL)], lin);
+        c->large64 |= !!(flags & TR_LARGE);
+        *cpu_code64(c, user, lin) = (struct tlb64){lin & ~0xfffull, bpn + 1};
+        return;
+    }
+    list_add(c, &c->code_list[user][!!(flags & TR_GLOBAL)], (uint32_t)lin >> 12);
+    if (flags & TR_LARGE)
+        c->tlb_large[(uint32_t)lin >> 22] = 1;
+    *cpu_code_tab(c, user, (uint32_t)lin >> 12) = bpn + 1;
+}
+
+/* ---- forgetting */
+
+static void stack_cache_drop(struct cpu *c)
+{
+    c->r13 = CPU_NO_STACK;
+    c->r14 = (uint64_t)c->no_stack + CPU_NO_STACK;
+}
+
+static void flush_list(struct cpu *c, int user, int global)
+{
+    struct tlb_list *l = &c->list[user][global];
+    struct tlb64_list *m = &c->list64[user][global];
+
+    for (uint32_t i = 0; i < l->n; i++)
+        slot_clear(c, user, l->page[i]);
+    l->n = 0;
+    l = &c->code_list[user][global];
+    for (uint32_t i = 0; i < l->n; i++)
+        *cpu_code_tab(c, user, l->page[i]) = 0;
+    l->n = 0;
+    for (uint32_t i = 0; i < m->n; i++) {
+        slot64_clear(c, user, m->slot[i]);
+        m->in[m->slot[i]] = 0;
+    }
+    m->n = 0;
+    m = &c->code_list64[user][global];
+    for (uint32_t i = 0; i < m->n; i++) {
+        cpu_code64(c, user, (uint64_t)m->slot[i] << 12)->tag = TLB64_INVALID;
+        m->in[m->slot[i]] = 0;
+    }
+    m->n = 0;
+}
+
+void mmu_flush_all(struct cpu *c)
+{
+    for (int u = 0; u < 2; u++)
+        for (int g = 0; g < 2; g++)
+            flush_list(c, u, g);
+    memset(c->tlb_large, 0, sizeof c->tlb_large);
+    c->large64 = 0;
+    stack_cache_drop(c);
+}
+
+void mmu_flush_nonglobal(struct cpu *c)
+{
+    for (int u = 0; u < 2; u++)
+        flush_list(c, u, 0);
+    stack_cache_drop(c);
+}
+
+void mmu_invlpg(struct cpu *c, uint64_t lin)
+{
+    if (c->large64) { /* which slots a large page filled is not known */
+        mmu_flush_all(c);
+        return;
+    }
+    for (int u = 0; u < 2; u++) {
+        slot64_clear(c, u, (lin >> 12) & (TLB64_SIZE - 1));
+        cpu_code64(c, u, lin)->tag = TLB64_INVALID;
+    }
+    stack_cache_drop(c);
+    if (lin >> 32)
+        return;
+
+    uint32_t first = (uint32_t)lin >> 12, n = 1;
+    if (c->tlb_large[first >> 10]) {
+        c->tlb_large[first >> 10] = 0;
+        first &= ~1023u;
+        n = 1024;
+    }
+    for (uint32_t p = first; p < first + n; p++)
+        for (int u = 0; u < 2; u++) {
+            slot_clear(c, u, p);
+            *cpu_code_tab(c, u, p) = 0;
+        }
+}
+
+void mmu_flush_writes(struct cpu *c)
+{
+    for (int u = 0; u < 2; u++)
+        for (int g = 0; g < 2; g++) {
+            const struct tlb_list *l = &c->list[u][g];
+            const struct tlb64_list *m = &c->list64[u][g];
+            for (uint32_t i = 0; i < l->n; i++)
+                cpu_tags(c, u, l->page[i])[1] = tlb_invalid(l->page[i]);
+            for (uint32_t i = 0; i < m->n; i++)
+                cpu_tlb64(c, u, 1, (uint64_t)m->slot[i] << 12)->tag = TLB64_INVALID;
+        }
+    stack_cache_drop(c);
+}
+
+void mmu_drop_host_page(struct cpu *c, uint32_t bpn, bool writes_only)
+{
+    if (bpn == MEM_NONE) {
+        if (writes_only)
+            mmu_flush_writes(c);
+        else
+            mmu_flush_all(c);
+        return;
+    }
+    uint64_t host = (uint64_t)c->mem->ram + ((uint64_t)bpn << 12);
+    for (int u = 0; u < 2; u++)
+        for (int g = 0; g < 2; g++) {
+            const struct tlb_list *l = &c->list[u][g];
+            const struct tlb64_list *m = &c->list64[u][g];
+            for (uint32_t i = 0; i < l->n; i++) {
+                uint32_t p = l->page[i];
+                if (*cpu_addend(c, u, p) + ((uint64_t)p << 12) != host)
+                    continue;
+                if (writes_only)
+                    cpu_tags(c, u, p)[1] = tlb_invalid(p);
+                else
+                    slot_clear(c, u, p);
+            }
+            for (uint32_t i = 0; i < m->n; i++)
+                for (int w = writes_only; w < 2; w++) {
+                    struct tlb64 *t = cpu_tlb64(c, u, w, (uint64_t)m->slot[i] << 12);
+                    if (t->tag + t->addend == host)
+                        t->tag = TLB64_INVALID;
+                }
+        }
+    stack_cache_drop(c);
+}
+
+/* All slots as nothing has filled them. */
+void tlb_init(struct cpu *c)
+{
+    for (int u = 0; u < 2; u++) {
+        for (uint32_t p = 0; p <= 0xfffff; p += 0xfffff) /* the two that zeroes do not make invalid */
+            slot_clear(c, u, p);
+        for (uint32_t i = 0; i < TLB64_SIZE; i++) {
+            slot64_clear(c, u, i);
+            cpu_code64(c, u, (uint64_t)i << 12)->tag = TLB64_INVALID;
+        }
+    }
+}
