@@ -27,6 +27,8 @@ CMD(resume);
 CMD(revert);
 CMD(rm);
 CMD(run);
+CMD(screen);
+CMD(screenshot);
 CMD(set);
 CMD(snapshot);
 CMD(snapshots);
@@ -34,5 +36,6 @@ CMD(start);
 CMD(stop);
 CMD(use);
 CMD(version);
+CMD(wait);
 
 #endif

@@ -1,5 +1,5 @@
-/* vmtest create: a new machine from a kernel and disk images. Each file is looked at before anything is written, since
- * a wrong one shows here as one clear line and inside of a guest as a riddle. */
+/* vmtest create: a new machine from disk images, and maybe a kernel. Each file is looked at before anything is written,
+ * since a wrong one shows here as one clear line and inside of a guest as a riddle. */
 #include "cli/cmd.h"
 
 #include <fcntl.h>
@@ -11,7 +11,7 @@
 #include "src/imagefile.h"
 
 struct create_opts {
-    const char *image, *kernel, *initrd, *append, *cpu;
+    const char *image, *kernel, *initrd, *append, *cpu, *bios, *boot;
     uint64_t mem;
     struct strlist disks, forwards;
     bool import;
@@ -20,9 +20,13 @@ struct create_opts {
 const struct opt create_options[] = {
     {"image", "FILE", "the first disk: a raw image, or any that qemu-img knows", offsetof(struct create_opts, image),
      OPT_STR, 'i'},
-    {"kernel", "FILE", "the Linux kernel (bzImage) to boot", offsetof(struct create_opts, kernel), OPT_STR, 'k'},
+    {"kernel", "FILE", "the kernel to boot directly, without a BIOS", offsetof(struct create_opts, kernel), OPT_STR,
+     'k'},
     {"initrd", "FILE", "its initial RAM disk", offsetof(struct create_opts, initrd), OPT_STR, 0},
     {"append", "TEXT", "its command line", offsetof(struct create_opts, append), OPT_STR, 0},
+    {"bios", "FILE", "the BIOS (SeaBIOS unless given)", offsetof(struct create_opts, bios), OPT_STR, 0},
+    {"boot", "ORDER", "what the BIOS boots from: disk,cdrom,floppy,net in this order unless given",
+     offsetof(struct create_opts, boot), OPT_STR, 0},
     {"mem", "SIZE", "memory, 1M to 3G (512M unless given)", offsetof(struct create_opts, mem), OPT_SIZE, 0},
     {"cpu", "MODEL", "the CPU that the guest sees", offsetof(struct create_opts, cpu), OPT_STR, 0},
     {"disk", "FILE", "a further disk; may be repeated", offsetof(struct create_opts, disks), OPT_LIST, 0},
@@ -82,6 +86,8 @@ static int fill_config(struct machine_config *cfg, const struct create_opts *o, 
     }
     if (!r)
         r = config_set_boot(cfg, o->kernel, o->initrd, o->append, e);
+    if (!r)
+        r = config_set_bios(cfg, o->bios, o->boot, e);
     if (!r && o->cpu && !(cfg->cpu = strdup(o->cpu)))
         r = err_set(e, VT_FAIL, "out of memory");
     for (size_t i = 0; i < o->forwards.n && !r; i++)
@@ -100,8 +106,8 @@ int cmd_create(struct cli *c, void *opts, struct err *e)
     int r;
 
     r = name_valid(name, e);
-    if (!r && !o->kernel)
-        r = err_set(e, VT_USAGE, "no --kernel: this version boots Linux kernels directly and has no BIOS");
+    if (!r && !o->kernel && !o->image && !o->disks.n && !o->boot)
+        r = err_set(e, VT_USAGE, "nothing to boot: neither --image nor --disk nor --kernel");
     if (!r)
         r = fill_config(&cfg, o, e);
     if (!r)

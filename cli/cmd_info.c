@@ -21,12 +21,23 @@ static void show(struct cli *c, const char *name, const char *value)
         out_line(c, "%-12s %s", name, value);
 }
 
+static void show_boot_order(struct cli *c, const struct machine_config *cfg)
+{
+    cleanup(buf_release) struct buf b = {0};
+
+    for (unsigned i = 0; i < CONFIG_BOOT_CLASSES && cfg->boot_order[i]; i++)
+        buf_printf(&b, "%s%s", i ? "," : "", config_boot_name(cfg->boot_order[i]));
+    show(c, "boot", buf_cstr(&b));
+}
+
 static void show_config(struct cli *c, const struct machine_config *cfg)
 {
     char size[UNITS_MAX];
 
     show(c, "memory", size_format(size, cfg->mem));
     show(c, "cpu", cfg->cpu);
+    show(c, "bios", cfg->bios);
+    show_boot_order(c, cfg);
     show(c, "kernel", cfg->kernel);
     show(c, "initrd", cfg->initrd);
     show(c, "append", cfg->append);

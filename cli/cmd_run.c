@@ -1,5 +1,5 @@
 /* vmtest run: a machine that is thrown away: forked from a snapshot to run one command, or booted from a kernel with
- * its serial port on our standard streams. */
+ * a disk with its serial port on our standard streams. */
 #include "cli/cmd.h"
 
 #include <limits.h>
@@ -8,14 +8,15 @@
 #include <sys/stat.h>
 #include "cli/guestcmd.h"
 #include "cli/resolve.h"
+#include "src/config.h"
 #include "src/imagefile.h"
 
 struct run_opts {
     struct guest_opts guest;
-    const char *from, *kernel, *initrd, *append, *cpu, *screenshot;
+    const char *from, *kernel, *initrd, *append, *cpu, *bios, *boot, *screenshot;
     struct strlist copy_in, copy_out, disks;
     uint64_t mem;
-    bool no_reboot;
+    bool no_reboot, log;
 };
 
 const struct opt run_options[] = {
@@ -30,32 +31,43 @@ const struct opt run_options[] = {
     {"initrd", "FILE", "its initial RAM disk; not Linux: its modules, FILE [ARGS][,FILE [ARGS]]...",
      offsetof(struct run_opts, initrd), OPT_STR, 0},
     {"append", "TEXT", "its command line", offsetof(struct run_opts, append), OPT_STR, 0},
+    {"bios", "FILE", "the BIOS, where there is no kernel (unless given: SeaBIOS)", offsetof(struct run_opts, bios),
+     OPT_STR, 0},
+    {"boot", "ORDER", "what the BIOS boots from: disk,cdrom,floppy,net in this order unless given",
+     offsetof(struct run_opts, boot), OPT_STR, 0},
     {"mem", "SIZE", "its memory (512M unless given)", offsetof(struct run_opts, mem), OPT_SIZE, 0},
     {"cpu", "MODEL", "the CPU that it sees", offsetof(struct run_opts, cpu), OPT_STR, 0},
     {"disk", "FILE", "a raw disk, changed in place; may be repeated", offsetof(struct run_opts, disks), OPT_LIST, 0},
     {"screenshot", "FILE", "write what the display shows at the end, as PNG", offsetof(struct run_opts, screenshot),
      OPT_STR, 0},
     {"no-reboot", NULL, "a reset ends the machine", offsetof(struct run_opts, no_reboot), OPT_FLAG, 0},
+    {"log", NULL, "print the machine's log, debug ports E9h and 402h included", offsetof(struct run_opts, log),
+     OPT_FLAG, 0},
     OPT_END(struct run_opts),
 };
 
 /* Where --copy-in puts things, and where the command then runs. */
 #define WORK_DIR "/var/tmp/vmtest-run"
 
-/* ---- a kernel: the monitor takes our place, so that nothing stands between the guest and our streams */
+/* ---- a kernel or a disk: the monitor takes our place, so that nothing stands between the guest and our streams */
 
-static int boot_kernel(struct cli *c, const struct run_opts *o, struct err *e)
+static int boot_machine(struct cli *c, const struct run_opts *o, struct err *e)
 {
     cleanup(strlist_release) struct strlist argv = {0};
+    cleanup(config_release) struct machine_config checked = {0};
     char path[PATH_MAX];
-    bool is_linux;
+    bool is_linux = false;
     int r;
 
     if (c->has_guest || o->copy_in.n || o->copy_out.n || o->guest.dir || o->guest.user || o->guest.env.n)
-        return err_set(e, VT_USAGE, "a command and its options go with --from, not with --kernel");
+        return err_set(e, VT_USAGE, "a command and its options go with --from, not with a machine of your own");
     if (c->json)
-        return err_set(e, VT_USAGE, "--json does not go with --kernel: standard output is the guest's serial port");
-    r = imagefile_check_kernel(o->kernel, &is_linux, e);
+        return err_set(e, VT_USAGE, "--json goes with --from only: standard output is the guest's serial port");
+    if (!o->kernel && (o->initrd || o->append))
+        return err_set(e, VT_USAGE, "--initrd and --append go with --kernel");
+    r = config_set_bios(&checked, o->bios, o->boot, e);
+    if (!r && o->kernel)
+        r = imagefile_check_kernel(o->kernel, &is_linux, e);
     if (!r && o->initrd && is_linux) /* the others take a list of modules */
         r = imagefile_check_initrd(o->initrd, e);
     if (!r)
@@ -64,7 +76,12 @@ static int boot_kernel(struct cli *c, const struct run_opts *o, struct err *e)
         return r;
     strlist_add(&argv, "vmtest-monitor");
     strlist_add(&argv, "--oneshot");
-    strlist_addf(&argv, "--kernel=%s", o->kernel);
+    if (o->kernel)
+        strlist_addf(&argv, "--kernel=%s", o->kernel);
+    if (o->bios)
+        strlist_addf(&argv, "--bios=%s", o->bios);
+    if (o->boot)
+        strlist_addf(&argv, "--boot=%s", o->boot);
     if (o->initrd)
         strlist_addf(&argv, "--initrd=%s", o->initrd);
     if (o->append)
@@ -81,6 +98,8 @@ static int boot_kernel(struct cli *c, const struct run_opts *o, struct err *e)
         strlist_addf(&argv, "--screenshot=%s", o->screenshot);
     if (o->no_reboot)
         strlist_add(&argv, "--no-reboot");
+    if (o->log)
+        strlist_add(&argv, "--log");
     if (argv.failed)
         return err_set(e, VT_FAIL, "out of memory");
     execv(path, argv.items);
@@ -170,7 +189,8 @@ static int from_snapshot(struct cli *c, struct run_opts *o, struct err *e)
     char *word = (char *)o->from;
     int r;
 
-    if (o->kernel || o->initrd || o->append || o->cpu || o->mem || o->disks.n || o->no_reboot || o->screenshot)
+    if (o->kernel || o->initrd || o->append || o->cpu || o->mem || o->disks.n || o->no_reboot || o->bios || o->boot ||
+        o->log || o->screenshot)
         return err_set(e, VT_USAGE,
                        "--from takes its hardware from the snapshot: no --kernel, --mem, --disk and the like");
     if (!c->nguest)
@@ -199,7 +219,7 @@ int cmd_run(struct cli *c, void *opts, struct err *e)
 
     if (o->from)
         return from_snapshot(c, o, e);
-    if (o->kernel)
-        return boot_kernel(c, o, e);
-    return err_set(e, VT_USAGE, "neither --from nor --kernel; see vmtest run --help");
+    if (o->kernel || o->disks.n || o->bios || o->boot)
+        return boot_machine(c, o, e);
+    return err_set(e, VT_USAGE, "neither --from, --kernel nor --disk; see vmtest run --help");
 }

@@ -6,7 +6,7 @@
 #include "src/config.h"
 
 struct set_opts {
-    const char *name, *kernel, *initrd, *append, *cpu;
+    const char *name, *kernel, *initrd, *append, *cpu, *bios, *boot;
     uint64_t mem;
     struct strlist forwards, no_forwards;
 };
@@ -15,7 +15,11 @@ const struct opt set_options[] = {
     {"name", "NAME", "a new name for the machine", offsetof(struct set_opts, name), OPT_STR, 0},
     {"mem", "SIZE", "memory, 1M to 3G", offsetof(struct set_opts, mem), OPT_SIZE, 0},
     {"cpu", "MODEL", "the CPU that the guest sees (\"\": the default)", offsetof(struct set_opts, cpu), OPT_STR, 0},
-    {"kernel", "FILE", "the Linux kernel (bzImage) to boot", offsetof(struct set_opts, kernel), OPT_STR, 'k'},
+    {"bios", "FILE", "the BIOS (\"\": SeaBIOS)", offsetof(struct set_opts, bios), OPT_STR, 0},
+    {"boot", "ORDER", "what the BIOS boots from (\"\": disk,cdrom,floppy,net)", offsetof(struct set_opts, boot),
+     OPT_STR, 0},
+    {"kernel", "FILE", "the kernel to boot directly (\"\": the BIOS boots)", offsetof(struct set_opts, kernel), OPT_STR,
+     'k'},
     {"initrd", "FILE", "its initial RAM disk (\"\": none)", offsetof(struct set_opts, initrd), OPT_STR, 0},
     {"append", "TEXT", "its command line (\"\": none)", offsetof(struct set_opts, append), OPT_STR, 0},
     {"forward", "SPEC", "add [tcp:|udp:][ADDR:]HOST_PORT:GUEST_PORT", offsetof(struct set_opts, forwards), OPT_LIST, 0},
@@ -25,7 +29,8 @@ const struct opt set_options[] = {
 
 static bool changes_config(const struct set_opts *o)
 {
-    return o->mem || o->cpu || o->kernel || o->initrd || o->append || o->forwards.n || o->no_forwards.n;
+    return o->mem || o->cpu || o->kernel || o->initrd || o->append || o->bios || o->boot || o->forwards.n ||
+           o->no_forwards.n;
 }
 
 static int remove_forward(struct machine_config *cfg, const char *text, struct err *e)
@@ -61,6 +66,8 @@ static int apply(struct machine_config *cfg, const struct set_opts *o, struct er
     }
     if (!r)
         r = config_set_boot(cfg, o->kernel, o->initrd, o->append, e);
+    if (!r)
+        r = config_set_bios(cfg, o->bios, o->boot, e);
     for (size_t i = 0; i < o->no_forwards.n && !r; i++)
         r = remove_forward(cfg, o->no_forwards.items[i], e);
     for (size_t i = 0; i < o->forwards.n && !r; i++)

@@ -16,8 +16,8 @@ const struct verb verbs[] = {
     ROW(console, "[--port NAME] [MACHINE]", "attach the terminal to a guest's serial port", 0, 1, 0),
     ROW(cp, "SOURCE TARGET", "copy files between host and guest", 2, 2, 0),
     ROW(create,
-        "--kernel FILE [--initrd FILE] [--append TEXT] [--image FILE] [--disk FILE]... [--import] [--mem SIZE] "
-        "[--cpu MODEL] [--forward SPEC]... NAME",
+        "[--image FILE] [--disk FILE]... [--import] [--boot ORDER] [--bios FILE] "
+        "[--kernel FILE [--initrd FILE] [--append TEXT]] [--mem SIZE] [--cpu MODEL] [--forward SPEC]... NAME",
         "make a machine", 1, 1, 0),
     ROW(delete, "[MACHINE] SNAP", "remove a snapshot", 1, 2, 0),
     ROW(diff, "[--stat | --patch] [--all] [--times] [--disk SLOT] {A [B] | MACHINE A B}",
@@ -38,11 +38,15 @@ const struct verb verbs[] = {
     ROW(rm, "[--force] [MACHINE]", "remove a machine and its snapshots", 0, 1, 0),
     ROW(run,
         "{--from SNAP [--copy-in PATH]... [--copy-out GUEST[:HOST]]... [--env NAME=VALUE]... [--dir DIR] [--user USER] "
-        "[--timeout TIME] -- COMMAND [ARG]... | --kernel FILE [--initrd FILE] [--append TEXT] [--mem SIZE] "
-        "[--cpu MODEL] [--disk FILE]... [--timeout TIME] [--screenshot FILE] [--no-reboot]}",
+        "[--timeout TIME] -- COMMAND [ARG]... | [--kernel FILE [--initrd FILE] [--append TEXT]] [--bios FILE] "
+        "[--boot ORDER] [--mem SIZE] [--cpu MODEL] [--disk FILE]... [--timeout TIME] [--screenshot FILE] [--no-reboot] "
+        "[--log]}",
         "run something in a machine that is thrown away", 0, 0, VERB_GUEST),
+    ROW(screen, "[MACHINE]", "print the text that a display shows", 0, 1, 0),
+    ROW(screenshot, "[MACHINE] FILE", "write what a display shows to a PNG file", 1, 2, 0),
     ROW(set,
-        "[--name NAME] [--mem SIZE] [--cpu MODEL] [--kernel FILE] [--initrd FILE] [--append TEXT] [--forward SPEC]... "
+        "[--name NAME] [--mem SIZE] [--cpu MODEL] [--bios FILE] [--boot ORDER] [--kernel FILE] [--initrd FILE] "
+        "[--append TEXT] [--forward SPEC]... "
         "[--no-forward HOST_PORT]... [MACHINE]",
         "change a machine", 0, 1, 0),
     ROW(snapshot, "[--note TEXT] [--quiesce HOW] [--quiesce-timeout TIME] [MACHINE] SNAP",
@@ -52,6 +56,8 @@ const struct verb verbs[] = {
     ROW(stop, "[--force] [--timeout TIME] [MACHINE]", "shut a guest down", 0, 1, 0),
     ROW(use, "[--none] [MACHINE]", "choose the machine that verbs mean by default", 0, 1, 0),
     ROW(version, "", "print the version", 0, 0, 0),
+    ROW(wait, "--text TEXT [--regex] [--serial] [--timeout TIME] [MACHINE]", "wait until a guest shows a text", 0, 1,
+        0),
 };
 const unsigned nverbs = ARRAY_LEN(verbs);
 

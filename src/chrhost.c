@@ -30,9 +30,11 @@ struct chrhost {
     struct vm *vm;
     struct loop_fd kick;
     struct chrhost_link *links;
+    struct chrhost_tap *taps;
     uint8_t ring[KEEP]; /* the output stream's last bytes: byte n is at n % KEEP */
     uint64_t end;       /* length of the stream so far */
     uint64_t seen;      /* what somebody was attached for */
+    uint64_t from;      /* what came before is from another time (a revert) */
 };
 
 static void pump(struct chrhost *h);
@@ -196,6 +198,8 @@ static void pump(struct chrhost *h)
             break;
         byteq_drop(&h->port->to_host, n);
         h->end += n;
+        for (struct chrhost_tap *t = h->taps; t; t = t->next)
+            t->fn(t->opaque, h->ring + at, n);
         took = true;
     }
     /* The device may wait for room. Whether the queue was full cannot be asked from here: it may have filled up between
@@ -306,8 +310,29 @@ void chrhost_discard(struct chrhost *h, bool input)
         while (input && k->has_in && recv(k->in.fd, buf, sizeof buf, MSG_DONTWAIT) > 0)
             ;
     }
-    h->seen = h->end;
+    h->seen = h->from = h->end;
     pump(h);
+}
+
+void chrhost_tap(struct chrhost *h, struct chrhost_tap *t)
+{
+    pump(h); /* what waits in the port is kept first */
+    for (uint64_t at = MAX(h->from, h->end > KEEP ? h->end - KEEP : 0); at < h->end;) {
+        size_t off = (size_t)(at % KEEP), n = MIN((size_t)(h->end - at), KEEP - off);
+        t->fn(t->opaque, h->ring + off, n);
+        at += n;
+    }
+    t->next = h->taps;
+    h->taps = t;
+}
+
+void chrhost_untap(struct chrhost *h, struct chrhost_tap *t)
+{
+    for (struct chrhost_tap **p = &h->taps; *p; p = &(*p)->next)
+        if (*p == t) {
+            *p = t->next;
+            break;
+        }
 }
 
 void chrhost_drain(struct chrhost *h, int timeout_ms)

@@ -28,6 +28,16 @@ int chrhost_attach(struct chrhost *h, int in_fd, int out_fd, bool own, void (*go
                    struct chrhost_link **ret_link, struct err *e);
 void chrhost_detach(struct chrhost *h, struct chrhost_link *k);
 
+/* Listens to what the guest sends: fn gets the bytes kept so far (at most the last 64 KiB), then all that follow, on
+ * the loop's thread; slowing nobody. t is the caller's until chrhost_untap. */
+struct chrhost_tap {
+    void (*fn)(void *opaque, const void *data, size_t n);
+    void *opaque;
+    struct chrhost_tap *next; /* chrhost's */
+};
+void chrhost_tap(struct chrhost *h, struct chrhost_tap *t);
+void chrhost_untap(struct chrhost *h, struct chrhost_tap *t);
+
 /* [vCPU paused] Throws away what is under way in both directions (a revert: those bytes are from another time); with
  * input also what attached descriptors hold and was not read yet. */
 void chrhost_discard(struct chrhost *h, bool input);

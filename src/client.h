@@ -10,6 +10,10 @@
  *   vmtest-info     {}                                  -> {"id", "name", "status", "running", "pid", "mem", "parent",
  * "disks", "nics", "agent", "failure"?} vmtest-stats    {}                                  -> {"text": "name
  * value\n…"} vmtest-wait     {"for": "agent"|"off", "timeout"?}  -> {} (VT_TIMEOUT; VT_GONE: the machine ended first)
+ *   vmtest-wait     {"for": "text", "text", "regex"?: bool, "serial"?: bool, "timeout"?} -> {}
+ *   screendump      {"filename": absolute path, "format"?: "ppm"|"png"} -> {}
+ *   vmtest-screenshot {} [1 fd: gets a PNG file]        -> {"width", "height"}
+ *   vmtest-screen   {}                                  -> {"text", "rows", "cols", "cursor": {"row", "col"}|null}
  *   vmtest-snapshot {"name", "note"?, "quiesce"?: "auto"|"require"|"no", "quiesce-timeout"?}
  *                   -> {"id", "seconds", "stopped_seconds", "pages", "blocks", "ram": bool, "warning"?}
  *   vmtest-revert   {"id"}                              -> {"seconds", "pages", "blocks", "power": "running"|"off"…}

@@ -10,14 +10,13 @@
 #include "src/base/json.h"
 #include "src/base/units.h"
 #include "src/base/util.h"
+#include "src/commands.h"
 #include "src/copy.h"
 #include "src/exec.h"
 #include "src/install.h"
 #include "src/monitor.h"
 
-#define WHERE "the command's arguments"
-
-static void answer(struct qmp_call *call, int rc, json_t *result, struct err *err)
+void answer(struct qmp_call *call, int rc, json_t *result, struct err *err)
 {
     if (rc == 0) {
         qmp_return(call, result);
@@ -47,7 +46,7 @@ static void *job_main(void *opaque)
     return NULL;
 }
 
-static void start_job(struct monitor *m, struct qmp_call *call, void (*work)(struct monitor *m, struct qmp_call *call))
+void start_job(struct monitor *m, struct qmp_call *call, void (*work)(struct monitor *m, struct qmp_call *call))
 {
     struct job *j = calloc(1, sizeof *j);
     struct err err = {0};
@@ -77,7 +76,7 @@ static void start_job(struct monitor *m, struct qmp_call *call, void (*work)(str
 }
 
 /* A number of seconds; absent: *ret stays. */
-static int get_seconds(const json_t *args, const char *key, uint64_t *ret_ns, struct err *e)
+int get_seconds(const json_t *args, const char *key, uint64_t *ret_ns, struct err *e)
 {
     const json_t *v = json_object_get(args, key);
     double s = json_number_value(v);
@@ -204,8 +203,10 @@ static void work_wait(struct monitor *m, struct qmp_call *call)
                         &err);
     else if (rc == 0 && strcmp(what, "off") == 0)
         rc = wait_off(m, call, timeout, &err);
+    else if (rc == 0 && strcmp(what, "text") == 0)
+        rc = wait_text(m, call, timeout, &err);
     else if (rc == 0)
-        rc = err_set(&err, VT_USAGE, "\"%s\": can wait for agent or off", what);
+        rc = err_set(&err, VT_USAGE, "\"%s\": can wait for agent, off or text", what);
     answer(call, rc, NULL, &err);
 }
 
@@ -637,5 +638,8 @@ const struct qmp_command monitor_commands[] = {
     {"vmtest-copy-out", cmd_copy},
     {"vmtest-install", cmd_install},
     {"vmtest-console", cmd_console},
+    {"screendump", cmd_screendump},
+    {"vmtest-screenshot", cmd_screenshot},
+    {"vmtest-screen", cmd_screen},
     {NULL, NULL},
 };

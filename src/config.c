@@ -30,6 +30,7 @@ void config_release(struct machine_config *c)
     free(c->kernel);
     free(c->initrd);
     free(c->append);
+    free(c->bios);
     *c = (struct machine_config){0};
 }
 
@@ -113,7 +114,12 @@ static int replace_path(char **field, const char *path, struct err *e)
 int config_set_boot(struct machine_config *c, const char *kernel, const char *initrd, const char *append, struct err *e)
 {
     bool is_linux;
-    int r = kernel ? imagefile_check_kernel(kernel, &is_linux, e) : 0;
+    int r = kernel && *kernel ? imagefile_check_kernel(kernel, &is_linux, e) : 0;
+
+    if (kernel && !*kernel) { /* what goes with it goes with it */
+        initrd = initrd ? initrd : "";
+        append = append ? append : "";
+    }
 
     if (!r && initrd && *initrd)
         r = imagefile_check_initrd(initrd, e);
@@ -128,16 +134,80 @@ int config_set_boot(struct machine_config *c, const char *kernel, const char *in
     return r;
 }
 
+/* ---- the BIOS */
+
+const char *config_boot_name(enum config_boot b)
+{
+    static const char *const names[] = {"none", "disk", "cdrom", "floppy", "net"};
+    return names[b];
+}
+
+/* VT_USAGE: an unknown word, or one for the second time. */
+static int add_boot(enum config_boot order[CONFIG_BOOT_CLASSES], const char *word, struct err *e)
+{
+    enum config_boot b = CONFIG_BOOT_DISK;
+    unsigned i = 0;
+
+    while (b <= CONFIG_BOOT_NET && strcmp(word, config_boot_name(b)) != 0)
+        b++;
+    if (b > CONFIG_BOOT_NET)
+        return err_set(e, VT_USAGE, "\"%.20s\" is nothing to boot from: disk, cdrom, floppy and net are", word);
+    while (order[i] && order[i] != b)
+        i++; /* each of the four at most once: there is room */
+    if (order[i])
+        return err_set(e, VT_USAGE, "\"%s\" twice in the boot order", word);
+    order[i] = b;
+    return 0;
+}
+
+static int parse_boot_order(const char *text, enum config_boot order[CONFIG_BOOT_CLASSES], struct err *e)
+{
+    cleanup(cleanup_free) char *copy = strdup(text);
+    char *rest = copy, *word;
+    int r = 0;
+
+    if (!copy)
+        return err_set(e, VT_FAIL, "out of memory");
+    while (!r && *text && (word = strsep(&rest, ",")))
+        r = add_boot(order, word, e);
+    return r;
+}
+
+int config_set_bios(struct machine_config *c, const char *bios, const char *order, struct err *e)
+{
+    enum config_boot parsed[CONFIG_BOOT_CLASSES + 1] = {0};
+    int r = order ? parse_boot_order(order, parsed, e) : 0;
+
+    if (!r && bios && *bios)
+        r = imagefile_check_bios(bios, e);
+    if (!r && bios)
+        r = replace_path(&c->bios, bios, e);
+    if (!r && order)
+        memcpy(c->boot_order, parsed, sizeof c->boot_order);
+    return r;
+}
+
 /* ---- writing */
+
+static json_t *boot_order_json(const struct machine_config *c)
+{
+    json_t *list = json_array();
+
+    for (unsigned i = 0; i < CONFIG_BOOT_CLASSES && c->boot_order[i]; i++)
+        json_array_append_new(list, json_string(config_boot_name(c->boot_order[i])));
+    return list;
+}
 
 static json_t *hardware_json(const struct machine_config *c)
 {
-    json_t *hw = json_pack("{s:I, s:s*}", "mem", (json_int_t)c->mem, "cpu", c->cpu);
+    json_t *hw = json_pack("{s:I, s:s*, s:s*}", "mem", (json_int_t)c->mem, "cpu", c->cpu, "bios", c->bios);
     json_t *disks = json_array(), *nics = json_array();
 
     if (c->kernel)
         json_object_set_new(
             hw, "boot", json_pack("{s:s, s:s*, s:s*}", "kernel", c->kernel, "initrd", c->initrd, "append", c->append));
+    if (c->boot_order[0])
+        json_object_set_new(hw, "boot_order", boot_order_json(c));
     for (unsigned i = 0; i < c->ndisks; i++) {
         json_t *d = json_pack("{s:s}", "slot", c->disk[i].slot);
 
@@ -249,9 +319,23 @@ static int read_nics(struct machine_config *c, json_t *nics, struct err *e)
     return 0;
 }
 
+static int read_boot_order(struct machine_config *c, json_t *list, struct err *e)
+{
+    enum config_boot order[CONFIG_BOOT_CLASSES + 1] = {0};
+    json_t *j;
+    size_t i;
+
+    json_array_foreach(list, i, j) if (!json_is_string(j) ||
+                                       add_boot(order, json_string_value(j),
+                                                NULL)) return err_set(e, VT_CORRUPT, "%s: a boot order that cannot be",
+                                                                      where);
+    memcpy(c->boot_order, order, sizeof c->boot_order);
+    return 0;
+}
+
 static int read_hardware(struct machine_config *c, const json_t *hw, struct err *e)
 {
-    json_t *disks = NULL, *nics = NULL, *boot = NULL;
+    json_t *disks = NULL, *nics = NULL, *boot = NULL, *order = NULL;
     int r;
 
     r = json_get_u64(hw, "mem", JSON_REQUIRED, &c->mem, where, e);
@@ -268,6 +352,12 @@ static int read_hardware(struct machine_config *c, const json_t *hw, struct err 
         if (!r)
             r = copy_str(boot, "append", JSON_OPTIONAL, &c->append, e);
     }
+    if (!r)
+        r = copy_str(hw, "bios", JSON_OPTIONAL, &c->bios, e);
+    if (!r)
+        r = json_get_array(hw, "boot_order", JSON_OPTIONAL, &order, where, e);
+    if (!r && order)
+        r = read_boot_order(c, order, e);
     if (!r)
         r = json_get_array(hw, "disks", JSON_REQUIRED, &disks, where, e);
     if (!r)

@@ -2,6 +2,7 @@
  *
  *   {"format": 1,
  *    "hardware": {"mem": BYTES, "cpu": MODEL?, "boot": {"kernel": PATH, "initrd": PATH?, "append": TEXT?}?,
+ *                 "bios": PATH?, "boot_order": ["disk"|"cdrom"|"floppy"|"net"…]?,
  *                 "disks": [{"slot": "disk0", "read_only": BOOL?}…], "nics": [{"mac": "52:54:00:…"}…]},
  *    "forwards": [{"proto": "tcp"|"udp", "host": ADDRESS, "host_port": N, "guest_port": N}…]}
  *
@@ -22,6 +23,10 @@
 #define CONFIG_MEM_MIN      (UINT64_C(1) << 20)
 #define CONFIG_MEM_MAX      (UINT64_C(3) << 30)
 
+/* Where a BIOS looks for something to boot. */
+enum config_boot { CONFIG_BOOT_NONE, CONFIG_BOOT_DISK, CONFIG_BOOT_CDROM, CONFIG_BOOT_FLOPPY, CONFIG_BOOT_NET };
+#define CONFIG_BOOT_CLASSES 4
+
 struct config_disk {
     char slot[8]; /* "disk0" … */
     bool read_only;
@@ -35,9 +40,11 @@ struct config_forward {
     uint16_t host_port, guest_port;
 };
 struct machine_config {
-    uint64_t mem;                   /* bytes, whole MiB */
-    char *cpu;                      /* NULL: the default */
-    char *kernel, *initrd, *append; /* kernel NULL: no direct boot */
+    uint64_t mem;                                     /* bytes, whole MiB */
+    char *cpu;                                        /* NULL: the default */
+    char *kernel, *initrd, *append;                   /* kernel NULL: the BIOS boots it */
+    char *bios;                                       /* NULL: the default */
+    enum config_boot boot_order[CONFIG_BOOT_CLASSES]; /* the first one NONE: the default order */
     unsigned ndisks, nnics, nforwards;
     struct config_disk disk[CONFIG_MAX_DISKS];
     struct config_nic nic[CONFIG_MAX_NICS];
@@ -58,9 +65,14 @@ char *config_hardware(const struct machine_config *c);
 int config_set_hardware(struct machine_config *c, const char *hardware, struct err *e);
 
 /* Sets what the machine boots, each NULL being left as it is; the files are looked at, and named by absolute paths from
- * then on. VT_NOENT, VT_CORRUPT (not a kernel, cut short). An append of "" takes it away, as does an initrd of "". */
+ * then on. VT_NOENT, VT_CORRUPT (not a kernel, cut short). An append of "" takes it away, as does an initrd of "";
+ * a kernel of "" takes away all three: the BIOS boots. */
 int config_set_boot(struct machine_config *c, const char *kernel, const char *initrd, const char *append,
                     struct err *e);
+/* Sets the BIOS's file ("": the default) and its boot order ("disk,cdrom,floppy,net" or a part of it; "": the default),
+ * each NULL being left as it is. VT_NOENT, VT_USAGE. */
+int config_set_bios(struct machine_config *c, const char *bios, const char *order, struct err *e);
+const char *config_boot_name(enum config_boot b);
 /* Parses and adds; one more of the same protocol, address and host port replaces the first. */
 int config_forward_add(struct machine_config *c, const char *text, struct err *e);
 /* "[tcp:|udp:][ADDRESS:]HOST_PORT:GUEST_PORT"; the address is 127.0.0.1 unless given. VT_USAGE. */

@@ -265,6 +265,17 @@ int imagefile_check_kernel(const char *path, bool *ret_linux, struct err *e)
     return 0;
 }
 
+int imagefile_check_bios(const char *path, struct err *e)
+{
+    cleanup(cleanup_close) int fd = -1;
+    uint64_t bytes;
+    int r = open_file(path, &fd, &bytes, e);
+
+    if (!r && (bytes > 256 << 10 || bytes % (64 << 10)))
+        r = err_set(e, VT_CORRUPT, "%s: is not a BIOS image: those have 64, 128, 192 or 256 KiB", path);
+    return r;
+}
+
 int imagefile_check_initrd(const char *path, struct err *e)
 {
     cleanup(cleanup_close) int fd = -1;

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include "src/base/banned.h"
+#include "src/base/io.h"
 #include "src/base/units.h"
 #include "src/base/util.h"
 #include "src/bootfiles.h"
@@ -17,6 +18,15 @@ static const char *const vga_bios_paths[] = {"/usr/share/seabios/vgabios-stdvga.
                                              "/usr/share/qemu/vgabios-stdvga.bin",
                                              "/usr/share/vgabios/vgabios-stdvga.bin"};
 #define VGA_BIOS_MAX (64u << 10)
+
+/* Where distributions put SeaBIOS; the first one there is taken. */
+static const char *const bios_paths[] = {"/usr/share/seabios/bios-256k.bin", "/usr/share/qemu/bios-256k.bin"};
+#define BIOS_MAX (1u << 20)
+
+_Static_assert((int)CONFIG_BOOT_DISK == VM_BOOT_DISK && (int)CONFIG_BOOT_CDROM == VM_BOOT_CDROM &&
+                   (int)CONFIG_BOOT_FLOPPY == VM_BOOT_FLOPPY && (int)CONFIG_BOOT_NET == VM_BOOT_NET &&
+                   CONFIG_BOOT_CLASSES == VM_BOOT_CLASSES,
+               "the same numbers");
 
 static int make_port(struct machine *m, struct chrport *p, const char *name, uint32_t to_host, uint32_t to_guest,
                      struct chrhost **ret_host, struct err *e)
@@ -103,8 +113,12 @@ static int make_hardware(struct machine *m, const struct machine_spec *spec, str
         .no_reboot = true, /* reboots are ours: the kernel's file is not the machine's business */
         .wall_start = (uint64_t)(clock_wall_ns() / (int64_t)NS_PER_SEC),
     };
+    int rc;
+
+    for (unsigned i = 0; i < CONFIG_BOOT_CLASSES; i++)
+        vc.boot_order[i] = (enum vm_boot)c->boot_order[i];
     load_vga_bios(m, &vc);
-    int rc = make_port(m, &m->serial, "serial0", 1u << 16, 1u << 12, &m->serial_host, e);
+    rc = make_port(m, &m->serial, "serial0", 1u << 16, 1u << 12, &m->serial_host, e);
 
     if (rc == 0)
         rc = make_port(m, &m->agent_port, "org.qemu.guest_agent.0", AGENT_QUEUE, AGENT_QUEUE, &m->agent_host, e);
@@ -178,6 +192,24 @@ void machine_free(struct machine *m)
     free(m);
 }
 
+static int boot_bios(struct machine *m, struct err *e)
+{
+    const char *path = m->config->bios;
+    cleanup(buf_release) struct buf bios = {0};
+    int rc;
+
+    for (unsigned i = 0; i < ARRAY_LEN(bios_paths) && !path; i++)
+        if (access(bios_paths[i], R_OK) == 0)
+            path = bios_paths[i];
+    if (!path)
+        return err_set(e, VT_NOENT, "no BIOS: install the package seabios, or give --bios FILE or --kernel FILE");
+    rc = io_read_file(AT_FDCWD, path, BIOS_MAX, &bios, e);
+    if (rc < 0)
+        return rc;
+    rc = vm_load_bios(m->vm, bios.data, bios.len, e);
+    return rc < 0 ? err_prefix(e, rc, "%s", path) : 0;
+}
+
 int machine_boot(struct machine *m, struct err *e)
 {
     const struct machine_config *c = m->config;
@@ -185,7 +217,7 @@ int machine_boot(struct machine *m, struct err *e)
     int rc;
 
     if (!c->kernel)
-        return err_set(e, VT_USAGE, "no kernel to boot: the machine was made without --kernel");
+        return boot_bios(m, e);
     rc = bootfiles_read(c->kernel, c->initrd, c->mem, &f, e);
     if (rc < 0)
         return rc;

@@ -48,7 +48,7 @@ int machine_new(struct loop *l, const struct machine_spec *spec, struct machine 
 /* Stops the guest and ends all threads; requests of its disks are served first. On the loop's thread; NULL is fine. */
 void machine_free(struct machine *m);
 
-/* [vCPU paused, before the first run or after vm_reset] Loads the configuration's kernel. */
+/* [vCPU paused, before the first run or after vm_reset] Loads the configuration's kernel, or the BIOS. */
 int machine_boot(struct machine *m, struct err *e);
 /* Connects ports and network to the guest and takes back the pause that the vCPU was made with. On the loop's thread.
  */

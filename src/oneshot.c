@@ -34,14 +34,15 @@ struct oneshot {
     struct loop *loop;
     struct blockdev *disk[CONFIG_MAX_DISKS];
     struct machine *machine;
-    struct loop_timer timer;
+    struct loop_timer timer, log_timer;
     struct loop_fd signals;
     struct vcpu_end end;
     int status; /* -1: still running */
 };
 
 static const char usage[] =
-    "usage: vmtest run --kernel FILE [--initrd FILE] [--append STRING] [--mem SIZE] [--cpu MODEL]\n"
+    "usage: vmtest run [--kernel FILE [--initrd FILE] [--append STRING]] [--bios FILE] [--boot ORDER]\n"
+    "                  [--mem SIZE] [--cpu MODEL]\n"
     "                  [--disk FILE]... [--disk-write FILE]... [--net] [--timeout DURATION] [--no-reboot]\n"
     "                  [--screenshot FILE] [--log] [--stats]\n";
 
@@ -76,6 +77,10 @@ static int option(struct oneshot *s, int c, struct err *e)
         return set_text(&s->config.append, optarg, e);
     case 'c':
         return set_text(&s->config.cpu, optarg, e);
+    case 'b':
+        return config_set_bios(&s->config, optarg, NULL, e);
+    case 'o':
+        return config_set_bios(&s->config, NULL, optarg, e);
     case 'm':
         return size_parse(optarg, &s->config.mem, e);
     case 'd':
@@ -108,6 +113,8 @@ static int parse(struct oneshot *s, int argc, char **argv, struct err *e)
         {"kernel", required_argument, NULL, 'k'},
         {"initrd", required_argument, NULL, 'i'},
         {"append", required_argument, NULL, 'a'},
+        {"bios", required_argument, NULL, 'b'},
+        {"boot", required_argument, NULL, 'o'},
         {"mem", required_argument, NULL, 'm'},
         {"cpu", required_argument, NULL, 'c'},
         {"disk", required_argument, NULL, 'd'},
@@ -135,8 +142,6 @@ static int parse(struct oneshot *s, int argc, char **argv, struct err *e)
     }
     if (rc == 0 && optind < argc)
         return err_set(e, VT_USAGE, "unexpected word \"%s\"", argv[optind]);
-    if (rc == 0 && !s->config.kernel)
-        return err_set(e, VT_USAGE, "no --kernel");
     return rc < 0 ? rc : config_mem_check(s->config.mem, e);
 }
 
@@ -309,16 +314,31 @@ static void print_log(struct oneshot *s)
 /* What the display shows at the end, however that came. A picture that cannot be written is a failure of ours. */
 static void take_screenshot(struct oneshot *s)
 {
+    cleanup(picture_release) struct picture p = {0};
     cleanup(buf_release) struct buf png = {0};
     struct err err = {0};
-    int rc = screen_png(s->machine, &png, &err);
+    int rc = screen_picture(s->machine, &p, &err);
 
+    if (rc == 0)
+        rc = picture_png(&p, &png, &err);
     if (rc == 0)
         rc = io_replace_file(AT_FDCWD, s->opt.screenshot, png.data, png.len, 0666, &err);
     if (rc == 0)
         return;
     fprintf(stderr, "vmtest: run: --screenshot: %s\n", err.msg);
     s->status = STATUS_OURS;
+}
+
+/* While it runs, a glance at the log now and then: its ring is small. */
+#define LOG_NS (100 * NS_PER_MS)
+
+static void on_log_timer(void *opaque)
+{
+    struct oneshot *s = opaque;
+
+    print_log(s);
+    s->log_timer.deadline = loop_now() + LOG_NS;
+    loop_timer_add(s->loop, &s->log_timer);
 }
 
 static void tear_down(struct oneshot *s)
@@ -367,6 +387,10 @@ int oneshot_main(int argc, char **argv)
         if (s.opt.timeout)
             s.timer.deadline = loop_now() + s.opt.timeout;
         loop_timer_add(s.loop, &s.timer);
+        if (s.opt.log) {
+            s.log_timer = (struct loop_timer){.fn = on_log_timer, .opaque = &s, .deadline = loop_now() + LOG_NS};
+            loop_timer_add(s.loop, &s.log_timer);
+        }
         machine_go(s.machine);
         loop_run(s.loop);
     }

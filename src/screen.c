@@ -12,15 +12,12 @@ static int grab(struct machine *m, struct display *ret, struct err *e)
     return rc;
 }
 
-int screen_png(struct machine *m, struct buf *b, struct err *e)
+int screen_picture(struct machine *m, struct picture *ret, struct err *e)
 {
     cleanup(display_release) struct display d = {0};
-    cleanup(picture_release) struct picture p = {0};
     int rc = grab(m, &d, e);
 
-    if (rc == 0)
-        rc = display_render(&d, &p, e);
-    return rc < 0 ? rc : picture_png(&p, b, e);
+    return rc < 0 ? rc : display_render(&d, ret, e);
 }
 
 int screen_text(struct machine *m, struct screen_text *ret, struct err *e)

@@ -120,6 +120,18 @@ static void power_button(struct vm_event *ev)
     piix4_pm_power_button(&b->pm);
 }
 
+static int init_ide(struct board *b, struct devctx *c, const struct vm_config *config)
+{
+    struct ide_config drives[IDE_DRIVES];
+    const struct irq_line irqs[2] = {isa(b, 14), isa(b, 15)};
+
+    for (unsigned n = 0; n < IDE_DRIVES; n++) {
+        const struct vm_disk_config *d = &config->ide[n];
+        drives[n] = (struct ide_config){!d->present ? IDE_NONE : d->cdrom ? IDE_CD : IDE_DISK, d->port};
+    }
+    return ide_init(&b->ide, c, &b->pci, PCI_DEVFN(SLOT_SOUTH, 1), drives, irqs);
+}
+
 static void init_floppy(struct board *b, struct devctx *c, const struct vm_config *config)
 {
     const struct blkport *port[FLOPPY_DRIVES];
@@ -197,8 +209,8 @@ int board_init(struct board *b, struct devctx *c, const struct vm_config *config
     piix4_pm_init(&b->pm, c, &b->pci, SLOT_SOUTH, isa(b, PIIX4_SCI_IRQ), &hooks->power);
     vga_init(&b->vga, c, &b->pci, SLOT_VGA, config->vga_bios, config->vga_bios_len);
     b->power_button = (struct vm_event){.fn = power_button, .opaque = b};
-    /* virtio */
-    if (init_virtio(b, c, config)) {
+    /* disks, and what else is virtio */
+    if (init_ide(b, c, config) || init_virtio(b, c, config)) {
         board_release(b);
         return -1;
     }
@@ -209,6 +221,7 @@ int board_init(struct board *b, struct devctx *c, const struct vm_config *config
 
 void board_release(struct board *b)
 {
+    ide_release(&b->ide);
     while (b->ndisks)
         virtio_blk_release(&b->disk[--b->ndisks]);
 }
@@ -246,6 +259,8 @@ void board_direct_boot(struct board *b)
         pci_config_write(&b->piix3.pci, 0x60 + n, irqs[n], 1);
     bus_io_write(bus, 0x4d0, 0, 1);
     bus_io_write(bus, 0x4d1, 1u << (10 - 8) | 1u << (11 - 8) | 1u << (PIIX4_SCI_IRQ - 8), 1); /* level-triggered */
+
+    ide_direct_boot(&b->ide);
 
     pci_config_write(&b->pm.pci, PCI_INT_LINE, PIIX4_SCI_IRQ, 1);
     pci_config_write(&b->pm.pci, 0x40, PIIX4_PM_BASE, 4);

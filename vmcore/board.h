@@ -1,8 +1,8 @@
 /* The PC: every chip, wired. board_init() is one plain function, a block a chip.
  *
- * PCI slots: 0 host bridge, 1 south bridge (function 0 ISA, 3 power management), 2 display, 3 entropy, 4 console, 5..12
- * disks, 16..19 network cards. INTx pins reach I/O APIC inputs 16..19, and the 8259s where the guest steers them to.
- * ISA interrupts reach both (IRQ 0 at I/O APIC input 2). */
+ * PCI slots: 0 host bridge, 1 south bridge (function 0 ISA, 1 IDE, 3 power management), 2 display, 3 entropy, 4
+ * console, 5..12 disks, 16..19 network cards. INTx pins reach I/O APIC inputs 16..19, and the 8259s where the guest
+ * steers them to. ISA interrupts reach both (IRQ 0 at I/O APIC input 2). */
 #ifndef VT_BOARD_H
 #define VT_BOARD_H
 
@@ -12,6 +12,7 @@
 #include "vmcore/dev/fw_cfg.h"
 #include "vmcore/dev/i440fx.h"
 #include "vmcore/dev/i8042.h"
+#include "vmcore/dev/ide.h"
 #include "vmcore/dev/ioapic.h"
 #include "vmcore/dev/lapic.h"
 #include "vmcore/dev/ne2000.h"
@@ -56,6 +57,7 @@ struct board {
     struct pci_bus pci;
     struct i440fx i440fx;
     struct piix3 piix3;
+    struct ide ide;
     struct piix4_pm pm;
     struct vga vga;
     struct vm_event power_button;

@@ -48,7 +48,7 @@ struct vm {
     uint64_t halts, halted_ns;
 
     struct bios_files *bios_files; /* what firmware reads */
-    struct { /* direct boot, kept for resets; all malloc'ed */
+    struct {                       /* direct boot, kept for resets; all malloc'ed */
         struct boot_files files;
         struct vm_module module[VM_MAX_MODULES]; /* files.module */
     } boot;

@@ -16,6 +16,7 @@
 
 #define VM_MAX_DISKS 8
 #define VM_MAX_NICS  4
+#define VM_IDE_SLOTS 4 /* primary 0 and 1, secondary 0 and 1 */
 #define VM_FLOPPIES  2
 
 enum vm_board {
@@ -25,6 +26,7 @@ enum vm_board {
 
 struct vm_disk_config {
     struct blkport port; /* copied; port.submit is called on the vCPU thread */
+    bool present, cdrom; /* IDE: is there a drive; a CD drive without a disc has a port of size 0 */
 };
 enum vm_nic_model { VM_NIC_VIRTIO, VM_NIC_NE2K_PCI };
 struct vm_nic_config {
@@ -41,7 +43,8 @@ struct vm_config {
     uint64_t ram_bytes;    /* a multiple of 1 MiB, 1 MiB to 3 GiB */
     const char *cpu_model; /* NULL: the default */
     unsigned ndisks, nnics;
-    struct vm_disk_config disk[VM_MAX_DISKS];
+    struct vm_disk_config disk[VM_MAX_DISKS]; /* virtio */
+    struct vm_disk_config ide[VM_IDE_SLOTS];
     struct vm_nic_config nic[VM_MAX_NICS];
     struct vm_disk_config floppy[VM_FLOPPIES]; /* port.submit NULL: no such drive; size 0: a drive without a medium */
     struct chrport *serial[2];                 /* NULL: none */

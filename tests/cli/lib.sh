@@ -17,6 +17,12 @@ guest() {
     { echo fakevm; cat; } | dd of="$1" conv=notrunc status=none
 }
 
+# bios FILE: a ROM with such a program
+bios() {
+    { echo fakevm; cat; } >"$1"
+    truncate -s 65536 "$1"
+}
+
 # put FILE OFFSET BYTES: BYTES as printf has them
 put() {
     printf "$3" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none

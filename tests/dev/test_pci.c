@@ -7,7 +7,7 @@
 
 #include "tests/dev/board_rig.h"
 
-enum { HOST = 0, ISA = 8, PM = 11, VGA = 2 << 3, RNG = 3 << 3, CONSOLE = 4 << 3 };
+enum { HOST = 0, ISA = 8, IDE = 9, PM = 11, VGA = 2 << 3, RNG = 3 << 3, CONSOLE = 4 << 3 };
 
 static void test_enumeration(void **state)
 {
@@ -15,8 +15,9 @@ static void test_enumeration(void **state)
     static const struct {
         unsigned devfn;
         uint32_t id, class;
-    } want[] = {{HOST, 0x12378086, 0x060000}, {ISA, 0x70008086, 0x060100}, {PM, 0x71138086, 0x068000},
-                {VGA, 0x11111234, 0x030000},  {RNG, 0x10051af4, 0x00ff00}, {CONSOLE, 0x10031af4, 0x078000}};
+    } want[] = {{HOST, 0x12378086, 0x060000},   {ISA, 0x70008086, 0x060100}, {IDE, 0x70108086, 0x010180},
+                {PM, 0x71138086, 0x068000},     {VGA, 0x11111234, 0x030000}, {RNG, 0x10051af4, 0x00ff00},
+                {CONSOLE, 0x10031af4, 0x078000}};
     unsigned found = 0;
     for (unsigned devfn = 0; devfn < 256; devfn++) {
         uint32_t id = cfg_read(r, devfn, 0, 4);

@@ -33,6 +33,9 @@ struct vm {
     uint8_t *versions[MAX_EPOCH]; /* a whole copy of RAM for each capture: simple beats clever in a test */
     uint64_t *born_at[MAX_EPOCH];
     struct fake_track track;
+    char screen[25][80]; /* what was shown */
+    unsigned lines;
+    bool graphics;
     struct blk_req req;
     atomic_int req_done;
     bool req_busy; /* submitted, not answered: a kicked guest waits on when it runs again */
@@ -229,6 +232,12 @@ int vm_load_kernel(struct vm *vm, const void *kernel, size_t kernel_len, const s
     return 0;
 }
 
+/* A BIOS is the same text, padded with zeros to a ROM's size. */
+int vm_load_bios(struct vm *vm, const void *bios, size_t len, struct err *e)
+{
+    return vm_load_kernel(vm, bios, len, NULL, 0, NULL, e);
+}
+
 int vm_thread_init(struct vm *vm, struct err *e)
 {
     (void)vm;
@@ -358,6 +367,12 @@ static bool step(struct vm *vm, const char *line, enum vm_stop *ret_stop, struct
         return disk(vm, BLK_FLUSH, 0, 0);
     } else if (strcmp(line, "poweroff") == 0) {
         *ret_stop = VM_STOP_POWEROFF;
+    } else if (strncmp(line, "show ", 5) == 0) {
+        memset(vm->screen[vm->lines], 0, 80);
+        snprintf(vm->screen[vm->lines], 80, "%s", line + 5);
+        vm->lines = (vm->lines + 1) % 25;
+    } else if (strcmp(line, "graphics") == 0) {
+        vm->graphics = true;
     } else if (strcmp(line, "reset") == 0) {
         if (vm->config.no_reboot)
             *ret_stop = VM_STOP_RESET;
@@ -477,9 +492,45 @@ char *vm_state_dump(struct vm *vm)
 
 int vm_display(struct vm *vm, struct display *ret, struct err *e)
 {
-    (void)vm;
-    (void)ret;
-    return err_set(e, VT_BUSY, "the machine has no display");
+    static const uint8_t palette[] = {[3 * 7] = 42, [3 * 7 + 1] = 42, [3 * 7 + 2] = 42};
+    struct display d = {.vram_len = 4 * VGA_PLANE_BYTES, .vram = calloc(4, VGA_PLANE_BYTES)};
+    struct vga_regs *r = &d.regs;
+
+    if (!d.vram)
+        return err_set(e, VT_FAIL, "out of memory");
+    if (vm->graphics) {
+        r->vbe[VBE_ENABLE] = VBE_ENABLED;
+        r->vbe[VBE_BPP] = 32;
+        r->vbe[VBE_XRES] = r->vbe[VBE_VIRT_WIDTH] = 64;
+        r->vbe[VBE_YRES] = 32;
+        for (unsigned i = 0; i < 64 * 32; i++)
+            d.vram[4 * i + 2] = 0xff;
+        *ret = d;
+        return 0;
+    }
+    r->attr_index = ATTR_PAS;
+    r->seq[0] = 3;
+    r->dac_mask = 0xff;
+    memcpy(r->palette, palette, sizeof palette);
+    for (unsigned i = 0; i < 16; i++)
+        r->attr[i] = (uint8_t)i;
+    r->attr[ATTR_PLANES] = 15;
+    r->crtc[CRTC_HDE] = 79;
+    r->crtc[CRTC_OVERFLOW] = 0x1f;
+    r->crtc[CRTC_VDE] = 0x8f;
+    r->crtc[CRTC_MAX_SCAN] = 0x4f;
+    r->crtc[CRTC_OFFSET] = 40;
+    r->crtc[CRTC_MODE] = 0xa3;
+    r->crtc[CRTC_LINE_COMPARE] = 0xff;
+    r->crtc[CRTC_CURSOR_START] = 14;
+    r->crtc[CRTC_CURSOR_END] = 15;
+    r->crtc[CRTC_CURSOR_LOW] = 5;
+    for (unsigned i = 0; i < 25 * 80; i++) { /* words: a cell is two addresses, its planes four bytes each */
+        d.vram[8 * i] = (uint8_t)vm->screen[i / 80][i % 80];
+        d.vram[8 * i + 1] = 7;
+    }
+    *ret = d;
+    return 0;
 }
 
 void display_release(struct display *d)
