@@ -11,7 +11,7 @@
 #include "src/imagefile.h"
 
 struct create_opts {
-    const char *image, *kernel, *initrd, *append, *cpu, *bios, *boot;
+    const char *image, *kernel, *initrd, *append, *cpu, *bios, *boot, *disk_bus, *cdrom;
     uint64_t mem;
     struct strlist disks, forwards;
     bool import;
@@ -30,6 +30,9 @@ const struct opt create_options[] = {
     {"mem", "SIZE", "memory, 1M to 3G (512M unless given)", offsetof(struct create_opts, mem), OPT_SIZE, 0},
     {"cpu", "MODEL", "the CPU that the guest sees", offsetof(struct create_opts, cpu), OPT_STR, 0},
     {"disk", "FILE", "a further disk; may be repeated", offsetof(struct create_opts, disks), OPT_LIST, 0},
+    {"disk-bus", "BUS", "what the disks are on: virtio (unless given) or ide", offsetof(struct create_opts, disk_bus),
+     OPT_STR, 0},
+    {"cdrom", "FILE", "a CD drive with this disc (\"none\": empty)", offsetof(struct create_opts, cdrom), OPT_STR, 0},
     {"forward", "SPEC", "[tcp:|udp:][ADDR:]HOST_PORT:GUEST_PORT; may be repeated",
      offsetof(struct create_opts, forwards), OPT_LIST, 0},
     {"import", NULL, "copy raw images into the store, rather than use them in place",
@@ -90,6 +93,10 @@ static int fill_config(struct machine_config *cfg, const struct create_opts *o, 
         r = config_set_bios(cfg, o->bios, o->boot, e);
     if (!r && o->cpu && !(cfg->cpu = strdup(o->cpu)))
         r = err_set(e, VT_FAIL, "out of memory");
+    if (!r && o->disk_bus)
+        r = config_set_disk_bus(cfg, o->disk_bus, e);
+    if (!r && o->cdrom)
+        r = config_set_cdrom(cfg, o->cdrom, e);
     for (size_t i = 0; i < o->forwards.n && !r; i++)
         r = config_forward_add(cfg, o->forwards.items[i], e);
     return r;
@@ -119,6 +126,8 @@ int cmd_create(struct cli *c, void *opts, struct err *e)
         r = add_disk(c, &s, &cfg, o->image, o->import, e);
     for (size_t i = 0; i < o->disks.n && !r; i++)
         r = add_disk(c, &s, &cfg, o->disks.items[i], o->import, e);
+    if (!r)
+        r = config_disks_check(&cfg, e);
     if (r)
         return r;
     text = config_text(&cfg);

@@ -13,7 +13,7 @@
 
 struct run_opts {
     struct guest_opts guest;
-    const char *from, *kernel, *initrd, *append, *cpu, *bios, *boot, *screenshot;
+    const char *from, *kernel, *initrd, *append, *cpu, *bios, *boot, *screenshot, *disk_bus, *cdrom;
     struct strlist copy_in, copy_out, disks;
     uint64_t mem;
     bool no_reboot, log;
@@ -38,6 +38,9 @@ const struct opt run_options[] = {
     {"mem", "SIZE", "its memory (512M unless given)", offsetof(struct run_opts, mem), OPT_SIZE, 0},
     {"cpu", "MODEL", "the CPU that it sees", offsetof(struct run_opts, cpu), OPT_STR, 0},
     {"disk", "FILE", "a raw disk, changed in place; may be repeated", offsetof(struct run_opts, disks), OPT_LIST, 0},
+    {"disk-bus", "BUS", "what its disks are on: virtio (unless given) or ide", offsetof(struct run_opts, disk_bus),
+     OPT_STR, 0},
+    {"cdrom", "FILE", "an IDE CD drive with this disc (\"none\": empty)", offsetof(struct run_opts, cdrom), OPT_STR, 0},
     {"screenshot", "FILE", "write what the display shows at the end, as PNG", offsetof(struct run_opts, screenshot),
      OPT_STR, 0},
     {"no-reboot", NULL, "a reset ends the machine", offsetof(struct run_opts, no_reboot), OPT_FLAG, 0},
@@ -92,6 +95,10 @@ static int boot_machine(struct cli *c, const struct run_opts *o, struct err *e)
         strlist_addf(&argv, "--cpu=%s", o->cpu);
     for (size_t i = 0; i < o->disks.n; i++)
         strlist_addf(&argv, "--disk=%s", o->disks.items[i]);
+    if (o->disk_bus)
+        strlist_addf(&argv, "--disk-bus=%s", o->disk_bus);
+    if (o->cdrom)
+        strlist_addf(&argv, "--cdrom=%s", o->cdrom);
     if (o->guest.timeout)
         strlist_addf(&argv, "--timeout=%lluns", (unsigned long long)o->guest.timeout);
     if (o->screenshot)
@@ -190,7 +197,7 @@ static int from_snapshot(struct cli *c, struct run_opts *o, struct err *e)
     int r;
 
     if (o->kernel || o->initrd || o->append || o->cpu || o->mem || o->disks.n || o->no_reboot || o->bios || o->boot ||
-        o->log || o->screenshot)
+        o->log || o->screenshot || o->disk_bus || o->cdrom)
         return err_set(e, VT_USAGE,
                        "--from takes its hardware from the snapshot: no --kernel, --mem, --disk and the like");
     if (!c->nguest)

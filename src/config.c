@@ -31,6 +31,7 @@ void config_release(struct machine_config *c)
     free(c->initrd);
     free(c->append);
     free(c->bios);
+    free(c->cdrom);
     *c = (struct machine_config){0};
 }
 
@@ -187,6 +188,52 @@ int config_set_bios(struct machine_config *c, const char *bios, const char *orde
     return r;
 }
 
+/* ---- IDE */
+
+int config_set_disk_bus(struct machine_config *c, const char *bus, struct err *e)
+{
+    if (strcmp(bus, "virtio") && strcmp(bus, "ide"))
+        return err_set(e, VT_USAGE, "\"%s\": a disk bus is virtio or ide", bus);
+    c->ide = !strcmp(bus, "ide");
+    return 0;
+}
+
+int config_set_cdrom(struct machine_config *c, const char *disc, struct err *e)
+{
+    char *path = NULL;
+    int r = 0;
+
+    if (!strcmp(disc, "none"))
+        path = strdup("");
+    else if (!(r = imagefile_check_disc(disc, e)))
+        path = realpath(disc, NULL);
+    if (r)
+        return r;
+    if (!path)
+        return err_set(e, err_from_errno(errno), "%s: %m", disc);
+    free(c->cdrom);
+    c->cdrom = path;
+    return 0;
+}
+
+unsigned config_ide_slots(const struct machine_config *c)
+{
+    return c->cdrom ? 3 : 4;
+}
+
+unsigned config_ide_slot(const struct machine_config *c, unsigned disk)
+{
+    return c->cdrom && disk >= CONFIG_IDE_CDROM ? disk + 1 : disk;
+}
+
+int config_disks_check(const struct machine_config *c, struct err *e)
+{
+    if (c->ide && c->ndisks > config_ide_slots(c))
+        return err_set(e, VT_USAGE, "%u disks: IDE has room for %u%s", c->ndisks, config_ide_slots(c),
+                       c->cdrom ? " beside the CD drive" : "");
+    return 0;
+}
+
 /* ---- writing */
 
 static json_t *boot_order_json(const struct machine_config *c)
@@ -203,6 +250,10 @@ static json_t *hardware_json(const struct machine_config *c)
     json_t *hw = json_pack("{s:I, s:s*, s:s*}", "mem", (json_int_t)c->mem, "cpu", c->cpu, "bios", c->bios);
     json_t *disks = json_array(), *nics = json_array();
 
+    if (c->ide)
+        json_object_set_new(hw, "disk_bus", json_string("ide"));
+    if (c->cdrom)
+        json_object_set_new(hw, "cdrom", json_string(c->cdrom));
     if (c->kernel)
         json_object_set_new(
             hw, "boot", json_pack("{s:s, s:s*, s:s*}", "kernel", c->kernel, "initrd", c->initrd, "append", c->append));
@@ -333,6 +384,22 @@ static int read_boot_order(struct machine_config *c, json_t *list, struct err *e
     return 0;
 }
 
+static int read_drives(struct machine_config *c, const json_t *hw, struct err *e)
+{
+    const char *bus = NULL;
+    int r = json_get_str(hw, "disk_bus", JSON_OPTIONAL, &bus, where, e);
+
+    if (!r && bus && config_set_disk_bus(c, bus, NULL))
+        r = err_set(e, VT_CORRUPT, "%s: \"%.20s\" is not a disk bus", where, bus);
+    if (!r)
+        r = copy_str(hw, "cdrom", JSON_OPTIONAL, &c->cdrom, e);
+    if (!r && c->cdrom && *c->cdrom && *c->cdrom != '/')
+        r = err_set(e, VT_CORRUPT, "%s: \"%.80s\" is not an absolute path", where, c->cdrom);
+    if (!r && config_disks_check(c, NULL))
+        r = err_set(e, VT_CORRUPT, "%s: more disks than IDE has room for", where);
+    return r;
+}
+
 static int read_hardware(struct machine_config *c, const json_t *hw, struct err *e)
 {
     json_t *disks = NULL, *nics = NULL, *boot = NULL, *order = NULL;
@@ -362,6 +429,8 @@ static int read_hardware(struct machine_config *c, const json_t *hw, struct err 
         r = json_get_array(hw, "disks", JSON_REQUIRED, &disks, where, e);
     if (!r)
         r = read_disks(c, disks, e);
+    if (!r)
+        r = read_drives(c, hw, e);
     if (!r)
         r = json_get_array(hw, "nics", JSON_REQUIRED, &nics, where, e);
     return r ? r : read_nics(c, nics, e);

@@ -3,6 +3,7 @@
  *   {"format": 1,
  *    "hardware": {"mem": BYTES, "cpu": MODEL?, "boot": {"kernel": PATH, "initrd": PATH?, "append": TEXT?}?,
  *                 "bios": PATH?, "boot_order": ["disk"|"cdrom"|"floppy"|"net"…]?,
+ *                 "disk_bus": "ide"?, "cdrom": PATH or ""?,
  *                 "disks": [{"slot": "disk0", "read_only": BOOL?}…], "nics": [{"mac": "52:54:00:…"}…]},
  *    "forwards": [{"proto": "tcp"|"udp", "host": ADDRESS, "host_port": N, "guest_port": N}…]}
  *
@@ -45,6 +46,8 @@ struct machine_config {
     char *kernel, *initrd, *append;                   /* kernel NULL: the BIOS boots it */
     char *bios;                                       /* NULL: the default */
     enum config_boot boot_order[CONFIG_BOOT_CLASSES]; /* the first one NONE: the default order */
+    bool ide;                                         /* the disks are IDE's rather than virtio's */
+    char *cdrom;                                      /* NULL: no CD drive; "": an empty one */
     unsigned ndisks, nnics, nforwards;
     struct config_disk disk[CONFIG_MAX_DISKS];
     struct config_nic nic[CONFIG_MAX_NICS];
@@ -73,6 +76,16 @@ int config_set_boot(struct machine_config *c, const char *kernel, const char *in
  * each NULL being left as it is. VT_NOENT, VT_USAGE. */
 int config_set_bios(struct machine_config *c, const char *bios, const char *order, struct err *e);
 const char *config_boot_name(enum config_boot b);
+/* "virtio" or "ide". VT_USAGE. */
+int config_set_disk_bus(struct machine_config *c, const char *bus, struct err *e);
+/* The disc in the CD drive: a file, named by its absolute path from then on, or "none". VT_NOENT, VT_CORRUPT. */
+int config_set_cdrom(struct machine_config *c, const char *disc, struct err *e);
+/* Where IDE's drives are: 0 and 1 on the primary channel, 2 and 3 on the secondary one; the CD drive is number 2. */
+#define CONFIG_IDE_CDROM 2
+unsigned config_ide_slots(const struct machine_config *c); /* how many disks there is room for */
+unsigned config_ide_slot(const struct machine_config *c, unsigned disk);
+/* VT_USAGE: more disks than IDE has room for. */
+int config_disks_check(const struct machine_config *c, struct err *e);
 /* Parses and adds; one more of the same protocol, address and host port replaces the first. */
 int config_forward_add(struct machine_config *c, const char *text, struct err *e);
 /* "[tcp:|udp:][ADDRESS:]HOST_PORT:GUEST_PORT"; the address is 127.0.0.1 unless given. VT_USAGE. */

@@ -283,3 +283,15 @@ int imagefile_check_initrd(const char *path, struct err *e)
 
     return open_file(path, &fd, &bytes, e);
 }
+
+int imagefile_check_disc(const char *path, struct err *e)
+{
+    cleanup(cleanup_close) int fd = -1;
+    uint64_t bytes;
+    int r = open_file(path, &fd, &bytes, e);
+
+    if (!r && bytes % 2048)
+        r = err_set(e, VT_CORRUPT, "%s: not a CD image, or cut short: its size is not whole sectors of 2048 bytes",
+                    path);
+    return r;
+}

@@ -27,5 +27,7 @@ int imagefile_check_kernel(const char *path, bool *ret_linux, struct err *e);
 int imagefile_check_bios(const char *path, struct err *e);
 /* Is this a non-empty regular file that can be read? VT_NOENT, VT_CORRUPT, VT_PERM. */
 int imagefile_check_initrd(const char *path, struct err *e);
+/* Is this a file that can be a CD-ROM: not empty, whole sectors of 2048 bytes? VT_NOENT, VT_CORRUPT, VT_PERM. */
+int imagefile_check_disc(const char *path, struct err *e);
 
 #endif

@@ -88,6 +88,26 @@ static int make_disk(struct machine *m, unsigned n, const struct machine_spec *s
     return 0;
 }
 
+/* The disks, on their bus, and the CD drive. */
+static int make_drives(struct machine *m, const struct machine_spec *spec, struct vm_config *vc, struct err *e)
+{
+    const struct machine_config *c = m->config;
+    int rc = config_disks_check(c, e);
+
+    for (unsigned i = 0; i < c->ndisks && rc == 0; i++) {
+        struct vm_disk_config *d = c->ide ? &vc->ide[config_ide_slot(c, i)] : &vc->disk[i];
+        d->present = true;
+        rc = make_disk(m, i, spec, d, e);
+    }
+    vc->ndisks = c->ide ? 0 : c->ndisks;
+    if (rc == 0 && c->cdrom) {
+        struct vm_disk_config *d = &vc->ide[CONFIG_IDE_CDROM];
+        d->present = d->cdrom = true;
+        rc = disc_init(&m->disc, c->cdrom, spec->trouble, spec->opaque, &d->port, e);
+    }
+    return rc;
+}
+
 /* A machine that boots a kernel directly does without: its pictures of text have no letters then. */
 static void load_vga_bios(struct machine *m, struct vm_config *vc)
 {
@@ -105,7 +125,6 @@ static int make_hardware(struct machine *m, const struct machine_spec *spec, str
         .board = VM_BOARD_PC,
         .ram_bytes = c->mem,
         .cpu_model = c->cpu,
-        .ndisks = c->ndisks,
         .nnics = c->nnics,
         .serial = {&m->serial},
         .console = {&m->agent_port, &m->exec_port},
@@ -131,8 +150,8 @@ static int make_hardware(struct machine *m, const struct machine_spec *spec, str
         memcpy(vc.nic[i].mac, c->nic[i].mac, sizeof vc.nic[i].mac);
         vc.nic[i].port = &m->net[i];
     }
-    for (unsigned i = 0; i < c->ndisks && rc == 0; i++)
-        rc = make_disk(m, i, spec, &vc.disk[i], e);
+    if (rc == 0)
+        rc = make_drives(m, spec, &vc, e);
     return rc < 0 ? rc : vm_new(&vc, &m->vm, e);
 }
 
@@ -148,6 +167,8 @@ int machine_new(struct loop *l, const struct machine_spec *spec, struct machine 
     rc = make_hardware(m, spec, e);
     for (unsigned i = 0; i < m->config->ndisks && rc == 0; i++)
         rc = blkworker_start(m->disk[i], m->vm, e);
+    if (rc == 0 && m->disc.worker)
+        rc = blkworker_start(m->disc.worker, m->vm, e);
     if (rc == 0)
         rc = vcpu_new(m->vm, spec->ended, spec->opaque, &m->vcpu, e);
     if (rc < 0) {
@@ -166,6 +187,8 @@ void machine_free(struct machine *m)
     for (unsigned i = 0; i < CONFIG_MAX_DISKS; i++)
         if (m->disk[i])
             blkworker_stop(m->disk[i]);
+    if (m->disc.worker)
+        blkworker_stop(m->disc.worker);
     for (unsigned i = 0; i < CONFIG_MAX_NICS; i++) {
         if (m->nat[i]) {
             nat_set_vm(m->nat[i], NULL);
@@ -183,6 +206,7 @@ void machine_free(struct machine *m)
     for (unsigned i = 0; i < CONFIG_MAX_DISKS; i++)
         if (m->disk[i])
             blkworker_free(m->disk[i]);
+    disc_release(&m->disc);
     for (unsigned i = 0; i < CONFIG_MAX_NICS; i++)
         netport_release(&m->net[i]);
     chrport_release(&m->serial);
@@ -244,6 +268,8 @@ int machine_quiesce_disks(struct machine *m, struct err *e)
 
     for (unsigned i = 0; i < m->config->ndisks && rc == 0; i++)
         rc = blkworker_quiesce(m->disk[i], e);
+    if (rc == 0 && m->disc.worker)
+        rc = blkworker_quiesce(m->disc.worker, e);
     return rc;
 }
 

@@ -11,6 +11,7 @@
 #include "src/blkworker.h"
 #include "src/chrhost.h"
 #include "src/config.h"
+#include "src/disc.h"
 #include "src/loop.h"
 #include "src/net/nat.h"
 #include "src/vcpu.h"
@@ -40,6 +41,7 @@ struct machine {
     struct nat *nat[CONFIG_MAX_NICS];
     struct loop_source net_source[CONFIG_MAX_NICS];
     struct blkworker *disk[CONFIG_MAX_DISKS];
+    struct disc disc;
     struct buf vga_bios;
 };
 

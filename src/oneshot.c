@@ -43,7 +43,8 @@ struct oneshot {
 static const char usage[] =
     "usage: vmtest run [--kernel FILE [--initrd FILE] [--append STRING]] [--bios FILE] [--boot ORDER]\n"
     "                  [--mem SIZE] [--cpu MODEL]\n"
-    "                  [--disk FILE]... [--disk-write FILE]... [--net] [--timeout DURATION] [--no-reboot]\n"
+    "                  [--disk FILE]... [--disk-write FILE]... [--disk-bus virtio|ide] [--cdrom FILE]\n"
+    "                  [--net] [--timeout DURATION] [--no-reboot]\n"
     "                  [--screenshot FILE] [--log] [--stats]\n";
 
 static int set_text(char **field, const char *value, struct err *e)
@@ -87,6 +88,10 @@ static int option(struct oneshot *s, int c, struct err *e)
         return add_disk(s, optarg, false, e);
     case 'w':
         return add_disk(s, optarg, true, e);
+    case 'D':
+        return config_set_disk_bus(&s->config, optarg, e);
+    case 'C':
+        return config_set_cdrom(&s->config, optarg, e);
     case 'N':
         s->config.nnics = 1;
         return 0;
@@ -118,6 +123,8 @@ static int parse(struct oneshot *s, int argc, char **argv, struct err *e)
         {"mem", required_argument, NULL, 'm'},
         {"cpu", required_argument, NULL, 'c'},
         {"disk", required_argument, NULL, 'd'},
+        {"disk-bus", required_argument, NULL, 'D'},
+        {"cdrom", required_argument, NULL, 'C'},
         {"net", no_argument, NULL, 'N'},
         {"disk-write", required_argument, NULL, 'w'},
         {"timeout", required_argument, NULL, 't'},
@@ -142,6 +149,8 @@ static int parse(struct oneshot *s, int argc, char **argv, struct err *e)
     }
     if (rc == 0 && optind < argc)
         return err_set(e, VT_USAGE, "unexpected word \"%s\"", argv[optind]);
+    if (rc == 0)
+        rc = config_disks_check(&s->config, e);
     return rc < 0 ? rc : config_mem_check(s->config.mem, e);
 }
 
@@ -276,7 +285,7 @@ static int set_up(struct oneshot *s, struct err *e)
     if (rc == 0)
         rc = watch_signals(s, e);
     for (unsigned i = 0; i < s->config.ndisks && rc == 0; i++) {
-        rc = rawdisk_open(s->opt.disk[i], !s->opt.disk_write[i], &s->disk[i], e);
+        rc = rawdisk_open(s->opt.disk[i], s->opt.disk_write[i] ? RAWDISK_WRITE : RAWDISK_PRIVATE, &s->disk[i], e);
         spec.disk[i] = s->disk[i];
     }
     if (rc == 0)

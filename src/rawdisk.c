@@ -96,6 +96,8 @@ static int raw_pwrite(struct blockdev *b, const void *src, size_t len, uint64_t 
 
     if (rc < 0)
         return rc;
+    if (b->read_only)
+        return err_set(e, VT_IO, "%s: is read-only", d->path);
     if (!d->in_overlay)
         return full_pwrite(d->fd, p, len, off) < 0 ? io_error(d, "write", off, e) : 0;
     while (len) {
@@ -178,11 +180,12 @@ static int open_overlay(struct err *e)
     return err_set(e, VT_IO, "cannot make a temporary file for disk writes: %m");
 }
 
-int rawdisk_open(const char *path, bool private, struct blockdev **ret_dev, struct err *e)
+int rawdisk_open(const char *path, enum rawdisk_mode mode, struct blockdev **ret_dev, struct err *e)
 {
     static const struct blockdev_ops ops = {raw_pread, raw_pwrite, raw_flush, raw_discard, raw_close};
-    cleanup(cleanup_close) int fd = open(path, (private ? O_RDONLY : O_RDWR) | O_CLOEXEC);
+    cleanup(cleanup_close) int fd = open(path, (mode == RAWDISK_WRITE ? O_RDWR : O_RDONLY) | O_CLOEXEC);
     cleanup(cleanup_close) int overlay = -1;
+    bool private = mode == RAWDISK_PRIVATE;
     struct rawdisk *d;
     struct stat st;
     off_t size;
@@ -208,7 +211,7 @@ int rawdisk_open(const char *path, bool private, struct blockdev **ret_dev, stru
         free(d);
         return err_set(e, VT_FAIL, "out of memory");
     }
-    d->dev = (struct blockdev){.ops = &ops, .size = (uint64_t)size & ~511ull};
+    d->dev = (struct blockdev){.ops = &ops, .size = (uint64_t)size & ~511ull, .read_only = mode == RAWDISK_READ};
     snprintf(d->path, sizeof d->path, "%s", path);
     d->fd = steal_fd(&fd);
     d->overlay = steal_fd(&overlay);
