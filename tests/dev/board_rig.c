@@ -117,6 +117,19 @@ static void add_state(struct devctx *c, struct state_entry *e, const char *insta
 
 /* ---- the rig */
 
+void rig_rom(uint8_t image[RIG_ROM])
+{
+    static const uint8_t a[16] = {0, 0, 0x10, 0x38, 0x6c, 0xc6, 0xc6, 0xfe, 0xc6, 0xc6, 0xc6, 0xc6};
+    uint8_t *font = image + 0x7123;
+
+    for (uint32_t i = 0; i < RIG_ROM; i++)
+        image[i] = (uint8_t)(i * 167 + (i >> 8) + 1);
+    memset(font, 0, 256 * 16);
+    memcpy(font + 'A' * 16, a, sizeof a);
+    memset(font + 0xc4 * 16 + 7, 0xff, 1); /* a line across */
+    memset(font + 0xdb * 16, 0xff, 16);    /* a block */
+}
+
 struct rig *rig_new(void)
 {
     struct rig *r = calloc(1, sizeof *r);
@@ -124,7 +137,9 @@ struct rig *rig_new(void)
     r->mem.bytes = calloc(1, RIG_DMA);
     assert_non_null(r->mem.bytes);
     r->mem.vram = calloc(1, RIG_VRAM);
-    assert_non_null(r->mem.vram);
+    r->mem.rom = calloc(1, RIG_ROM);
+    assert_true(r->mem.vram && r->mem.rom);
+    rig_rom(r->mem.rom);
     r->vm.last = &r->vm.first;
     bus_init(&r->bus);
     state_list_init(&r->states);
@@ -132,7 +147,8 @@ struct rig *rig_new(void)
     vclock_init(&r->clock, &r->ctx, RIG_WALL);
     assert_int_equal(chrport_init(&r->serial, "serial0", 64, 64), 0);
 
-    struct vm_config config = {.ram_bytes = RIG_RAM, .serial = {&r->serial, NULL}};
+    struct vm_config config = {
+        .ram_bytes = RIG_RAM, .vga_bios = r->mem.rom, .vga_bios_len = RIG_ROM, .serial = {&r->serial, NULL}};
     struct board_hooks hooks = {
         .intr = {on_intr, r, 0},
         .nmi = {on_nmi, r, 0},
@@ -149,6 +165,7 @@ void rig_free(struct rig *r)
     chrport_release(&r->serial);
     free(r->mem.bytes);
     free(r->mem.vram);
+    free(r->mem.rom);
     free(r);
 }
 

@@ -11,12 +11,14 @@
 #define RIG_RAM  (16u << 20) /* what the board is told */
 #define RIG_DMA  (64u << 10) /* what is there */
 #define RIG_VRAM (16u << 20)
+#define RIG_ROM  39936u     /* bytes of VGA BIOS: no power of two */
 #define RIG_WALL 1700000000 /* 2023-11-14 22:13:20 UTC, a Tuesday */
 #define MS       1000000ull
 
 struct mem {
     uint8_t *bytes;
     uint8_t *vram;
+    uint8_t *rom;
     struct {
         uint64_t pa;
         uint32_t pages, first;
@@ -43,6 +45,8 @@ struct rig {
 struct rig *rig_new(void);
 void rig_free(struct rig *r);
 void rig_events(struct rig *r);
+/* What the rig's display has for a BIOS: noise, with an 8x16 font of few letters in it. */
+void rig_rom(uint8_t image[RIG_ROM]);
 
 void out8(struct rig *r, uint16_t port, uint8_t v);
 void out32(struct rig *r, uint16_t port, uint32_t v);

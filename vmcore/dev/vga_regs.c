@@ -142,7 +142,7 @@ static bool decoded(const struct vga_regs *r, unsigned port, unsigned *ret_port)
     *ret_port = port;
     if (port >= 0x3c0 && port < 0x3d0)
         return true;
-    *ret_port = port | 0x3d0;
+    *ret_port = (port & 15) | 0x3d0;
     return (port >= 0x3d0) == (r->misc & MISC_COLOUR);
 }
 
