@@ -13,8 +13,9 @@ static const char patch[] = "patch";
 
 static void use(struct rig *r)
 {
-    static const uint16_t ports[] = {0x20,  0x21,  0xa0,  0xa1, 0x40,  0x42,  0x61,  0x60,  0x64, 0x71,
-                                     0x3f8, 0x3fa, 0x3fd, 0x92, 0xcf8, 0xcfc, 0x600, 0x608, 0x700};
+    static const uint16_t ports[] = {0x20,  0x21,  0xa0,  0xa1,  0x40,  0x42,  0x61,  0x60,  0x64,
+                                     0x71,  0x3f8, 0x3fa, 0x3fd, 0x92,  0xcf8, 0xcfc, 0x600, 0x608,
+                                     0x700, 0x3c0, 0x3c5, 0x3c9, 0x3cf, 0x3d5, 0x3da};
     for (unsigned round = 0; round < 3; round++) {
         for (unsigned i = 0; i < sizeof ports / sizeof ports[0]; i++) {
             uint8_t v = in8(r, ports[i]);
@@ -24,6 +25,8 @@ static void use(struct rig *r)
             apic_set(r, off, apic(r, off));
         for (unsigned pin = 0; pin < IOAPIC_PINS; pin++)
             ioapic_set_irq(&r->board.ioapic, pin, (int)(round & 1));
+        for (uint32_t pa = 0xa0000; pa < 0xc0000; pa += 0x0fff)
+            bus_mmio_write(&r->bus, pa, bus_mmio_read(&r->bus, pa, 2) + round, 2);
         board_ack_irq(&r->board);
         rig_events(r);
         /* A timer may be due at any time up to never, and periodic ones may be fast: a bounded step. */
