@@ -10,10 +10,9 @@
 #include <string.h>
 
 #define EFLAGS_COMPARED 0x247dd5u /* ID AC NT IOPL OF DF TF SF ZF AF PF CF */
-#define GUEST_TABLES    0xffc00000u
 #define PF_PRESENT      0x01u
 #define PF_FETCH        0x10u
-#define PARTIAL_PUSHES  136u /* of ENTER with 31 levels */
+#define PARTIAL_PUSHES  264u /* of ENTER with 31 levels */
 
 struct text {
     char *out;
@@ -30,6 +29,19 @@ static void add(struct text *t, const char *fmt, ...)
     t->used += n > 0 ? (size_t)n : 0;
 }
 
+/* Addresses that are the kernel's: the guest's descriptor tables are there, and a host kernel reports every fault there
+ * as one of a page that is present. */
+static bool is_system_address(const struct mode *m, uint64_t va)
+{
+    return m->mode == CPU_TEST_64 ? va >> 47 != 0 : va >= 0xffc00000u;
+}
+
+static void add_bytes(struct text *t, const uint8_t *bytes, unsigned n)
+{
+    while (n-- > 0)
+        add(t, "%02x", bytes[n]);
+}
+
 static unsigned decode_all(const struct decoder *dec, const struct insn_case *c, struct dec d[MAX_SEQ])
 {
     for (unsigned k = 0; k < c->n_insn; k++)
@@ -38,8 +50,8 @@ static unsigned decode_all(const struct decoder *dec, const struct insn_case *c,
     return c->n_insn;
 }
 
-/* EFLAGS bits that are defined when control stands at eip. */
-static uint32_t defined_flags(const struct insn_case *c, const struct dec *d, unsigned n, uint32_t eip, bool at_fault)
+/* EFLAGS bits that are defined when control stands at rip. */
+static uint32_t defined_flags(const struct insn_case *c, const struct dec *d, unsigned n, uint64_t rip, bool at_fault)
 {
     uint32_t undefined = 0, dead = 0;
     unsigned at = n;
@@ -49,10 +61,10 @@ static uint32_t defined_flags(const struct insn_case *c, const struct dec *d, un
         return EFLAGS_COMPARED & ~undefined & ~(at_fault ? STATUS_FLAGS : 0);
     }
     for (unsigned k = 0; k < n && at_fault; k++)
-        if (eip == c->code_va + c->off[k])
+        if (rip == c->in.rip + c->off[k])
             at = k;
     for (unsigned k = n; k-- > 0 && !at_fault;) /* an INT3 among them ends it early */
-        if (eip - c->code_va < c->len && c->off[k] >= eip - c->code_va)
+        if (rip - c->in.rip < c->len && c->off[k] >= rip - c->in.rip)
             at = k;
     bool jumped = false;
     for (unsigned k = 0; k < at; k++) {
@@ -74,7 +86,7 @@ static uint32_t defined_flags(const struct insn_case *c, const struct dec *d, un
 }
 
 /* x87: false where only MXCSR and the XMM registers are defined. */
-static void compare_fx(struct text *t, const uint8_t *a, const uint8_t *b, bool pointers, bool x87)
+static void compare_fx(struct text *t, unsigned n_xmm, const uint8_t *a, const uint8_t *b, bool pointers, bool x87)
 {
     static const struct {
         uint16_t at, len;
@@ -88,16 +100,14 @@ static void compare_fx(struct text *t, const uint8_t *a, const uint8_t *b, bool 
         if (x != y && (x87 || head[i].at >= 24))
             add(t, " %s %#x/%#x", head[i].name, x, y);
     }
-    for (unsigned i = x87 ? 0 : 8; i < 16; i++) {
+    for (unsigned i = x87 ? 0 : 8; i < 8 + n_xmm; i++) {
         unsigned at = 32 + 16 * i, len = i < 8 ? 10 : 16;
         if (memcmp(a + at, b + at, len) == 0)
             continue;
-        add(t, i < 8 ? " st%u " : " xmm%u ", i & 7);
-        for (unsigned k = len; k-- > 0;)
-            add(t, "%02x", a[at + k]);
+        add(t, i < 8 ? " st%u " : " xmm%u ", i < 8 ? i : i - 8);
+        add_bytes(t, a + at, len);
         add(t, "/");
-        for (unsigned k = len; k-- > 0;)
-            add(t, "%02x", b[at + k]);
+        add_bytes(t, b + at, len);
     }
 }
 
@@ -115,7 +125,8 @@ struct unspecified {
     unsigned n;
     bool everywhere; /* the address is not known */
     struct {
-        uint32_t va, len;
+        uint64_t va;
+        uint32_t len;
     } range[MAX_SEQ + 2];
 };
 
@@ -129,6 +140,7 @@ static bool stores_pointers(const struct dec *d, uint32_t *at, uint32_t *len)
         *len = narrow ? 8 : 16;
         return true;
     case ZYDIS_MNEMONIC_FXSAVE:
+    case ZYDIS_MNEMONIC_FXSAVE64:
         *at = 6;
         *len = 18;
         return true;
@@ -137,24 +149,21 @@ static bool stores_pointers(const struct dec *d, uint32_t *at, uint32_t *len)
     }
 }
 
-static uint32_t operand_va(const struct dec *d, const ZydisDecodedOperand *op, const uint64_t gpr[16])
-{
-    int base = dec_gpr(op->mem.base), index = dec_gpr(op->mem.index);
-    uint32_t va = (uint32_t)op->mem.disp.value;
-    va += base >= 0 ? (uint32_t)gpr[base] : 0;
-    va += index >= 0 ? (uint32_t)gpr[index] * op->mem.scale : 0;
-    return d->i.address_width == 16 ? va & 0xffff : va;
-}
-
 static bool pushes_selector(const struct dec *d)
 {
-    return d->i.mnemonic == ZYDIS_MNEMONIC_PUSH && d->i.operand_width == 32 &&
+    return d->i.mnemonic == ZYDIS_MNEMONIC_PUSH && d->i.operand_width >= 32 &&
            d->op[0].type == ZYDIS_OPERAND_TYPE_REGISTER &&
            ZydisRegisterGetClass(d->op[0].reg.value) == ZYDIS_REGCLASS_SEGMENT;
 }
 
-static void find_unspecified(const struct insn_case *c, const struct dec *d, unsigned n, bool pointers,
-                             struct unspecified *p)
+/* Where the stack's top is in memory. */
+static uint64_t stack_top(const struct mode *m, const struct cpu_test_regs *r)
+{
+    return (r->gpr[4] & (m->ss_base ? 0xffff : UINT64_MAX)) + m->ss_base;
+}
+
+static void find_unspecified(const struct mode *m, const struct insn_case *c, const struct dec *d, unsigned n,
+                             bool pointers, struct unspecified *p)
 {
     uint32_t written = 0;
     *p = (struct unspecified){0};
@@ -162,22 +171,22 @@ static void find_unspecified(const struct insn_case *c, const struct dec *d, uns
         uint32_t at, len;
         if (pushes_selector(&d[k])) { /* some processors write two bytes, some four */
             p->everywhere |= written >> 4 & 1;
-            p->range[p->n].va = c->in.gpr[4] - 2;
-            p->range[p->n++].len = 2;
+            p->range[p->n].va = stack_top(m, &c->in) - (d[k].i.operand_width / 8 - 2u);
+            p->range[p->n++].len = d[k].i.operand_width / 8 - 2u;
         }
         if (!pointers && stores_pointers(&d[k], &at, &len)) {
-            const ZydisDecodedOperandMem *m = &d[k].op[0].mem;
-            int base = dec_gpr(m->base), index = dec_gpr(m->index);
+            const ZydisDecodedOperandMem *mem = &d[k].op[0].mem;
+            int base = dec_gpr(mem->base), index = dec_gpr(mem->index);
             if ((base >= 0 && written >> base & 1) || (index >= 0 && written >> index & 1))
                 p->everywhere = true;
-            p->range[p->n].va = operand_va(&d[k], &d[k].op[0], c->in.gpr) + at;
+            p->range[p->n].va = dec_operand_va(m, &d[k], &d[k].op[0], &c->in, c->in.rip + c->off[k + 1]) + at;
             p->range[p->n++].len = len;
         }
-        written |= dec_gprs_written(&d[k]) | (dec_is_string(&d[k]) ? 0xc2 : 0);
+        written |= dec_gprs_written(&d[k]) | (dec_is_string(&d[k]) ? 0xc2u : 0);
     }
 }
 
-static bool is_unspecified(const struct unspecified *p, uint32_t va)
+static bool is_unspecified(const struct unspecified *p, uint64_t va)
 {
     for (unsigned i = 0; i < p->n; i++)
         if (va - p->range[i].va < p->range[i].len)
@@ -185,28 +194,28 @@ static bool is_unspecified(const struct unspecified *p, uint32_t va)
     return p->everywhere;
 }
 
-static void compare_line(struct text *t, uint32_t index, const uint8_t *a, const uint8_t *b,
+static void compare_line(const struct mode *m, struct text *t, uint32_t index, const uint8_t *a, const uint8_t *b,
                          const struct unspecified *p)
 {
-    uint32_t va = mem_page_va(index * LINE / INSN_PAGE) + index * LINE % INSN_PAGE;
+    uint64_t va = mode_page(m, index * LINE / INSN_PAGE) + index * LINE % INSN_PAGE;
     for (unsigned k = 0; k < LINE; k++)
         if (a[k] != b[k] && !is_unspecified(p, va + k))
-            add(t, " [%08x] %02x/%02x", va + k, a[k], b[k]);
+            add(t, " [%08" PRIx64 "] %02x/%02x", va + k, a[k], b[k]);
 }
 
-static void compare_memory(struct text *t, const struct insn_result *a, const struct insn_result *b,
-                           const uint8_t *base, const struct unspecified *p)
+static void compare_memory(const struct mode *m, struct text *t, const struct insn_result *a,
+                           const struct insn_result *b, const uint8_t *base, const struct unspecified *p)
 {
     if (a->n_lines == b->n_lines && a->hash == b->hash)
         return;
     size_t before = t->used;
     bool cut = a->n_lines > MAX_LINES || b->n_lines > MAX_LINES;
     for (uint32_t i = 0; i < a->n_lines && i < MAX_LINES; i++)
-        compare_line(t, a->line[i].index, a->line[i].bytes, line_of(b, a->line[i].index, base), p);
+        compare_line(m, t, a->line[i].index, a->line[i].bytes, line_of(b, a->line[i].index, base), p);
     for (uint32_t i = 0; i < b->n_lines && i < MAX_LINES; i++) {
         const uint8_t *other = line_of(a, b->line[i].index, base);
         if (other == base + b->line[i].index * LINE)
-            compare_line(t, b->line[i].index, other, b->line[i].bytes, p);
+            compare_line(m, t, b->line[i].index, other, b->line[i].bytes, p);
     }
     if (t->used == before && cut && p->n == 0)
         add(t, " memory (%u and %u lines)", a->n_lines, b->n_lines);
@@ -220,6 +229,8 @@ static bool many_accesses(const struct dec *d)
     switch (d->i.mnemonic) {
     case ZYDIS_MNEMONIC_FXSAVE:
     case ZYDIS_MNEMONIC_FXRSTOR:
+    case ZYDIS_MNEMONIC_FXSAVE64:
+    case ZYDIS_MNEMONIC_FXRSTOR64:
     case ZYDIS_MNEMONIC_FNSAVE:
     case ZYDIS_MNEMONIC_FRSTOR:
     case ZYDIS_MNEMONIC_FNSTENV:
@@ -232,10 +243,16 @@ static bool many_accesses(const struct dec *d)
     case ZYDIS_MNEMONIC_CMPSB:
     case ZYDIS_MNEMONIC_CMPSW:
     case ZYDIS_MNEMONIC_CMPSD:
+    case ZYDIS_MNEMONIC_CMPSQ:
     case ZYDIS_MNEMONIC_FBSTP:
     case ZYDIS_MNEMONIC_BOUND:
     case ZYDIS_MNEMONIC_MASKMOVQ:
     case ZYDIS_MNEMONIC_MASKMOVDQU:
+    case ZYDIS_MNEMONIC_VMASKMOVDQU:
+    case ZYDIS_MNEMONIC_VMASKMOVPS:
+    case ZYDIS_MNEMONIC_VMASKMOVPD:
+    case ZYDIS_MNEMONIC_VPMASKMOVD:
+    case ZYDIS_MNEMONIC_VPMASKMOVQ:
         return true;
     default:
         return false;
@@ -257,8 +274,8 @@ static bool store_withheld(const struct dec *at, const struct insn_result *nativ
     return at && at->i.meta.category == ZYDIS_CATEGORY_X87_ALU && native->out.fx[2] & 0x80;
 }
 
-static void compare_fault(struct text *t, const struct cpu_test_fault *a, const struct cpu_test_fault *b, uint32_t eip,
-                          bool any_address)
+static void compare_fault(const struct mode *m, struct text *t, const struct cpu_test_fault *a,
+                          const struct cpu_test_fault *b, uint64_t linear_ip, bool any_address)
 {
     if (a->vector != b->vector) {
         add(t, " vector %d/%d (error %#x/%#x, cr2 %#" PRIx64 "/%#" PRIx64 ")", a->vector, b->vector, a->error, b->error,
@@ -268,9 +285,9 @@ static void compare_fault(struct text *t, const struct cpu_test_fault *a, const 
     uint32_t ea = a->error, eb = b->error;
     if (any_address)
         ea = eb;
-    if (a->cr2 >= GUEST_TABLES) /* the guest's descriptor table is there, present */
+    if (is_system_address(m, a->cr2))
         ea |= PF_PRESENT, eb |= PF_PRESENT;
-    if (a->vector == 14 && a->cr2 - eip < 16) {
+    if (a->vector == 14 && a->cr2 - linear_ip < 16) {
         ea &= ~PF_FETCH;
         eb &= ~PF_FETCH;
     }
@@ -285,15 +302,49 @@ static const struct dec *stopped_at(const struct insn_case *c, const struct dec 
                                     const struct insn_result *r)
 {
     for (unsigned k = 0; k < n && r->fault.vector != 3; k++)
-        if (r->out.rip == c->code_va + c->off[k])
+        if (r->out.rip == c->in.rip + c->off[k])
             return &d[k];
     return NULL;
+}
+
+static const char *gpr_name(const struct mode *m, unsigned i)
+{
+    static const ZydisRegister first[] = {ZYDIS_REGISTER_EAX, ZYDIS_REGISTER_RAX, ZYDIS_REGISTER_EAX};
+    return ZydisRegisterGetString(first[m->mode] + (ZydisRegister)i);
+}
+
+/* Loading a null selector clears the base on some processors and keeps it on others. */
+static void compare_bases(struct text *t, const struct insn_case *c, const struct dec *d, unsigned n,
+                          const struct insn_result *native, const struct insn_result *guest)
+{
+    const struct cpu_test_regs *a = &native->out, *b = &guest->out;
+    bool loads = false;
+    for (unsigned k = 0; k < n; k++)
+        for (unsigned i = 0; i < d[k].i.operand_count; i++)
+            loads |= d[k].op[i].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+                     ZydisRegisterGetClass(d[k].op[i].reg.value) == ZYDIS_REGCLASS_SEGMENT &&
+                     d[k].op[i].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
+    if (a->fs_base != b->fs_base && !(loads && b->fs_base == c->in.fs_base))
+        add(t, " fs_base %" PRIx64 "/%" PRIx64, a->fs_base, b->fs_base);
+    if (a->gs_base != b->gs_base && !(loads && b->gs_base == c->in.gs_base))
+        add(t, " gs_base %" PRIx64 "/%" PRIx64, a->gs_base, b->gs_base);
+}
+
+static void compare_ymm(struct text *t, unsigned n, const uint8_t a[16][16], const uint8_t b[16][16])
+{
+    for (unsigned i = 0; i < n; i++) {
+        if (memcmp(a[i], b[i], 16) == 0)
+            continue;
+        add(t, " ymmh%u ", i);
+        add_bytes(t, a[i], 16);
+        add(t, "/");
+        add_bytes(t, b[i], 16);
+    }
 }
 
 bool compare_results(const struct decoder *dec, const struct insn_case *c, const struct insn_result *native,
                      const struct insn_result *guest, const uint8_t *base, bool pointers, char *why, size_t size)
 {
-    static const char *const name[8] = {"eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi"};
     struct text t = {.out = why, .size = size};
     struct dec d[MAX_SEQ];
     struct unspecified p;
@@ -317,28 +368,32 @@ bool compare_results(const struct decoder *dec, const struct insn_case *c, const
         return true; /* the host checks alignment when POPF has set AC; the guest's CR0.AM is clear */
     if (at && at->i.mnemonic == ZYDIS_MNEMONIC_BOUND && native->fault.vector == 5 && guest->fault.vector == 14)
         return true; /* a value below the lower bound: the upper one need not be read */
-    compare_fault(&t, &native->fault, &guest->fault, native->out.rip, at && many_accesses(at));
-    for (unsigned i = 0; i < 8; i++)
+    compare_fault(dec->mode, &t, &native->fault, &guest->fault, native->out.rip + dec->mode->cs_base,
+                  at && many_accesses(at));
+    for (unsigned i = 0; i < dec->mode->gprs; i++)
         if (native->out.gpr[i] != guest->out.gpr[i])
-            add(&t, " %s %08" PRIx64 "/%08" PRIx64, name[i], native->out.gpr[i], guest->out.gpr[i]);
+            add(&t, " %s %08" PRIx64 "/%08" PRIx64, gpr_name(dec->mode, i), native->out.gpr[i], guest->out.gpr[i]);
+    compare_bases(&t, c, d, n, native, guest);
     if (native->out.rip != guest->out.rip)
-        add(&t, " eip %08" PRIx64 "/%08" PRIx64, native->out.rip, guest->out.rip);
+        add(&t, " rip %08" PRIx64 "/%08" PRIx64, native->out.rip, guest->out.rip);
     uint32_t flags = defined_flags(c, d, n, native->out.rip, native->fault.vector != 3);
     if ((native->out.rflags ^ guest->out.rflags) & flags)
         add(&t, " eflags %" PRIx64 "/%" PRIx64 " (of %x)", native->out.rflags & flags, guest->out.rflags & flags,
             flags);
     /* MMX instructions set TOP and the tags; whether they do so when they fault is the implementation's choice */
-    compare_fx(&t, native->out.fx, guest->out.fx, pointers, !(at && uses_mmx(at)));
-    find_unspecified(c, d, n, pointers, &p);
+    compare_fx(&t, dec->mode->gprs, native->out.fx, guest->out.fx, pointers, !(at && uses_mmx(at)));
+    if (decode_offered(dec, ZYDIS_ISA_SET_AVX))
+        compare_ymm(&t, dec->mode->gprs, native->out.ymmh, guest->out.ymmh);
+    find_unspecified(dec->mode, c, d, n, pointers, &p);
     if (at && many_accesses(at)) { /* what was written before the fault */
-        p.range[p.n].va = native->out.gpr[4] - PARTIAL_PUSHES;
+        p.range[p.n].va = stack_top(dec->mode, &native->out) - PARTIAL_PUSHES;
         p.range[p.n++].len = PARTIAL_PUSHES;
         if (at->op[0].type == ZYDIS_OPERAND_TYPE_MEMORY) {
-            p.range[p.n].va = operand_va(at, &at->op[0], native->out.gpr);
+            p.range[p.n].va = dec_operand_va(dec->mode, at, &at->op[0], &native->out, native->out.rip + at->i.length);
             p.range[p.n++].len = at->op[0].size / 8;
         }
     }
-    compare_memory(&t, native, guest, base, &p);
+    compare_memory(dec->mode, &t, native, guest, base, &p);
     return t.used == 0;
 }
 
@@ -354,31 +409,31 @@ bool compare_refused(const struct insn_case *c, const struct insn_result *guest,
     if (memcmp(c->in.gpr, guest->out.gpr, sizeof(c->in.gpr)) != 0)
         add(&t, " registers changed");
     if (c->in.rip != guest->out.rip)
-        add(&t, " eip %08" PRIx64 "/%08" PRIx64, c->in.rip, guest->out.rip);
+        add(&t, " rip %08" PRIx64 "/%08" PRIx64, c->in.rip, guest->out.rip);
     return t.used == 0;
 }
 
 bool result_completed(const struct insn_case *c, const struct insn_result *r)
 {
-    return r->fault.vector == 3 && r->out.rip > c->code_va + c->off[c->n_insn ? c->n_insn - 1 : 0];
+    return r->fault.vector == 3 && r->out.rip > c->in.rip + c->off[c->n_insn ? c->n_insn - 1 : 0];
 }
 
-void describe_input(const struct insn_case *c, char *out, size_t size)
+void describe_input(const struct mode *m, const struct insn_case *c, char *out, size_t size)
 {
     struct text t = {.out = out, .size = size};
-    const uint64_t *g = c->in.gpr;
     uint16_t fcw, fsw;
     uint32_t mxcsr;
     memcpy(&fcw, c->in.fx, 2);
     memcpy(&fsw, c->in.fx + 2, 2);
     memcpy(&mxcsr, c->in.fx + 24, 4);
-    static const char *const name[8] = {"eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi"};
-    for (unsigned i = 0; i < 8; i++)
-        add(&t, "%s %08" PRIx64 " ", name[i], g[i]);
-    add(&t, "\n    eip %08" PRIx64 " eflags %" PRIx64 " fcw %x fsw %x ftw %02x mxcsr %x", c->in.rip, c->in.rflags, fcw,
-        fsw, c->in.fx[4], mxcsr);
+    for (unsigned i = 0; i < m->gprs; i++)
+        add(&t, "%s %08" PRIx64 "%s", gpr_name(m, i), c->in.gpr[i], i % 8 == 7 ? "\n    " : " ");
+    if (m->mode == CPU_TEST_64)
+        add(&t, "fs_base %" PRIx64 " gs_base %" PRIx64 " ", c->in.fs_base, c->in.gs_base);
+    add(&t, "rip %08" PRIx64 " rflags %" PRIx64 " fcw %x fsw %x ftw %02x mxcsr %x", c->in.rip, c->in.rflags, fcw, fsw,
+        c->in.fx[4], mxcsr);
     for (unsigned i = 0; i < c->n_pokes; i++) {
-        add(&t, " poke [%08x]", c->poke[i].va);
+        add(&t, " poke [%08" PRIx64 "]", c->poke[i].va);
         for (unsigned k = 0; k < c->poke[i].len; k++)
             add(&t, " %02x", c->poke[i].bytes[k]);
     }

@@ -13,6 +13,6 @@ bool compare_refused(const struct insn_case *c, const struct insn_result *guest,
 /* Did the case run to its end? */
 bool result_completed(const struct insn_case *c, const struct insn_result *r);
 /* The case's input state, for a report. */
-void describe_input(const struct insn_case *c, char *out, size_t size);
+void describe_input(const struct mode *m, const struct insn_case *c, char *out, size_t size);
 
 #endif

@@ -3,9 +3,14 @@
 #include <stdio.h>
 #include <string.h>
 
-void decoder_init(struct decoder *d)
+void decoder_init(struct decoder *d, const struct mode *mode, const char *model)
 {
-    ZydisDecoderInit(&d->host, ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_STACK_WIDTH_32);
+    static const ZydisMachineMode machine[] = {ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_MACHINE_MODE_LONG_64,
+                                               ZYDIS_MACHINE_MODE_LEGACY_16};
+    static const ZydisStackWidth stack[] = {ZYDIS_STACK_WIDTH_32, ZYDIS_STACK_WIDTH_64, ZYDIS_STACK_WIDTH_16};
+    d->mode = mode;
+    d->model = model;
+    ZydisDecoderInit(&d->host, machine[mode->mode], stack[mode->mode]);
     d->guest = d->host;
     static const ZydisDecoderMode newer[] = {
         ZYDIS_DECODER_MODE_MPX,   ZYDIS_DECODER_MODE_CET,      ZYDIS_DECODER_MODE_LZCNT,
@@ -13,13 +18,16 @@ void decoder_init(struct decoder *d)
     };
     for (unsigned i = 0; i < sizeof(newer) / sizeof(newer[0]); i++)
         ZydisDecoderEnableMode(&d->guest, newer[i], ZYAN_FALSE);
+    ZydisDecoderEnableMode(&d->guest, ZYDIS_DECODER_MODE_LZCNT, decode_offered(d, ZYDIS_ISA_SET_LZCNT));
+    ZydisDecoderEnableMode(&d->guest, ZYDIS_DECODER_MODE_TZCNT, decode_offered(d, ZYDIS_ISA_SET_BMI1));
 }
 
-bool decode_offered(unsigned isa_set)
+bool decode_offered(const struct decoder *d, unsigned isa_set)
 {
 #ifdef INSN_TRANSLATOR
-    return cpu_test_isa_offered(NULL, isa_set);
+    return cpu_test_isa_offered(d->model, isa_set);
 #else
+    (void)d;
     switch (isa_set) {
     case ZYDIS_ISA_SET_I86:
     case ZYDIS_ISA_SET_I186:
@@ -82,9 +90,36 @@ static bool incomparable(const ZydisDecodedInstruction *i)
     case ZYDIS_MNEMONIC_SMSW:
     case ZYDIS_MNEMONIC_RSM:
     case ZYDIS_MNEMONIC_UD0:
+    case ZYDIS_MNEMONIC_IRETQ:
+    case ZYDIS_MNEMONIC_RDRAND:
+    case ZYDIS_MNEMONIC_RDSEED:
+    case ZYDIS_MNEMONIC_RDPID:
+    case ZYDIS_MNEMONIC_XGETBV: /* the host kernel's XCR0 */
         return true;
     default:
         return i->meta.branch_type == ZYDIS_BRANCH_TYPE_FAR;
+    }
+}
+
+/* Whether XSAVE's header notes a state as in use is up to the processor, and XRSTOR's checks want a header. */
+static bool is_xsave(const ZydisDecodedInstruction *i)
+{
+    return i->meta.isa_set == ZYDIS_ISA_SET_XSAVE || i->meta.isa_set == ZYDIS_ISA_SET_XSAVEC ||
+           i->meta.isa_set == ZYDIS_ISA_SET_XSAVEOPT || i->meta.isa_set == ZYDIS_ISA_SET_XSAVES;
+}
+
+/* 64-bit code only: where processors differ, and the guest need not have the vendor of the host. */
+static bool vendor_specific(const ZydisDecodedInstruction *i)
+{
+    if (i->machine_mode != ZYDIS_MACHINE_MODE_LONG_64)
+        return false;
+    switch (i->mnemonic) {
+    case ZYDIS_MNEMONIC_LFS:
+    case ZYDIS_MNEMONIC_LGS:
+    case ZYDIS_MNEMONIC_LSS:
+        return i->attributes & ZYDIS_ATTRIB_HAS_REX && i->raw.rex.W;
+    default: /* 66 before a near branch */
+        return i->meta.branch_type != ZYDIS_BRANCH_TYPE_NONE && i->attributes & ZYDIS_ATTRIB_HAS_OPERANDSIZE;
     }
 }
 
@@ -92,9 +127,9 @@ enum dec_class decode(const struct decoder *d, const uint8_t *code, size_t n, st
 {
     if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&d->guest, code, n, &ret->i, ret->op)))
         return DEC_BAD;
-    if (!decode_offered(ret->i.meta.isa_set))
+    if (!decode_offered(d, ret->i.meta.isa_set))
         return DEC_NOT_OFFERED;
-    return incomparable(&ret->i) ? DEC_SKIP : DEC_COMPARE;
+    return incomparable(&ret->i) || is_xsave(&ret->i) || vendor_specific(&ret->i) ? DEC_SKIP : DEC_COMPARE;
 }
 
 void decode_native_form(const struct decoder *d, const struct dec *in, const uint8_t *code, uint8_t *out)
@@ -138,7 +173,8 @@ uint32_t dec_flags_undefined(const struct dec *in)
 
 uint32_t dec_flags_read(const struct dec *in)
 {
-    if (in->i.mnemonic == ZYDIS_MNEMONIC_PUSHF || in->i.mnemonic == ZYDIS_MNEMONIC_PUSHFD)
+    if (in->i.mnemonic == ZYDIS_MNEMONIC_PUSHF || in->i.mnemonic == ZYDIS_MNEMONIC_PUSHFD ||
+        in->i.mnemonic == ZYDIS_MNEMONIC_PUSHFQ)
         return STATUS_FLAGS;
     return in->i.cpu_flags ? in->i.cpu_flags->tested : 0;
 }
@@ -151,7 +187,8 @@ uint32_t dec_flags_killed(const struct dec *in)
     if (shift_by_count(in)) {
         /* a count of 0 leaves them all */
         const ZydisDecodedOperand *count = &in->op[in->i.operand_count_visible - 1];
-        if (count->type != ZYDIS_OPERAND_TYPE_IMMEDIATE || (count->imm.value.u & 31) == 0)
+        if (count->type != ZYDIS_OPERAND_TYPE_IMMEDIATE ||
+            (count->imm.value.u & (in->i.operand_width == 64 ? 63 : 31)) == 0)
             return 0;
     }
     uint32_t killed = (f->modified | f->set_0 | f->set_1) & STATUS_FLAGS;
@@ -171,6 +208,12 @@ bool dec_is_branch(const struct dec *in)
     return in->i.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE;
 }
 
+bool dec_pops_flags(const struct dec *in)
+{
+    return in->i.mnemonic == ZYDIS_MNEMONIC_POPF || in->i.mnemonic == ZYDIS_MNEMONIC_POPFD ||
+           in->i.mnemonic == ZYDIS_MNEMONIC_POPFQ;
+}
+
 bool dec_is_string(const struct dec *in)
 {
     return in->i.meta.category == ZYDIS_CATEGORY_STRINGOP;
@@ -186,10 +229,11 @@ int dec_gpr(ZydisRegister reg)
     switch (ZydisRegisterGetClass(reg)) {
     case ZYDIS_REGCLASS_GPR8: {
         int id = ZydisRegisterGetId(reg);
-        return id >= 4 && id < 8 ? id - 4 : id; /* AL CL DL BL AH CH DH BH */
+        return id < 4 ? id : id - 4; /* AL CL DL BL AH CH DH BH SPL BPL SIL DIL R8B.. */
     }
     case ZYDIS_REGCLASS_GPR16:
     case ZYDIS_REGCLASS_GPR32:
+    case ZYDIS_REGCLASS_GPR64:
         return ZydisRegisterGetId(reg);
     default:
         return -1;
@@ -212,7 +256,46 @@ uint32_t dec_gprs_written(const struct dec *in)
     return mask;
 }
 
-void decode_print(const struct decoder *d, const uint8_t *code, size_t n, uint32_t va, char *out, size_t size)
+int dec_vector(ZydisRegister reg)
+{
+    ZydisRegisterClass c = ZydisRegisterGetClass(reg);
+    int id = ZydisRegisterGetId(reg);
+    return (c == ZYDIS_REGCLASS_XMM || c == ZYDIS_REGCLASS_YMM) && id < 16 ? id : -1;
+}
+
+uint64_t dec_segment_base(const struct mode *m, ZydisRegister segment, const struct cpu_test_regs *r)
+{
+    switch (segment) {
+    case ZYDIS_REGISTER_CS:
+        return m->cs_base;
+    case ZYDIS_REGISTER_SS:
+        return m->ss_base;
+    case ZYDIS_REGISTER_DS:
+        return m->ds_base;
+    case ZYDIS_REGISTER_FS:
+        return r->fs_base;
+    case ZYDIS_REGISTER_GS:
+        return r->gs_base;
+    default:
+        return 0;
+    }
+}
+
+uint64_t dec_operand_va(const struct mode *m, const struct dec *in, const ZydisDecodedOperand *op,
+                        const struct cpu_test_regs *r, uint64_t next)
+{
+    int base = dec_gpr(op->mem.base), index = dec_gpr(op->mem.index);
+    uint64_t a = (uint64_t)op->mem.disp.value;
+    if (ZydisRegisterGetClass(op->mem.base) == ZYDIS_REGCLASS_IP)
+        a += next;
+    a += base >= 0 ? r->gpr[base] : 0;
+    a += index >= 0 ? r->gpr[index] * op->mem.scale : 0;
+    if (in->i.address_width < 64)
+        a &= (1ull << in->i.address_width) - 1;
+    return (a + dec_segment_base(m, op->mem.segment, r)) & m->mask;
+}
+
+void decode_print(const struct decoder *d, const uint8_t *code, size_t n, uint64_t va, char *out, size_t size)
 {
     ZydisFormatter fmt;
     ZydisFormatterInit(&fmt, ZYDIS_FORMATTER_STYLE_INTEL);

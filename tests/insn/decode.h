@@ -22,18 +22,20 @@ enum dec_class {
 };
 
 struct decoder {
+    const struct mode *mode;
+    const char *model;  /* of the guest's processor; NULL: the default one */
     ZydisDecoder guest; /* old bytes have the meaning of the guest's CPUID: F3 BSF is no TZCNT */
     ZydisDecoder host;
 };
 
-void decoder_init(struct decoder *d);
+void decoder_init(struct decoder *d, const struct mode *mode, const char *model);
 /* Decodes one instruction of at most n bytes as the guest has it. */
 enum dec_class decode(const struct decoder *d, const uint8_t *code, size_t n, struct dec *ret);
 /* Copies one instruction to out as the host must run it to do what the guest's CPUID promises. */
 void decode_native_form(const struct decoder *d, const struct dec *in, const uint8_t *code, uint8_t *out);
 
 /* Is any instruction of the ISA set in the CPUID that the guest is given? */
-bool decode_offered(unsigned isa_set);
+bool decode_offered(const struct decoder *d, unsigned isa_set);
 
 /* EFLAGS bits that the instruction leaves undefined; that it reads; that it certainly writes. */
 uint32_t dec_flags_undefined(const struct dec *in);
@@ -41,15 +43,24 @@ uint32_t dec_flags_read(const struct dec *in);
 uint32_t dec_flags_killed(const struct dec *in);
 
 bool dec_is_branch(const struct dec *in);
+bool dec_pops_flags(const struct dec *in);
 bool dec_is_rep_string(const struct dec *in);
 bool dec_is_string(const struct dec *in);
 
-/* Number 0..7 of the general register that is or holds reg (AH is 0), -1 for others. */
+/* Number 0..15 of the general register that is or holds reg (AH is 0), -1 for others. */
 int dec_gpr(ZydisRegister reg);
 /* General registers written, as a mask. */
 uint32_t dec_gprs_written(const struct dec *in);
+/* Number 0..15 of an XMM or YMM register, -1 for others. */
+int dec_vector(ZydisRegister reg);
+
+/* Base of a segment with these registers. */
+uint64_t dec_segment_base(const struct mode *m, ZydisRegister segment, const struct cpu_test_regs *r);
+/* Linear address of a memory operand; next: instruction pointer behind the instruction. A vector index counts as 0. */
+uint64_t dec_operand_va(const struct mode *m, const struct dec *in, const ZydisDecodedOperand *op,
+                        const struct cpu_test_regs *r, uint64_t next);
 
 /* "mov eax, dword ptr [ebx]; ..." of n bytes at va; stops at what does not decode. */
-void decode_print(const struct decoder *d, const uint8_t *code, size_t n, uint32_t va, char *out, size_t size);
+void decode_print(const struct decoder *d, const uint8_t *code, size_t n, uint64_t va, char *out, size_t size);
 
 #endif

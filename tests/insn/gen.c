@@ -8,31 +8,54 @@
 #include "src/base/err.h"
 #include "src/base/util.h"
 
-#define CODE_END  (CODE_VA + CODE_PAGES * INSN_PAGE)
 #define EXIT_ROOM 16 /* bytes kept behind a case for its end and its branch targets */
 
-void gen_place(struct rng *r, unsigned slot, struct insn_case *c)
+void gen_place(const struct mode *m, struct rng *r, unsigned slot, struct insn_case *c)
 {
-    c->code_va = CODE_VA + slot * SLOT_BYTES + rng_below(r, SLOT_BYTES - EXIT_ROOM - c->len + 1u);
+    c->code_va = m->code + slot * SLOT_BYTES + rng_below(r, SLOT_BYTES - EXIT_ROOM - c->len + 1u);
 }
 
-static unsigned put_opcode(uint8_t *out, const uint8_t *prefix, unsigned n_prefix, unsigned map, uint8_t opcode)
+/* Three bytes, or two where they say the same and a random bit wants them. Outside of 64-bit code the inverted bits
+ * must be set: C4 and C5 are LES and LDS there otherwise. */
+static unsigned put_vex(const struct mode *m, const struct stem *st, uint32_t extra, uint8_t *out)
 {
-    unsigned n = 0;
-    while (n < n_prefix) {
-        out[n] = prefix[n];
-        n++;
+    bool narrow = m->mode != CPU_TEST_64;
+    uint8_t rxb = narrow ? 0 : extra & 7, vvvv = st->vex_operand ? (uint8_t)(extra >> 3 & (narrow ? 7 : 15)) : 0;
+    uint8_t last = (uint8_t)((~vvvv & 15) << 3 | (st->vex_bits & 7));
+    bool w = st->vex_bits & 8;
+    if (st->map == 1 && !w && !(rxb & 3) && extra & 0x80) {
+        out[0] = 0xc5;
+        out[1] = (uint8_t)((rxb & 4 ? 0 : 0x80) | last);
+        return 2;
     }
-    if (map > 0)
-        out[n++] = 0x0f;
-    if (map > 1)
-        out[n++] = map == 2 ? 0x38 : 0x3a;
-    out[n++] = opcode;
+    out[0] = 0xc4;
+    out[1] = (uint8_t)((~rxb & 7) << 5 | st->map);
+    out[2] = (uint8_t)((w ? 0x80 : 0) | last);
+    return 3;
+}
+
+unsigned put_stem(const struct mode *m, const struct stem *st, uint32_t extra, uint8_t *out)
+{
+    unsigned n = st->n_prefix;
+    memcpy(out, st->prefix, n);
+    if (st->vex) {
+        n += put_vex(m, st, extra, out + n);
+    } else {
+        if (m->mode == CPU_TEST_64 && (st->rex_w || extra & 0x80))
+            out[n++] = (uint8_t)(0x40 | (st->rex_w ? 8 : 0) | (extra & 7));
+        if (st->map > 0)
+            out[n++] = 0x0f;
+        if (st->map > 1)
+            out[n++] = st->map == 2 ? 0x38 : 0x3a;
+    }
+    out[n++] = st->opcode;
     return n;
 }
 
-static bool is_prefix_byte(uint8_t b)
+static bool is_prefix_byte(const struct mode *m, uint8_t b)
 {
+    if (m->mode == CPU_TEST_64 && b >> 4 == 4)
+        return true;
     return b == 0x26 || b == 0x2e || b == 0x36 || b == 0x3e || (b >= 0x64 && b <= 0x67) || b == 0xf0 || b == 0xf2 ||
            b == 0xf3;
 }
@@ -66,28 +89,49 @@ static bool is_general(ZydisISASet set)
     case ZYDIS_ISA_SET_PENTIUMREAL:
     case ZYDIS_ISA_SET_CMOV:
     case ZYDIS_ISA_SET_POPCNT:
+    case ZYDIS_ISA_SET_LONGMODE:
+    case ZYDIS_ISA_SET_CMPXCHG16B:
         return true;
     default:
         return false;
     }
 }
 
+/* Decodes the stem, with VEX.vvvv 2 if it names a register (gathers want different ones). */
+static enum dec_class decode_stem(const struct gen *g, const struct stem *st, struct dec *d)
+{
+    uint8_t code[MAX_CODE] = {0};
+    unsigned n = put_stem(g->dec->mode, st, 2 << 3, code);
+    code[n] = st->modrm;
+    code[n + 1] = 0x20; /* SIB: a third register as index */
+    return decode(g->dec, code, 15, d);
+}
+
 static int add_stems(struct stems *s, size_t *room, const struct gen *g, struct stem one)
 {
-    bool rm_fixed = one.map == 0 && one.opcode >= 0xd8 && one.opcode <= 0xdf;
+    bool rm_fixed = !one.vex && one.map == 0 && one.opcode >= 0xd8 && one.opcode <= 0xdf;
     rm_fixed = rm_fixed || (one.map == 1 && (one.opcode == 0x01 || one.opcode == 0xae || one.opcode == 0xc7));
+    bool narrow = g->dec->mode->mode == CPU_TEST_16;
     for (unsigned modrm = 0; modrm < 256; modrm++) {
         unsigned mod = modrm >> 6, rm = modrm & 7;
-        if (mod == 1 || mod == 2 || (mod == 0 && rm != 3) || (mod == 3 && rm != 0 && !rm_fixed))
+        bool vsib = one.vex && one.map == 2 && rm == 4 && !narrow;
+        if (mod == 1 || mod == 2 || (mod == 0 && rm != 3 && !vsib) || (mod == 3 && rm != 0 && !rm_fixed))
             continue;
-        uint8_t code[16] = {0};
-        unsigned n = put_opcode(code, one.prefix, one.n_prefix, one.map, one.opcode);
-        code[n] = (uint8_t)modrm;
-        struct dec d;
-        enum dec_class cls = decode(g->dec, code, 15, &d);
+        struct dec d, probe;
         one.modrm = (uint8_t)modrm;
+        one.vex_operand = false;
+        enum dec_class cls = decode_stem(g, &one, &d);
+        if (one.vex) {
+            one.vex_operand = true;
+            enum dec_class with = decode_stem(g, &one, &probe);
+            one.vex_operand = with != DEC_BAD;
+            if (cls == DEC_BAD) {
+                cls = with;
+                d = probe;
+            }
+        }
         one.has_modrm = cls != DEC_BAD && (d.i.attributes & ZYDIS_ATTRIB_HAS_MODRM);
-        one.rm_fixed = mod == 3 && rm_fixed;
+        one.rm_fixed = (mod == 3 && rm_fixed) || (mod == 0 && rm == 4 && vsib);
         one.mnemonic = d.i.mnemonic;
         one.general = is_general(d.i.meta.isa_set);
         if (cls == DEC_COMPARE && (!g->only || g->only == d.i.mnemonic)) {
@@ -101,24 +145,54 @@ static int add_stems(struct stems *s, size_t *room, const struct gen *g, struct 
     return 0;
 }
 
-int stems_init(struct stems *ret, const struct gen *g)
+static int legacy_stems(struct stems *ret, size_t *room, const struct gen *g)
 {
     static const uint8_t prefixes[] = {0, 0x66, 0xf2, 0xf3, 0xf0};
-    size_t room = 0;
-    *ret = (struct stems){0};
+    const struct mode *m = g->dec->mode;
+    unsigned variants = ARRAY_LEN(prefixes) * (m->mode == CPU_TEST_64 ? 2 : 1);
     for (unsigned map = 0; map < 4; map++)
         for (unsigned opcode = 0; opcode < 256; opcode++)
-            for (unsigned p = 0; p < ARRAY_LEN(prefixes); p++) {
+            for (unsigned v = 0; v < variants; v++) {
+                unsigned p = v % ARRAY_LEN(prefixes);
                 struct stem one = {.map = (uint8_t)map, .opcode = (uint8_t)opcode, .n_prefix = p > 0};
                 one.prefix[0] = prefixes[p];
-                if (map == 0 && (is_prefix_byte(one.opcode) || opcode == 0x0f))
+                one.rex_w = v >= ARRAY_LEN(prefixes);
+                if (map == 0 && (is_prefix_byte(m, one.opcode) || opcode == 0x0f))
                     continue;
+                if (map == 0 && m->mode == CPU_TEST_64 && (opcode == 0xc4 || opcode == 0xc5))
+                    continue; /* VEX */
                 if (map == 1 && (opcode == 0x38 || opcode == 0x3a))
                     continue;
-                int r = add_stems(ret, &room, g, one);
+                int r = add_stems(ret, room, g, one);
                 if (r)
                     return r;
             }
+    return 0;
+}
+
+static int vex_stems(struct stems *ret, size_t *room, const struct gen *g)
+{
+    for (unsigned map = 1; map < 4; map++)
+        for (unsigned opcode = 0; opcode < 256; opcode++)
+            for (unsigned bits = 0; bits < 16; bits++) {
+                struct stem one = {
+                    .map = (uint8_t)map, .opcode = (uint8_t)opcode, .vex = true, .vex_bits = (uint8_t)bits};
+                int r = add_stems(ret, room, g, one);
+                if (r)
+                    return r;
+            }
+    return 0;
+}
+
+int stems_init(struct stems *ret, const struct gen *g)
+{
+    size_t room = 0;
+    *ret = (struct stems){0};
+    int r = legacy_stems(ret, &room, g);
+    if (r == 0)
+        r = vex_stems(ret, &room, g);
+    if (r)
+        return r;
     if (ret->n == 0)
         return VT_NOENT;
     qsort(ret->v, ret->n, sizeof(*ret->v), by_mnemonic);
@@ -151,14 +225,14 @@ enum dec_class random_insn(const struct gen *g, const struct stems *s, struct rn
     if (s->n_general && rng_chance(r, 50))
         m = s->general[rng_below(r, s->n_general)];
     const struct stem *st = &s->v[s->first[m] + rng_below(r, s->first[m + 1] - s->first[m])];
-    uint8_t code[32];
+    uint8_t code[MAX_CODE + 8];
     unsigned n = 0;
     static const uint8_t segment[] = {0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65};
     if (rng_chance(r, 6))
         code[n++] = 0x67;
     if (rng_chance(r, 5))
         code[n++] = segment[rng_below(r, ARRAY_LEN(segment))];
-    n += put_opcode(code + n, st->prefix, st->n_prefix, st->map, st->opcode);
+    n += put_stem(g->dec->mode, st, rng_u32(r), code + n);
     for (unsigned i = n; i < sizeof(code); i++)
         code[i] = (uint8_t)rng_u32(r);
     if (st->has_modrm) {
@@ -215,12 +289,13 @@ void gen_append_random(const struct gen *g, const struct stems *s, struct rng *r
 static void random_code(const struct gen *g, const struct stems *s, struct rng *r, struct insn_case *c, struct dec *d)
 {
     uint8_t loop[] = {0xe2, 0}, call[] = {0xe8, 2, 0, 0, 0}, jump[] = {0xeb, 0}, ret[] = {0xc3};
+    unsigned call_len = g->dec->mode->mode == CPU_TEST_16 ? 3 : sizeof(call);
     uint32_t pick = rng_below(r, 100);
     c->len = 0;
     c->n_insn = 0;
     c->off[0] = 0;
     c->shape = g->only || pick < 90 ? SHAPE_LINE : pick < 94 ? SHAPE_LOOP : pick < 98 ? SHAPE_CALL : SHAPE_SMC;
-    if (c->shape == SHAPE_SMC && !g->smc)
+    if (c->shape == SHAPE_SMC && !g->pages.smc)
         c->shape = SHAPE_LINE;
     switch (c->shape) {
     case SHAPE_SMC:
@@ -232,11 +307,11 @@ static void random_code(const struct gen *g, const struct stems *s, struct rng *
         gen_append(g, c, d, loop, sizeof(loop));
         break;
     case SHAPE_CALL:
-        gen_append(g, c, d, call, sizeof(call));
+        gen_append(g, c, d, call, call_len);
         gen_append(g, c, d, jump, sizeof(jump));
         gen_append_random(g, s, r, c, d, 1 + rng_below(r, 3), true, 0);
         gen_append(g, c, d, ret, sizeof(ret));
-        c->code[6] = (uint8_t)(c->len - 7);
+        c->code[call_len + 1] = (uint8_t)(c->len - (call_len + 2));
         break;
     default:
         gen_append_random(g, s, r, c, d, rng_chance(r, 40) ? 1 : 1 + rng_below(r, 4), false, 0);
@@ -247,6 +322,8 @@ static void random_code(const struct gen *g, const struct stems *s, struct rng *
 void gen_random(const struct gen *g, const struct stems *s, uint64_t n, unsigned slot, struct insn_case *c)
 {
     struct rng r = rng_for(g->seed, 1, n);
+    const struct mode *m = g->dec->mode;
+    const uint64_t code_end = m->code + CODE_PAGES * INSN_PAGE;
     struct dec d[MAX_SEQ];
     do {
         random_code(g, s, &r, c, d);
@@ -255,12 +332,12 @@ void gen_random(const struct gen *g, const struct stems *s, uint64_t n, unsigned
     c->skip_native = false;
     c->open_end = false;
     if (c->shape != SHAPE_SMC)
-        gen_place(&r, slot, c);
+        gen_place(m, &r, slot, c);
     if (c->shape != SHAPE_SMC && slot == BATCH - 1 && rng_chance(&r, 60)) {
         c->open_end = true;
-        c->code_va = CODE_END - 1 - rng_below(&r, c->len);
+        c->code_va = code_end - 1 - rng_below(&r, c->len);
     }
-    setup_case(g->dec, &r, c, d, g->low);
+    setup_case(g->dec, &r, c, d, &g->pages);
     if (c->open_end)
-        c->len = (uint8_t)(CODE_END - c->code_va);
+        c->len = (uint8_t)(code_end - c->code_va);
 }

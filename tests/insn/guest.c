@@ -11,34 +11,54 @@
 #include <time.h>
 #include <unistd.h>
 
+#define EXIT_NO_MODE 3
 #define HANG_SECONDS 10 /* for one case; it takes microseconds */
 
 /* ---- the child */
 
 struct machine {
+    const struct mode *mode;
     struct cpu_test *t;
     uint8_t *page[MEM_PAGES];
     uint8_t *code[CODE_PAGES];
 };
 
-static bool machine_new(struct machine *m, const struct insn_shm *in)
+static void make_ldt(struct machine *m)
 {
-    if (cpu_test_new(CPU_TEST_32, NULL, &m->t))
-        return false;
+    uint64_t desc[LDT_ENTRIES];
+    for (unsigned i = 0; i < LDT_ENTRIES; i++) {
+        struct mode_segment s = mode_ldt(m->mode, i);
+        desc[i] = (s.limit & 0xffff) | (uint64_t)(s.base & 0xffffff) << 16 | (uint64_t)(s.code ? 0xfb : 0xf3) << 40 |
+                  (uint64_t)(s.limit >> 16) << 48 | (uint64_t)(s.base >> 24) << 56;
+    }
+    cpu_test_set_ldt(m->t, desc, LDT_ENTRIES);
+    cpu_test_set_selector(m->t, 1, SEL_CODE16);
+    cpu_test_set_selector(m->t, 2, SEL_STACK16);
+    cpu_test_set_selector(m->t, 3, SEL_DATA16);
+}
+
+static int machine_new(struct machine *m, const struct insn_shm *in, const char *model)
+{
+    m->mode = mode_get(in->mode);
+    int r = cpu_test_new(in->mode, model, &m->t);
+    if (r)
+        return r;
+    if (in->mode == CPU_TEST_16)
+        make_ldt(m);
     for (unsigned i = 0; i < MEM_PAGES; i++) {
         m->page[i] = NULL;
-        if (i >= PAGE_SMC ? !in->smc : i >= PAGE_LOW && !in->low)
+        if (i >= PAGE_SMC ? !in->smc : i >= PAGE_EDGE ? !in->edge : i >= PAGE_LOW && !in->low)
             continue;
-        m->page[i] = cpu_test_map(m->t, mem_page_va(i), i != PAGE_RO);
+        m->page[i] = cpu_test_map(m->t, mode_page(m->mode, i), i != PAGE_RO);
         if (!m->page[i])
-            return false;
+            return VT_FAIL;
     }
     for (unsigned i = 0; i < CODE_PAGES; i++) {
-        m->code[i] = cpu_test_map(m->t, CODE_VA + i * INSN_PAGE, 0);
+        m->code[i] = cpu_test_map(m->t, m->mode->code + i * INSN_PAGE, 0);
         if (!m->code[i])
-            return false;
+            return VT_FAIL;
     }
-    return true;
+    return 0;
 }
 
 /* Lays out the code of the batch and the memory it starts from. */
@@ -49,7 +69,7 @@ static void machine_load(struct machine *m, const struct insn_shm *in, uint32_t 
     for (uint32_t i = 0; i < n; i++) {
         const struct insn_case *c = &in->cases[i];
         for (unsigned k = 0; k < c->len && c->shape != SHAPE_SMC; k++) {
-            uint32_t at = c->code_va + k - CODE_VA;
+            uint64_t at = c->code_va + k - m->mode->code;
             m->code[at / INSN_PAGE][at % INSN_PAGE] = c->code[k];
         }
     }
@@ -61,23 +81,24 @@ static void machine_load(struct machine *m, const struct insn_shm *in, uint32_t 
 
 static void machine_run(struct machine *m, const struct insn_case *c, const uint8_t *base, struct insn_result *r)
 {
-    mem_poke(m->page, c);
+    mem_poke(m->mode, m->page, c);
     if (c->shape == SHAPE_SMC)
         cpu_test_flush_code(m->t);
     r->out = c->in;
     r->fault = (struct cpu_test_fault){.vector = -1};
-    cpu_test_run(m->t, &r->out, 0xffffffff, &r->fault);
+    cpu_test_run(m->t, &r->out, m->mode->mask, &r->fault);
     mem_collect(m->page, base, r);
     if (c->shape == SHAPE_SMC)
         cpu_test_flush_code(m->t);
 }
 
-static void child(struct guest_shm *shm, const struct insn_shm *in, uint32_t done)
+static void child(struct guest_shm *shm, const struct insn_shm *in, const char *model, uint32_t done)
 {
     struct machine m;
+    int r;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (!machine_new(&m, in))
-        _exit(2);
+    if ((r = machine_new(&m, in, model)))
+        _exit(r == VT_GONE ? EXIT_NO_MODE : 2);
     __atomic_store_n(&shm->ready, 1, __ATOMIC_RELEASE);
     syscall(SYS_futex, &shm->ready, FUTEX_WAKE, 1, NULL, NULL, 0);
     for (;;) {
@@ -116,22 +137,25 @@ static int spawn(struct guest *g, uint32_t done, struct err *e)
     if (g->pid < 0)
         return err_set(e, VT_FAIL, "fork: %m");
     if (g->pid == 0) {
-        child(g->shm, g->in, done);
+        child(g->shm, g->in, g->model, done);
         _exit(0);
     }
     while (!__atomic_load_n(&g->shm->ready, __ATOMIC_ACQUIRE)) {
+        int status;
         futex_wait(&g->shm->ready, 0);
-        if (!g->shm->ready && waitpid(g->pid, NULL, WNOHANG) == g->pid) {
+        if (!g->shm->ready && waitpid(g->pid, &status, WNOHANG) == g->pid) {
             g->pid = 0;
+            if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_NO_MODE)
+                return err_set(e, VT_GONE, "the translator does not run code of this mode yet");
             return err_set(e, VT_FAIL, "the translated machine did not start");
         }
     }
     return 0;
 }
 
-int guest_start(struct guest *g, struct insn_shm *in, struct err *e)
+int guest_start(struct guest *g, struct insn_shm *in, const char *model, struct err *e)
 {
-    *g = (struct guest){.in = in};
+    *g = (struct guest){.in = in, .model = model};
     void *p = mmap(NULL, sizeof(*g->shm), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED)
         return err_set(e, VT_FAIL, "shared memory for the translated side: %m");

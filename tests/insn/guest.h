@@ -22,13 +22,14 @@ struct guest_shm {
 
 struct guest {
     struct insn_shm *in; /* cases and base image */
+    const char *model;   /* of the guest's processor; NULL: the default one */
     struct guest_shm *shm;
     pid_t pid;
     uint32_t batch;
 };
 
-/* in: cases, base image, and which optional pages there are. */
-int guest_start(struct guest *g, struct insn_shm *in, struct err *e);
+/* in: cases, base image, mode, and which optional pages there are. VT_GONE: no such mode in the translator. */
+int guest_start(struct guest *g, struct insn_shm *in, const char *model, struct err *e);
 void guest_stop(struct guest *g);
 /* Lets the translated side run the first n cases of g->in; guest_wait() then has the results in g->shm. */
 void guest_submit(struct guest *g, uint32_t n);

@@ -12,8 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define FAR_JMP 0xea
-#define INT3    0xcc
+#define INT3 0xcc
 
 /* Waits while *word == value, for at most a second. */
 static void futex_wait(uint32_t *word, uint32_t value)
@@ -32,7 +31,7 @@ static int runner_ended(struct host *h, struct err *e)
                    WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
 }
 
-int host_start(struct host *h, const char *path, struct err *e)
+int host_start(struct host *h, const char *path, const struct mode *mode, struct err *e)
 {
     *h = (struct host){0};
     int fd = memfd_create("insn-shm", 0);
@@ -44,6 +43,7 @@ int host_start(struct host *h, const char *path, struct err *e)
         return err_set(e, VT_FAIL, "shared memory for the native runner: %m");
     }
     h->shm = p;
+    h->shm->mode = mode->mode;
     h->pid = fork();
     if (h->pid == 0) {
         char arg[16];
@@ -62,7 +62,7 @@ int host_start(struct host *h, const char *path, struct err *e)
             return r;
         futex_wait(&h->shm->ready, 0);
     }
-    if (ready == RUNNER_NO_32)
+    if (ready == RUNNER_REFUSED)
         return err_set(e, VT_GONE, "%s", h->shm->message);
     return ready == RUNNER_READY ? 0 : err_set(e, VT_FAIL, "the native runner: %s", h->shm->message);
 }
@@ -80,18 +80,19 @@ void host_stop(struct host *h)
 
 void host_submit(struct host *h, uint32_t n)
 {
-    static const uint8_t back[] = {
-        FAR_JMP, EXIT_VA & 0xff, EXIT_VA >> 8 & 0xff, EXIT_VA >> 16 & 0xff, EXIT_VA >> 24, SEL_CODE64, 0};
     struct insn_shm *shm = h->shm;
+    const struct mode *m = mode_get(shm->mode);
+    uint8_t back[EXIT_MAX];
+    unsigned n_back = native_put_exit(m, back);
     memset(shm->code, INT3, sizeof(shm->code));
     for (uint32_t i = 0; i < n; i++) {
         const struct insn_case *c = &shm->cases[i];
         if (c->shape == SHAPE_SMC)
             continue;
-        uint8_t *at = shm->code + (c->code_va - CODE_VA);
+        uint8_t *at = shm->code + (c->code_va - m->code);
         memcpy(at, c->native, c->len);
         if (!c->int3_end && !c->open_end)
-            memcpy(at + c->len, back, sizeof(back));
+            memcpy(at + c->len, back, n_back);
     }
     shm->n = n;
     __atomic_store_n(&shm->go, ++h->batch, __ATOMIC_RELEASE);

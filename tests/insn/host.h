@@ -13,8 +13,8 @@ struct host {
     uint32_t batch;
 };
 
-/* Starts the runner (the program `path`). VT_GONE: this host cannot run 32-bit code, *e says why. */
-int host_start(struct host *h, const char *path, struct err *e);
+/* Starts the runner (the program `path`). VT_GONE: this host cannot run code of the mode, *e says why. */
+int host_start(struct host *h, const char *path, const struct mode *mode, struct err *e);
 void host_stop(struct host *h);
 /* Lays out the code of the first n cases of h->shm and lets the runner go. */
 void host_submit(struct host *h, uint32_t n);

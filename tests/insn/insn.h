@@ -11,13 +11,8 @@
 #include <stdint.h>
 
 #include "layout.h"
+#include "mode.h"
 #include "vmcore/cpu_test.h"
-
-#define INSN_PAGE 4096u
-
-/* The data pages, in the order of the images. */
-enum { PAGE_DATA, PAGE_RO = 2, PAGE_STACK, PAGE_LOW = 5, PAGE_SMC = 7, MEM_PAGES = 9 };
-#define MEM_BYTES (MEM_PAGES * INSN_PAGE)
 
 #define MAX_SEQ   6
 #define CODE_MAX  64
@@ -30,12 +25,12 @@ enum { PAGE_DATA, PAGE_RO = 2, PAGE_STACK, PAGE_LOW = 5, PAGE_SMC = 7, MEM_PAGES
 #define VECTOR_DIED 0x200
 
 /* insn_shm.ready */
-#define RUNNER_READY  1
-#define RUNNER_NO_32  2 /* the host does not run 32-bit user code: message says why */
-#define RUNNER_FAILED 3
+#define RUNNER_READY   1
+#define RUNNER_REFUSED 2 /* the host does not run code of this mode: message says why */
+#define RUNNER_FAILED  3
 
 struct insn_poke { /* bytes put into memory before the run, over the base image */
-    uint32_t va;
+    uint64_t va;
     uint8_t len;
     uint8_t bytes[16];
 };
@@ -49,7 +44,7 @@ enum insn_shape {
 
 struct insn_case {
     uint64_t id;
-    uint32_t code_va;
+    uint64_t code_va;         /* linear; in.rip is the offset in the code segment */
     uint8_t len;              /* of the code, without what ends it */
     uint8_t n_insn;           /* decoded instructions; 0: bytes that do not decode */
     uint8_t off[MAX_SEQ + 1]; /* where each begins, and the end */
@@ -81,8 +76,11 @@ struct insn_shm {
     uint32_t go;      /* futex: number of the batch handed to the runner */
     uint32_t done;    /* futex: number of the last batch it finished */
     uint32_t n;       /* cases in the batch */
-    uint32_t low;     /* the runner could map LOW_VA */
-    uint32_t smc;     /* the runner could map SMC_VA: some policies deny writable code */
+    uint32_t mode;    /* enum cpu_test_mode */
+    uint32_t low;     /* the runner could map the LOW pages */
+    uint32_t edge;    /* the runner could map the EDGE page */
+    uint32_t smc;     /* the runner could map the SMC pages: some policies deny writable code */
+    uint32_t avx;     /* the runner loads and reports the upper halves of the YMM registers */
     uint32_t ready;   /* 1: the runner stands; RUNNER_*: it does not, see message */
     uint32_t reverse; /* run the batch from its end, to find cases that depend on what ran before */
     char message[256];
@@ -92,35 +90,13 @@ struct insn_shm {
     struct insn_result results[BATCH];
 };
 
-/* Linear address of page i of the images. */
-static inline uint32_t mem_page_va(unsigned i)
-{
-    if (i < PAGE_STACK)
-        return DATA_VA + i * INSN_PAGE;
-    if (i < PAGE_LOW)
-        return STACK_VA + (i - PAGE_STACK) * INSN_PAGE;
-    if (i < PAGE_SMC)
-        return LOW_VA + (i - PAGE_LOW) * INSN_PAGE;
-    return SMC_VA + (i - PAGE_SMC) * INSN_PAGE;
-}
-
-/* Offset of a linear address in the images, -1 where no page is. */
-static inline int mem_offset(uint32_t va)
-{
-    if (va - DATA_VA < (PAGE_STACK - PAGE_DATA) * INSN_PAGE)
-        return (int)(va - DATA_VA);
-    if (va - STACK_VA < (PAGE_LOW - PAGE_STACK) * INSN_PAGE)
-        return (int)(PAGE_STACK * INSN_PAGE + va - STACK_VA);
-    if (va - LOW_VA < (PAGE_SMC - PAGE_LOW) * INSN_PAGE)
-        return (int)(PAGE_LOW * INSN_PAGE + va - LOW_VA);
-    if (va - SMC_VA < (MEM_PAGES - PAGE_SMC) * INSN_PAGE)
-        return (int)(PAGE_SMC * INSN_PAGE + va - SMC_VA);
-    return -1;
-}
+/* Bytes of the jump back to the native runner, at most EXIT_MAX; returns how many. */
+#define EXIT_MAX 8
+unsigned native_put_exit(const struct mode *m, uint8_t *out);
 
 /* Puts the case's pokes, and code that changes itself, into mem, an array of MEM_PAGES page pointers (NULL: not
  * mapped). */
-void mem_poke(uint8_t *const page[MEM_PAGES], const struct insn_case *c);
+void mem_poke(const struct mode *m, uint8_t *const page[MEM_PAGES], const struct insn_case *c);
 /* Finds the lines of mem that differ from base, notes them in r, and makes mem equal to base again. */
 void mem_collect(uint8_t *const page[MEM_PAGES], const uint8_t *base, struct insn_result *r);
 

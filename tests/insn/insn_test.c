@@ -1,7 +1,8 @@
 /* The differential test: the same bytes, registers, flags, vector state and memory on the host CPU and in the
  * translator.
  *
- *   insn_test [--seed S] [--cases N] [--exhaustive] [--only MNEMONIC] [--case N [--count K]] [--native-only]
+ *   insn_test [--mode 64|32|16] [--cpu MODEL] [--seed S] [--cases N] [--exhaustive] [--only MNEMONIC] [--case N
+ * [--count K]] [--native-only]
  * [--verbose]
  *
  * Without options: the exhaustive walk, then a million random cases. --native-only runs each case twice on the host, in
@@ -35,7 +36,8 @@
 struct options {
     uint64_t seed, cases, first, count;
     bool exhaustive, one, native_only, verbose, pointers;
-    const char *runner, *only;
+    const char *runner, *only, *model;
+    const struct mode *mode;
 };
 
 struct run {
@@ -60,7 +62,7 @@ static unsigned name_of(struct run *r, const struct insn_case *c, const struct i
     if (c->n_insn == 0)
         return ZYDIS_MNEMONIC_MAX_VALUE + 1;
     for (unsigned k = 0; k < c->n_insn; k++)
-        if (res->out.rip == c->code_va + c->off[k])
+        if (res->out.rip == c->in.rip + c->off[k])
             at = k; /* where it stopped; else the first */
     decode(&r->dec, c->code + c->off[at], CODE_MAX - c->off[at], d);
     return d->i.mnemonic;
@@ -69,13 +71,13 @@ static unsigned name_of(struct run *r, const struct insn_case *c, const struct i
 /* The code, what it starts from, and how the host left it. */
 static void print_case(struct run *r, const struct insn_case *c, const struct insn_result *native)
 {
-    char text[512], state[1024];
-    decode_print(&r->dec, c->code, c->len, c->code_va, text, sizeof(text));
-    describe_input(c, state, sizeof(state));
+    char text[512], state[2048];
+    decode_print(&r->dec, c->code, c->len, c->in.rip, text, sizeof(text));
+    describe_input(r->dec.mode, c, state, sizeof(state));
     printf("%s\n    bytes", text);
     for (unsigned i = 0; i < c->len; i++)
         printf(" %02x", c->code[i]);
-    printf("\n    in: %s\n    native end: vector %d error %#x cr2 %#" PRIx64 " eip %08" PRIx64
+    printf("\n    in: %s\n    native end: vector %d error %#x cr2 %#" PRIx64 " rip %08" PRIx64
            ", %u lines of memory written\n",
            state, native->fault.vector, native->fault.error, native->fault.cr2, native->out.rip, native->n_lines);
 }
@@ -91,7 +93,8 @@ static void report(struct run *r, const struct insn_case *c, const struct insn_r
         return;
     printf("FAIL %s: ", name > ZYDIS_MNEMONIC_MAX_VALUE ? "(bad)" : ZydisMnemonicGetString(name));
     print_case(r, c, native);
-    printf("    native/translated:%s\n    again: insn_test%s --seed %llu --case %llu\n", why,
+    printf("    native/translated:%s\n    again: insn_test --mode %s%s%s%s --seed %llu --case %llu\n", why,
+           r->dec.mode->name, r->opt.model ? " --cpu " : "", r->opt.model ? r->opt.model : "",
            r->walking ? " --exhaustive" : "", (unsigned long long)r->opt.seed, (unsigned long long)c->id);
 }
 
@@ -260,6 +263,27 @@ static int run_random(struct run *r, uint64_t first, uint64_t count, struct err 
 
 /* ---- the whole ---- */
 
+static int find_mnemonic(const char *name, ZydisMnemonic *ret)
+{
+    for (unsigned m = 1; m <= ZYDIS_MNEMONIC_MAX_VALUE; m++)
+        if (strcasecmp(ZydisMnemonicGetString(m), name) == 0) {
+            *ret = m;
+            return 0;
+        }
+    return VT_NOENT;
+}
+
+#ifdef INSN_TRANSLATOR
+static bool row_offered(const struct run *r, const char *name)
+{
+    ZydisMnemonic m;
+    if (find_mnemonic(name, &m)) /* an SSE2 row that shares its mnemonic */
+        return decode_offered(&r->dec, ZYDIS_ISA_SET_SSE2);
+    return r->cover.seen[m];
+}
+#endif
+
+/* COPY rows that this mode and this model offer and that no case used. What they offer is what the walk decoded. */
 static unsigned list_uncovered_rows(struct run *r)
 {
     unsigned missing = 0;
@@ -267,6 +291,11 @@ static unsigned list_uncovered_rows(struct run *r)
     for (unsigned i = 0; !r->opt.native_only && i < cpu_test_rows(); i++) {
         if (!cpu_test_row_is_copy(i) || r->guest.shm->covered[i])
             continue;
+        if (!row_offered(r, cpu_test_row_name(i))) {
+            if (r->opt.verbose)
+                printf("not offered in this mode: %s\n", cpu_test_row_name(i));
+            continue;
+        }
         printf("%s%s", missing++ ? ", " : "COPY rows never run: ", cpu_test_row_name(i));
     }
     if (missing)
@@ -311,7 +340,8 @@ static int finish(struct run *r, double seconds)
 static int usage(void)
 {
     fprintf(stderr, "usage: insn_test [--seed S] [--cases N] [--exhaustive] [--only MNEMONIC] [--case N [--count K]]\n"
-                    "                 [--native-only] [--pointers] [--runner PROGRAM] [--verbose]\n");
+                    "                 [--mode 64|32|16] [--cpu MODEL] [--native-only] [--pointers] [--runner PROGRAM] "
+                    "[--verbose]\n");
     return 64;
 }
 
@@ -325,6 +355,8 @@ static bool parse_number(const char *text, uint64_t *ret)
 static int parse_options(int argc, char **argv, struct options *o)
 {
     static const struct option longs[] = {
+        {"mode", required_argument, NULL, 'm'},
+        {"cpu", required_argument, NULL, 'u'},
         {"seed", required_argument, NULL, 's'},
         {"cases", required_argument, NULL, 'n'},
         {"exhaustive", no_argument, NULL, 'x'},
@@ -338,10 +370,18 @@ static int parse_options(int argc, char **argv, struct options *o)
         {NULL, 0, NULL, 0},
     };
     int opt;
-    *o = (struct options){.seed = 1, .cases = 1000000, .count = 1};
+    *o = (struct options){.seed = 1, .cases = 1000000, .count = 1, .mode = mode_get(CPU_TEST_32)};
     while ((opt = getopt_long(argc, argv, "", longs, NULL)) != -1) {
         bool ok = true;
         switch (opt) {
+        case 'm':
+            o->mode = mode_by_name(optarg);
+            if (!o->mode)
+                return usage();
+            break;
+        case 'u':
+            o->model = optarg;
+            break;
         case 's':
             ok = parse_number(optarg, &o->seed);
             break;
@@ -384,17 +424,6 @@ static int parse_options(int argc, char **argv, struct options *o)
     return optind == argc ? 0 : usage();
 }
 
-static int find_mnemonic(const char *name, ZydisMnemonic *ret)
-{
-    for (unsigned m = 1; m <= ZYDIS_MNEMONIC_MAX_VALUE; m++)
-        if (strcasecmp(ZydisMnemonicGetString(m), name) == 0) {
-            *ret = m;
-            return 0;
-        }
-    fprintf(stderr, "insn_test: no mnemonic '%s'\n", name);
-    return 64;
-}
-
 static int run_all(struct run *r, struct err *e)
 {
     const struct options *o = &r->opt;
@@ -416,14 +445,16 @@ static int start(struct run *r, const char *argv0, struct err *e)
         cleanup(cleanup_free) char *copy = strdup(argv0);
         snprintf(path, sizeof(path), "%s/insn_native", copy ? dirname(copy) : ".");
     }
-    int ret = host_start(&r->host, path, e);
+    int ret = host_start(&r->host, path, r->opt.mode, e);
     if (ret == 0 && r->opt.native_only)
-        ret = host_start(&r->second, path, e);
+        ret = host_start(&r->second, path, r->opt.mode, e);
     if (ret)
         return ret;
-    r->gen = (struct gen){.dec = &r->dec, .seed = r->opt.seed, .low = r->host.shm->low, .smc = r->host.shm->smc};
+    const struct insn_shm *shm = r->host.shm;
+    r->gen = (struct gen){
+        .dec = &r->dec, .seed = r->opt.seed, .pages = {.low = shm->low, .edge = shm->edge, .smc = shm->smc}};
     if (r->opt.only && find_mnemonic(r->opt.only, &r->gen.only))
-        return err_set(e, VT_USAGE, "bad --only");
+        return err_set(e, VT_USAGE, "no mnemonic '%s'", r->opt.only);
     ret = cover_init(&r->cover);
     if (ret == 0 && stems_init(&r->stems, &r->gen) && !r->opt.only)
         ret = VT_FAIL;
@@ -431,7 +462,7 @@ static int start(struct run *r, const char *argv0, struct err *e)
         return err_set(e, ret, "out of memory");
 #ifdef INSN_TRANSLATOR
     if (!r->opt.native_only)
-        ret = guest_start(&r->guest, r->host.shm, e);
+        ret = guest_start(&r->guest, r->host.shm, r->opt.model, e);
 #endif
     return ret;
 }
@@ -461,7 +492,7 @@ int main(int argc, char **argv)
 #ifndef INSN_TRANSLATOR
     r->opt.native_only = true;
 #endif
-    decoder_init(&r->dec);
+    decoder_init(&r->dec, r->opt.mode, r->opt.model);
     clock_gettime(CLOCK_MONOTONIC, &a);
     ret = start(r, argv[0], &e);
     if (ret == 0)

@@ -1,24 +1,24 @@
 /* Memory of a case: what is put in before, what came out. Shared by the native runner and the test; the runner has no
- * thread-local storage, so nothing here may call more than memcpy and memcmp. */
+ * thread-local storage, so nothing here may call more than memcpy and memcmp. And the way back from a case. */
 #include "insn.h"
 
 #include <string.h>
 
-static void put(uint8_t *const page[MEM_PAGES], uint32_t va, const uint8_t *bytes, unsigned len)
+static void put(const struct mode *m, uint8_t *const page[MEM_PAGES], uint64_t va, const uint8_t *bytes, unsigned len)
 {
     for (unsigned k = 0; k < len; k++) {
-        int off = mem_offset(va + k);
+        int off = mode_offset(m, va + k);
         if (off >= 0 && page[(unsigned)off / INSN_PAGE])
             page[(unsigned)off / INSN_PAGE][(unsigned)off % INSN_PAGE] = bytes[k];
     }
 }
 
-void mem_poke(uint8_t *const page[MEM_PAGES], const struct insn_case *c)
+void mem_poke(const struct mode *m, uint8_t *const page[MEM_PAGES], const struct insn_case *c)
 {
     for (unsigned i = 0; i < c->n_pokes; i++)
-        put(page, c->poke[i].va, c->poke[i].bytes, c->poke[i].len);
+        put(m, page, c->poke[i].va, c->poke[i].bytes, c->poke[i].len);
     if (c->shape == SHAPE_SMC)
-        put(page, c->code_va, c->code, c->len);
+        put(m, page, c->code_va, c->code, c->len);
 }
 
 static uint64_t hash_line(uint64_t h, unsigned index, const uint8_t *bytes)
@@ -52,4 +52,20 @@ void mem_collect(uint8_t *const page[MEM_PAGES], const uint8_t *base, struct ins
             memcpy(page[p] + off, want + off, LINE);
         }
     }
+}
+
+unsigned native_put_exit(const struct mode *m, uint8_t *out)
+{
+    static const uint8_t far32[] = {
+        0xea, EXIT_VA & 0xff, EXIT_VA >> 8 & 0xff, EXIT_VA >> 16 & 0xff, EXIT_VA >> 24, SEL_CODE64, 0};
+    static const uint32_t pointer = SAVE_VA + SAVE_EXIT_RIP;
+    if (m->mode == CPU_TEST_64) { /* jmp qword [pointer]: wherever the code is */
+        memcpy(out, "\xff\x24\x25", 3);
+        memcpy(out + 3, &pointer, 4);
+        return 7;
+    }
+    unsigned n = m->mode == CPU_TEST_16;
+    out[0] = 0x66;
+    memcpy(out + n, far32, sizeof(far32));
+    return n + (unsigned)sizeof(far32);
 }

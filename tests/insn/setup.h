@@ -5,9 +5,15 @@
 #include "decode.h"
 #include "rng.h"
 
+/* Which of the pages that a host may deny there are. */
+struct optional_pages {
+    bool low, edge, smc;
+};
+
 /* Takes c->code (c->len bytes, c->n_insn instructions, c->off set, c->code_va set) with its decoded form and chooses
  * the state; changes displacements, branch distances and some immediates in the code; fills c->native and c->int3_end.
- * low: LOW_VA is mapped. */
-void setup_case(const struct decoder *dec, struct rng *r, struct insn_case *c, const struct dec *d, bool low);
+ */
+void setup_case(const struct decoder *dec, struct rng *r, struct insn_case *c, const struct dec *d,
+                const struct optional_pages *pages);
 
 #endif

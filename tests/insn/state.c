@@ -28,6 +28,31 @@ uint32_t random_u32(struct rng *r)
     }
 }
 
+uint64_t random_u64(struct rng *r)
+{
+    static const uint64_t border[] = {0x7fffffffffffffff, 0x8000000000000000, 0xfffffffffffffffe, 0xffffffff80000000,
+                                      0x100000000,        0xffffffff,         0x800000000000,     0x5555555555555555};
+    switch (rng_below(r, 8)) {
+    case 0:
+        return border[rng_below(r, sizeof(border) / sizeof(border[0]))];
+    case 1:
+        return 1ull << rng_below(r, 64);
+    case 2:
+        return (uint64_t)(int64_t)(int32_t)random_u32(r);
+    case 3:
+        return random_u32(r);
+    case 4:
+        return (uint64_t)random_u32(r) << 32 | random_u32(r);
+    default:
+        return rng_next(r);
+    }
+}
+
+uint64_t random_gpr(struct rng *r, uint64_t mask)
+{
+    return mask >> 32 ? random_u64(r) : random_u32(r);
+}
+
 static uint32_t random_float(struct rng *r)
 {
     static const uint32_t special[] = {0,          0x80000000, 0x3f800000, 0xbf800000, 0x7f800000, 0xff800000,
@@ -188,7 +213,7 @@ uint32_t random_eflags(struct rng *r)
     return f;
 }
 
-void random_fx(struct rng *r, uint8_t fx[512])
+void random_fx(struct rng *r, unsigned n_xmm, uint8_t fx[512])
 {
     memset(fx, 0, 512);
     uint16_t fcw = random_fcw(r), fsw = (uint16_t)(rng_below(r, 8) << 11);
@@ -211,6 +236,14 @@ void random_fx(struct rng *r, uint8_t fx[512])
             memcpy(fx + 32 + 16 * i, &q, 8);
             memset(fx + 40 + 16 * i, 0xff, 2);
         }
-        random_chunk(r, fx + 160 + 16 * i);
     }
+    for (unsigned i = 0; i < n_xmm; i++)
+        random_chunk(r, fx + 160 + 16 * i);
+}
+
+void random_ymm(struct rng *r, unsigned n, uint8_t ymmh[16][16])
+{
+    memset(ymmh, 0, 16 * 16);
+    for (unsigned i = 0; i < n; i++)
+        random_chunk(r, ymmh[i]);
 }

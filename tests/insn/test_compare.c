@@ -13,6 +13,10 @@
 #define ZF 0x40u
 #define OF 0x800u
 
+#define M       mode_get(CPU_TEST_32)
+#define CODE_VA M->code
+#define DATA_VA M->data
+
 struct pair {
     struct decoder dec;
     struct insn_case c;
@@ -26,8 +30,8 @@ static struct pair p;
 static void load(const uint8_t *code, unsigned len)
 {
     memset(&p, 0, sizeof(p));
-    decoder_init(&p.dec);
-    p.c.code_va = CODE_VA;
+    decoder_init(&p.dec, M, NULL);
+    p.c.code_va = p.c.in.rip = CODE_VA;
     memcpy(p.c.code, code, len);
     while (p.c.len < len) {
         struct dec d;
@@ -141,7 +145,7 @@ static void write_byte(struct insn_result *r, uint32_t va)
     for (unsigned i = 0; i < MEM_PAGES; i++)
         page[i] = mem + i * INSN_PAGE;
     memcpy(mem, p.base, MEM_BYTES);
-    mem[mem_offset(va)] ^= 0x55;
+    mem[mode_offset(M, va)] ^= 0x55;
     mem_collect(page, p.base, r);
     assert_memory_equal(mem, p.base, MEM_BYTES);
 }
@@ -150,10 +154,12 @@ static void test_memory(void **state)
 {
     LOAD(0x89, 0x03); /* mov [ebx], eax */
     for (unsigned i = 0; i < MEM_PAGES; i++) {
-        write_byte(&p.b, mem_page_va(i) + 77 * i);
+        if (!mode_page(M, i))
+            continue;
+        write_byte(&p.b, mode_page(M, i) + 77 * i);
         assert_int_equal(p.b.n_lines, 1);
         assert_false(same());
-        write_byte(&p.a, mem_page_va(i) + 77 * i);
+        write_byte(&p.a, mode_page(M, i) + 77 * i);
         assert_true(same());
         p.a.n_lines = 0;
         p.a.hash = 0;
@@ -192,7 +198,7 @@ static void test_old_meaning(void **state)
     static const uint8_t tzcnt[] = {0xf3, 0x0f, 0xbc, 0xc3}, popcnt[] = {0xf3, 0x0f, 0xb8, 0xc3};
     uint8_t out[15];
     struct dec d;
-    decoder_init(&p.dec);
+    decoder_init(&p.dec, M, NULL);
     assert_int_equal(decode(&p.dec, tzcnt, 4, &d), DEC_COMPARE);
     assert_int_equal(d.i.mnemonic, ZYDIS_MNEMONIC_BSF);
     decode_native_form(&p.dec, &d, tzcnt, out);
