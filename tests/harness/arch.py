@@ -43,8 +43,8 @@ def checks(output):
     print the same."""
     found = {}
     for line in output.splitlines():
-        if match := re.match(r"(ok|FAIL|none|value) ([^:]*)", line):
-            found[match[2]] = line
+        if match := re.match(r"ok (.*)|FAIL (.*): got |none (.*) \(|value (.*): ", line):
+            found[next(filter(None, match.groups()))] = line
     return found
 
 
