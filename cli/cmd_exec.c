@@ -18,7 +18,7 @@ const struct opt exec_options[] = {
 
 int cmd_exec(struct cli *c, void *opts, struct err *e)
 {
-    static const char *const shell[] = {"/bin/sh", "-l", NULL};
+    static const char *const shell[] = {NULL}; /* the user's own, as at a login */
     struct exec_opts *o = opts;
     cleanup(machine_info_release) struct machine_info m = {0};
     cleanup(cleanup_client) struct client *client = NULL;

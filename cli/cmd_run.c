@@ -15,8 +15,9 @@ struct run_opts {
     struct guest_opts guest;
     const char *from, *kernel, *initrd, *append, *cpu, *bios, *boot, *screenshot, *disk_bus, *cdrom;
     struct strlist copy_in, copy_out, disks;
+    const char *clock;
     uint64_t mem;
-    bool no_reboot, log;
+    bool frozen, no_reboot, log;
 };
 
 const struct opt run_options[] = {
@@ -26,6 +27,10 @@ const struct opt run_options[] = {
     {"copy-out", "GUEST[:HOST]", "copy out afterwards, whatever the status; may be repeated",
      offsetof(struct run_opts, copy_out), OPT_LIST, 0},
     GUEST_OPTIONS(struct run_opts, guest),
+    {"clock", "WHICH", "the fork's time of day: host (unless given), or snapshot", offsetof(struct run_opts, clock),
+     OPT_STR, 0},
+    {"frozen", NULL, "the fork goes on with the snapshot's clock and random numbers", offsetof(struct run_opts, frozen),
+     OPT_FLAG, 0},
     {"kernel", "FILE", "boot this kernel (bzImage, Multiboot 1 or PVH) instead; needs no store",
      offsetof(struct run_opts, kernel), OPT_STR, 'k'},
     {"initrd", "FILE", "its initial RAM disk; not Linux: its modules, FILE [ARGS][,FILE [ARGS]]...",
@@ -62,6 +67,8 @@ static int boot_machine(struct cli *c, const struct run_opts *o, struct err *e)
     bool is_linux = false;
     int r;
 
+    if (o->clock || o->frozen)
+        return err_set(e, VT_USAGE, "--clock and --frozen go with --from");
     if (c->has_guest || o->copy_in.n || o->copy_out.n || o->guest.dir || o->guest.user || o->guest.env.n)
         return err_set(e, VT_USAGE, "a command and its options go with --from, not with a machine of your own");
     if (c->json)
@@ -200,6 +207,8 @@ static int from_snapshot(struct cli *c, struct run_opts *o, struct err *e)
         o->log || o->screenshot || o->disk_bus || o->cdrom)
         return err_set(e, VT_USAGE,
                        "--from takes its hardware from the snapshot: no --kernel, --mem, --disk and the like");
+    if (o->clock && strcmp(o->clock, "host") != 0 && strcmp(o->clock, "snapshot") != 0)
+        return err_set(e, VT_USAGE, "--clock: \"%s\" is neither host nor snapshot", o->clock);
     if (!c->nguest)
         return err_set(e, VT_USAGE, "no command; see vmtest run --help");
     r = guest_opts_check(&o->guest, e);
@@ -214,6 +223,8 @@ static int from_snapshot(struct cli *c, struct run_opts *o, struct err *e)
     spec.store = store_dir(c->store);
     spec.snapshot = s.id;
     spec.log = log;
+    spec.frozen = o->frozen;
+    spec.keep_clock = o->clock && o->clock[0] == 's';
     r = monitor_spawn(&spec, &client, e);
     if (!r)
         r = in_fork(c, o, client, e);

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include "cli/forward.h"
 #include "cli/tty.h"
 #include "src/base/io.h"
 
@@ -58,11 +59,41 @@ static int run_captured(struct cli *c, struct client *client, struct client_exec
     return r ? r : kept;
 }
 
+/* The user's terminal type, unless the command is given another. */
+static void tty_env(const struct guest_opts *o, struct strlist *ret)
+{
+    const char *term = getenv("TERM");
+
+    strlist_addf(ret, "TERM=%s", term && *term ? term : "dumb");
+    for (size_t i = 0; i < o->env.n; i++)
+        strlist_add(ret, o->env.items[i]);
+}
+
+/* With our signals, and our terminal where we have one. */
+static int run_attached(struct cli *c, struct client *client, struct client_exec *x, int *ret_status, struct err *e)
+{
+    cleanup(forward_end) struct forward f;
+    int r = forward_begin(&f, x->tty && !c->json, e);
+
+    if (r)
+        return r;
+    x->has_control = true;
+    x->control = f.stream;
+    x->rows = f.rows;
+    x->cols = f.cols;
+    if (c->json)
+        return run_captured(c, client, x, ret_status, e);
+    return client_exec(client, x, ret_status, e);
+}
+
 int guest_command(struct cli *c, struct client *client, const struct guest_opts *o, const char *const *argv, bool tty,
                   struct err *e)
 {
+    cleanup(strlist_release) struct strlist env = {0};
+    if (tty)
+        tty_env(o, &env);
     struct client_exec x = {.argv = argv,
-                            .env = (const char *const *)o->env.items,
+                            .env = (const char *const *)(tty ? env.items : o->env.items),
                             .dir = o->dir,
                             .user = o->user,
                             .tty = tty,
@@ -70,17 +101,10 @@ int guest_command(struct cli *c, struct client *client, const struct guest_opts 
                             .in = 0,
                             .out = 1,
                             .err = 2};
-    struct tty term = {.fd = -1};
-    int status = 0, r;
+    int status = 0, r = env.failed ? err_set(e, VT_FAIL, "out of memory") : 0;
 
-    if (c->json) {
-        r = run_captured(c, client, &x, &status, e);
-    } else {
-        if (tty)
-            tty_raw(&term, 0);
-        r = client_exec(client, &x, &status, e);
-        tty_restore(&term);
-    }
+    if (!r)
+        r = run_attached(c, client, &x, &status, e);
     out_set(c, "guest_status", r ? json_null() : json_integer(status));
     if (!r)
         out_set(c, "error", json_null());

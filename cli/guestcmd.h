@@ -14,7 +14,7 @@ struct guest_opts {
 #define GUEST_OPTIONS(type, member)                                                                                   \
     {"env",    "NAME=VALUE", "add to the command's environment; may be repeated", offsetof(type, member.env),         \
      OPT_LIST, 'e'},                                                                                                  \
-        {"dir", "DIR", "the directory that it runs in", offsetof(type, member.dir), OPT_STR, 0},                      \
+        {"dir", "DIR", "the directory that it runs in", offsetof(type, member.dir), OPT_STR, 'w'},                    \
         {"user", "USER", "the user that it runs as (root unless given)", offsetof(type, member.user), OPT_STR, 'u'},  \
     {                                                                                                                 \
         "timeout", "TIME", "end it after this long, with status 124", offsetof(type, member.timeout), OPT_DURATION, 0 \

@@ -38,7 +38,8 @@ const struct verb verbs[] = {
     ROW(rm, "[--force] [MACHINE]", "remove a machine and its snapshots", 0, 1, 0),
     ROW(run,
         "{--from SNAP [--copy-in PATH]... [--copy-out GUEST[:HOST]]... [--env NAME=VALUE]... [--dir DIR] [--user USER] "
-        "[--timeout TIME] -- COMMAND [ARG]... | [--kernel FILE [--initrd FILE] [--append TEXT]] [--bios FILE] "
+        "[--timeout TIME] [--clock WHICH] [--frozen] -- COMMAND [ARG]... | [--kernel FILE [--initrd FILE] [--append "
+        "TEXT]] [--bios FILE] "
         "[--boot ORDER] [--mem SIZE] [--cpu MODEL] [--disk FILE]... [--timeout TIME] [--screenshot FILE] [--no-reboot] "
         "[--log]}",
         "run something in a machine that is thrown away", 0, 0, VERB_GUEST),

@@ -315,6 +315,12 @@ static json_t *exec_args(const struct client_exec *x, struct err *e)
     if (x->user)
         json_object_set_new(args, "user", text_or_null(x->user, &ok));
     json_object_set_new(args, "tty", json_boolean(x->tty));
+    if (x->rows && x->cols) {
+        json_object_set_new(args, "rows", json_integer(x->rows));
+        json_object_set_new(args, "cols", json_integer(x->cols));
+    }
+    if (x->has_control)
+        json_object_set_new(args, "control", json_true());
     json_object_set_new(args, "stdin", json_boolean(x->in >= 0));
     if (x->timeout > 0)
         json_object_set_new(args, "timeout", json_real(x->timeout));
@@ -329,7 +335,7 @@ int client_exec(struct client *c, const struct client_exec *x, int *ret_status, 
 {
     cleanup(cleanup_json) json_t *result = NULL;
     json_t *args = exec_args(x, e);
-    int fds[3], nfds = 0, rc;
+    int fds[CLIENT_MAX_FDS], nfds = 0, rc;
     uint64_t status;
 
     if (!args)
@@ -338,6 +344,8 @@ int client_exec(struct client *c, const struct client_exec *x, int *ret_status, 
         fds[nfds++] = x->in;
     fds[nfds++] = x->out;
     fds[nfds++] = x->err;
+    if (x->has_control)
+        fds[nfds++] = x->control;
     rc = client_call_fds(c, "vmtest-exec", args, fds, (unsigned)nfds, &result, e);
     if (rc == 0)
         rc = json_get_u64(result, "status", JSON_REQUIRED, &status, "the monitor's answer", e);

@@ -18,7 +18,8 @@
  *                   -> {"id", "seconds", "stopped_seconds", "pages", "blocks", "ram": bool, "warning"?}
  *   vmtest-revert   {"id"}                              -> {"seconds", "pages", "blocks", "power": "running"|"off"…}
  *   vmtest-delete   {"id"}, vmtest-rename {"id", "name"} -> {}
- *   vmtest-exec     {"argv": […], "env"?: {…}, "dir"?, "user"?, "tty"?, "stdin"?: true, "timeout"?} [3 fds: 0, 1, 2]
+ *   vmtest-exec     {"argv": […], "env"?: {…}, "dir"?, "user"?, "tty"?, "rows"?, "cols"?, "stdin"?: true, "control"?,
+ * "timeout"?} [3 fds: 0, 1, 2; one more with "control"]; argv []: the user's login shell
  *                   -> {"status": 0..255}
  *   vmtest-copy-in  {"host": absolute path, "guest": path}, or {"guest": path} [1 fd: the file's bytes] ->
  * {"files","bytes"} vmtest-copy-out {"guest": path, "host": absolute path}, or {"guest": path} [1 fd: gets the bytes]
@@ -62,7 +63,10 @@ struct client_exec {
     const char *const *env;
     const char *dir;  /* NULL: the agent's */
     const char *user; /* NULL: root */
-    bool tty;
+    bool tty;         /* a terminal of rows by cols (0: not known) */
+    unsigned rows, cols;
+    bool has_control; /* control: a stream of struct exec_control, for the command while it runs */
+    int control;
     double timeout;   /* seconds; 0: none */
     int in, out, err; /* in may be -1: no input */
 };
@@ -77,8 +81,9 @@ struct monitor_spec {
     int64_t snapshot;  /* ephemeral: the snapshot that it starts from */
     int lock_fd; /* holds the machine's OFD lock (ephemeral: the snapshot's shared lock); -1: the monitor takes it */
     bool paused; /* do not run the guest yet */
-    bool cache_unsafe; /* guest flushes are not made durable; always so for an ephemeral machine */
-    const char *log;   /* file for the monitor's log, appended to; NULL: none */
+    bool frozen, keep_clock; /* ephemeral: the guest stays as it was; or its clock does */
+    bool cache_unsafe;       /* guest flushes are not made durable; always so for an ephemeral machine */
+    const char *log;         /* file for the monitor's log, appended to; NULL: none */
 };
 /* Starts `vmtest-monitor` in a session of its own and waits until its machine stands (VT_TIMEOUT after a minute). Its
  * start-up error comes back as ours. ret_client may be NULL, except for an ephemeral machine. */

@@ -416,41 +416,6 @@ static void cmd_rename(void *opaque, struct qmp_call *call)
 
 /* ---- in the guest */
 
-/* The guest's clock stood still while the machine was a snapshot. Its own date sets it: the agent's guest-set-time also
- * writes the hardware clock, which waits for that to tick (1.7 s), and the host has set that one already. */
-static int set_clock(struct agent *a, struct err *e)
-{
-    static const char script[] = "date -s \"@$1\" >/dev/null 2>&1 || date -s \"@${1%.*}\" >/dev/null";
-    cleanup(exec_result_release) struct exec_result r = {0};
-    int64_t now = clock_wall_ns();
-    char text[48];
-
-    snprintf(text, sizeof text, "%lld.%09lld", (long long)(now / (int64_t)NS_PER_SEC),
-             (long long)(now % (int64_t)NS_PER_SEC));
-    return exec_script(a, script, (const char *[]){text, NULL}, &r, e);
-}
-
-/* The agent, once it answers; a clock that is late is set first. */
-static int ready_agent(struct monitor *m, const struct qmp_call *call, struct agent **ret, struct err *e)
-{
-    struct agent *a = m->machine->agent;
-    struct err why = {0};
-    int rc;
-
-    if (m->state != RUN_RUNNING)
-        return err_set(e, VT_BUSY, "the machine does not run: its state is %s", run_state_name(m->state));
-    rc = agent_synced(a) ? 0 : agent_wait(a, AGENT_TIMEOUT_MS, qmp_call_gone_fd(call), e);
-    if (rc == VT_TIMEOUT) {
-        rc = VT_GONE; /* not the command's own time-out */
-        if (e)
-            e->code = VT_GONE;
-    }
-    if (rc == 0 && atomic_exchange(&m->clock_stale, false) && set_clock(a, &why) < 0)
-        log_msg(&m->log, LOG_WARN, "the guest's clock could not be set: %s", why.msg);
-    *ret = a;
-    return rc;
-}
-
 /* Text words of a JSON array, ended by NULL; strings stay the array's. */
 static int get_words(const json_t *array, const char **words, size_t max, struct err *e)
 {
@@ -483,21 +448,20 @@ static int get_env(const json_t *object, struct strlist *ret, struct err *e)
     return ret->failed ? err_set(e, VT_FAIL, "out of memory") : 0;
 }
 
-#define WORDS_MAX 4096
-
 static int exec_call(struct monitor *m, struct qmp_call *call, int *ret_status, struct err *e)
 {
     cleanup(strlist_release) struct strlist env = {0};
-    cleanup(cleanup_free) const char **argv = calloc(WORDS_MAX, sizeof *argv);
+    cleanup(cleanup_free) const char **argv = calloc((EXEC_WORDS_MAX + 1), sizeof *argv);
     struct exec_spec x = {.argv = argv, .cancel_fd = qmp_call_gone_fd(call)};
     json_t *words = NULL, *object = NULL;
-    bool tty = false, with_in = true;
-    struct agent *a;
+    uint64_t rows = 0, cols = 0;
+    struct exec_way way;
+    bool with_in = true;
     unsigned nfds;
     int rc = argv ? json_get_array(call->args, "argv", JSON_REQUIRED, &words, WHERE, e) : VT_FAIL;
 
     if (rc == 0)
-        rc = get_words(words, argv, WORDS_MAX, e);
+        rc = get_words(words, argv, (EXEC_WORDS_MAX + 1), e);
     if (rc == 0)
         rc = json_get_object(call->args, "env", JSON_OPTIONAL, &object, WHERE, e);
     if (rc == 0 && object)
@@ -507,22 +471,30 @@ static int exec_call(struct monitor *m, struct qmp_call *call, int *ret_status, 
     if (rc == 0)
         rc = json_get_str(call->args, "user", JSON_OPTIONAL, &x.user, WHERE, e);
     if (rc == 0)
-        rc = json_get_bool(call->args, "tty", JSON_OPTIONAL, &tty, WHERE, e);
+        rc = json_get_bool(call->args, "tty", JSON_OPTIONAL, &x.tty, WHERE, e);
+    if (rc == 0)
+        rc = json_get_u64(call->args, "rows", JSON_OPTIONAL, &rows, WHERE, e);
+    if (rc == 0)
+        rc = json_get_u64(call->args, "cols", JSON_OPTIONAL, &cols, WHERE, e);
+    if (rc == 0)
+        rc = json_get_bool(call->args, "control", JSON_OPTIONAL, &x.has_control, WHERE, e);
     if (rc == 0)
         rc = json_get_bool(call->args, "stdin", JSON_OPTIONAL, &with_in, WHERE, e);
     if (rc == 0)
         rc = get_seconds(call->args, "timeout", &x.timeout, e);
     nfds = with_in ? 3 : 2;
-    if (rc == 0 && call->nfds != nfds)
-        rc = err_set(e, VT_USAGE, "vmtest-exec needs %u descriptors, got %u", nfds, call->nfds);
-    if (rc == 0 && tty)
-        rc = err_set(e, VT_FAIL, "the guest agent has no terminals: use the console, or leave the terminal option out");
+    if (rc == 0 && call->nfds != nfds + x.has_control)
+        rc = err_set(e, VT_USAGE, "vmtest-exec needs %u descriptors, got %u", nfds + x.has_control, call->nfds);
     if (rc == 0)
-        rc = ready_agent(m, call, &a, e);
+        rc = monitor_ready(m, call, READY_COMMAND, &way, e);
     if (rc < 0)
         return rc;
     x.env = (const char *const *)env.items;
-    return exec_streams(a, &x, with_in ? call->fds[0] : -1, call->fds[nfds - 2], call->fds[nfds - 1], ret_status, e);
+    x.rows = (uint16_t)MIN(rows, (uint64_t)UINT16_MAX);
+    x.cols = (uint16_t)MIN(cols, (uint64_t)UINT16_MAX);
+    if (x.has_control)
+        x.control_fd = call->fds[nfds];
+    return exec_streams(&way, &x, with_in ? call->fds[0] : -1, call->fds[nfds - 2], call->fds[nfds - 1], ret_status, e);
 }
 
 static void work_exec(struct monitor *m, struct qmp_call *call)
@@ -542,6 +514,7 @@ static void cmd_exec(void *opaque, struct qmp_call *call)
 static int copy_call(struct monitor *m, struct qmp_call *call, bool in, struct copy_count *ret, struct err *e)
 {
     const char *guest = NULL, *host = NULL;
+    struct exec_way way;
     struct agent *a;
     int rc = json_get_str(call->args, "guest", JSON_REQUIRED, &guest, WHERE, e);
 
@@ -552,9 +525,10 @@ static int copy_call(struct monitor *m, struct qmp_call *call, bool in, struct c
     if (rc == 0 && !host && call->nfds != 1)
         rc = err_set(e, VT_USAGE, "a copy needs a host path or one descriptor");
     if (rc == 0)
-        rc = ready_agent(m, call, &a, e);
+        rc = monitor_ready(m, call, READY_AGENT, &way, e);
     if (rc < 0)
         return rc;
+    a = way.agent;
     if (host)
         return in ? copy_in(a, host, guest, ret, e) : copy_out(a, guest, host, ret, e);
     return in ? copy_in_fd(a, call->fds[0], guest, ret, e) : copy_out_fd(a, guest, call->fds[0], ret, e);
@@ -580,7 +554,7 @@ static void work_install(struct monitor *m, struct qmp_call *call)
 {
     const char *path = NULL;
     struct err err = {0};
-    struct agent *a = NULL;
+    struct exec_way way;
     int status = 0, rc = json_get_str(call->args, "path", JSON_REQUIRED, &path, WHERE, &err);
 
     if (rc == 0 && call->nfds != 2)
@@ -588,9 +562,9 @@ static void work_install(struct monitor *m, struct qmp_call *call)
     if (rc == 0)
         rc = install_check(path, &err);
     if (rc == 0)
-        rc = ready_agent(m, call, &a, &err);
+        rc = monitor_ready(m, call, READY_AGENT | READY_COMMAND, &way, &err);
     if (rc == 0)
-        rc = install_package(a, path, call->fds[0], call->fds[1], qmp_call_gone_fd(call), &status, &err);
+        rc = install_package(&way, path, call->fds[0], call->fds[1], qmp_call_gone_fd(call), &status, &err);
     answer(call, rc, rc == 0 ? json_pack("{s:i}", "status", status) : NULL, &err);
 }
 

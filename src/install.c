@@ -41,13 +41,15 @@ static const char deb_script[] =
     "fi\n"
     "exit $s\n";
 
-int install_package(struct agent *a, const char *path, int out, int err, int cancel_fd, int *ret_status, struct err *e)
+int install_package(const struct exec_way *way, const char *path, int out, int err, int cancel_fd, int *ret_status,
+                    struct err *e)
 {
     static const char make_dir[] = "mktemp -d /dev/shm/vmtest.XXXXXX 2>/dev/null || mktemp -d /tmp/vmtest.XXXXXX";
     cleanup(exec_result_release) struct exec_result made = {0}, removed = {0};
     cleanup(cleanup_free) char *dir = NULL, *file = NULL;
     const char *argv[] = {"/bin/sh", "-c", deb_script, "sh", NULL, NULL};
     struct exec_spec x = {.argv = argv, .cancel_fd = cancel_fd};
+    struct agent *a = way->agent;
     struct copy_count n;
     int rc = exec_script(a, make_dir, NULL, &made, e);
 
@@ -60,7 +62,7 @@ int install_package(struct agent *a, const char *path, int out, int err, int can
     argv[4] = file;
     rc = copy_in(a, path, file, &n, e);
     if (rc == 0)
-        rc = exec_streams(a, &x, -1, out, err, ret_status, e);
+        rc = exec_streams(way, &x, -1, out, err, ret_status, e);
     if (exec_script(a, "rm -rf -- \"$1\"", (const char *[]){dir, NULL}, &removed, rc == 0 ? e : NULL) < 0 && rc == 0)
         rc = VT_FAIL;
     return rc;

@@ -54,6 +54,21 @@ static int make_agent(struct machine *m, struct err *e)
     return rc;
 }
 
+/* The same for the helper. */
+static int make_exec(struct machine *m, struct err *e)
+{
+    int pair[2], rc;
+
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+        return err_set(e, VT_FAIL, "socketpair: %m");
+    rc = execport_new(pair[0], &m->exec_port.guest_open, &m->exec, e);
+    if (rc == 0)
+        rc = chrhost_attach(m->exec_host, pair[1], pair[1], true, NULL, NULL, NULL, e);
+    if (rc < 0)
+        close(pair[1]);
+    return rc;
+}
+
 static int make_nic(struct machine *m, unsigned n, const struct machine_spec *spec, struct err *e)
 {
     struct nat_config nc = {.hostname = spec->hostname};
@@ -145,6 +160,8 @@ static int make_hardware(struct machine *m, const struct machine_spec *spec, str
         rc = make_port(m, &m->exec_port, "org.vmtest.exec.0", AGENT_QUEUE, AGENT_QUEUE, &m->exec_host, e);
     if (rc == 0)
         rc = make_agent(m, e);
+    if (rc == 0)
+        rc = make_exec(m, e);
     for (unsigned i = 0; i < c->nnics && rc == 0; i++) {
         rc = make_nic(m, i, spec, e);
         memcpy(vc.nic[i].mac, c->nic[i].mac, sizeof vc.nic[i].mac);
@@ -202,6 +219,7 @@ void machine_free(struct machine *m)
     chrhost_free(m->agent_host);
     chrhost_free(m->exec_host);
     agent_free(m->agent);
+    execport_free(m->exec);
     vm_free(m->vm);
     for (unsigned i = 0; i < CONFIG_MAX_DISKS; i++)
         if (m->disk[i])
@@ -287,6 +305,7 @@ int machine_drop_connections(struct machine *m, struct err *e)
     agent_hold(m->agent); /* a call under way ends at once now; none may slip a question in behind the discard */
     chrhost_discard(m->agent_host, true);
     agent_release(m->agent);
+    execport_reset(m->exec);
     chrhost_discard(m->exec_host, true);
     chrhost_discard(m->serial_host, false);
     for (unsigned i = 0; i < m->config->nnics; i++) {

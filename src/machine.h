@@ -12,6 +12,7 @@
 #include "src/chrhost.h"
 #include "src/config.h"
 #include "src/disc.h"
+#include "src/execport.h"
 #include "src/loop.h"
 #include "src/net/nat.h"
 #include "src/vcpu.h"
@@ -37,6 +38,7 @@ struct machine {
     struct chrport serial, agent_port, exec_port;
     struct chrhost *serial_host, *agent_host, *exec_host;
     struct agent *agent;
+    struct execport *exec;
     struct netport net[CONFIG_MAX_NICS];
     struct nat *nat[CONFIG_MAX_NICS];
     struct loop_source net_source[CONFIG_MAX_NICS];

@@ -24,7 +24,7 @@ struct start {
     const char *store;
     int64_t machine, fork_of;
     int lock_fd, ready_fd, client_fd;
-    bool paused, cache_unsafe;
+    bool paused, cache_unsafe, frozen, keep_clock;
 };
 
 static int int_option(const char *name, uint64_t max, uint64_t *ret, struct err *e)
@@ -45,6 +45,8 @@ static int parse(int argc, char **argv, struct start *s, struct err *e)
         {"client-fd", required_argument, NULL, 'c'},
         {"paused", no_argument, NULL, 'p'},
         {"cache-unsafe", no_argument, NULL, 'u'},
+        {"frozen", no_argument, NULL, 'z'},
+        {"keep-clock", no_argument, NULL, 'k'},
         {0},
     };
     int c, rc = 0;
@@ -80,6 +82,12 @@ static int parse(int argc, char **argv, struct start *s, struct err *e)
             break;
         case 'p':
             s->paused = true;
+            break;
+        case 'z':
+            s->frozen = true;
+            break;
+        case 'k':
+            s->keep_clock = true;
             break;
         default:
             s->cache_unsafe = true;
@@ -297,8 +305,9 @@ static int first_state(struct monitor *m, const struct start *s, struct err *e)
         rc = capture_restore(m->capture, s->fork_of, &power, e);
     if (rc == 0 && power != POWER_OFF) {
         m->booted = true;
-        atomic_store(&m->clock_stale, true);
-        vm_set_wall(m->machine->vm, clock_wall_ns() / (int64_t)NS_PER_SEC);
+        atomic_store(&m->stale, true);
+        if (!m->keep_clock)
+            vm_set_wall(m->machine->vm, clock_wall_ns() / (int64_t)NS_PER_SEC);
     } else if (rc == 0 && !s->paused) {
         rc = machine_boot(m->machine, e);
         m->booted = rc == 0;
@@ -346,8 +355,10 @@ static void tear_down(struct monitor *m)
 {
     struct err err = {0};
 
-    if (m->machine)
+    if (m->machine) {
         agent_shut(m->machine->agent);
+        execport_shut(m->machine->exec);
+    }
     while (atomic_load(&m->jobs))
         loop_turn(m->loop, 10);
     if (m->qmp)
@@ -382,6 +393,9 @@ int monitor_main(int argc, char **argv)
     keep_fd(s.ready_fd);
     keep_fd(s.client_fd);
     pthread_mutex_init(&m.change, NULL);
+    pthread_mutex_init(&m.readying, NULL);
+    m.frozen = s.frozen;
+    m.keep_clock = s.keep_clock || s.frozen;
     m.id = s.machine;
     m.fork_of = s.fork_of;
     rc = set_up(&m, &s, &err);

@@ -13,6 +13,7 @@
 #include "src/base/log.h"
 #include "src/capture.h"
 #include "src/config.h"
+#include "src/exec.h"
 #include "src/loop.h"
 #include "src/machine.h"
 #include "src/qmp.h"
@@ -45,9 +46,10 @@ struct monitor {
 
     _Atomic(enum run_state) state;
     bool booted;
-    atomic_bool
-        clock_stale;     /* memory is from an earlier time: the guest's clock is set before the next command in it */
-    struct vcpu_end end; /* how the guest ended, while end_pending */
+    atomic_bool stale;        /* memory is from an earlier time: see monitor_ready */
+    bool frozen, keep_clock;  /* a guest of an earlier time stays as it was; or its clock does */
+    pthread_mutex_t readying; /* held while the guest is made ready for a command */
+    struct vcpu_end end;      /* how the guest ended, while end_pending */
     atomic_bool end_pending;
     bool reverting; /* an end that the guest came to meanwhile is looked at when the revert is over */
     struct err failure;
@@ -73,6 +75,12 @@ void monitor_ended(struct monitor *m);
 
 /* The words after the program's name. Returns the exit status: 0, or why it did not start. */
 int monitor_main(int argc, char **argv);
+
+/* [a job's thread] Makes ready what `need` names, waiting for the guest. A guest whose memory is of an earlier time is
+ * made one of its own first: the helper reseeds its kernel's random numbers and sets its clock. Where the helper cannot
+ * run, way->port is NULL and commands go by the agent. */
+enum ready_need { READY_AGENT = 1, READY_COMMAND = 2 };
+int monitor_ready(struct monitor *m, const struct qmp_call *call, unsigned need, struct exec_way *ret, struct err *e);
 
 extern const struct qmp_command monitor_commands[];
 

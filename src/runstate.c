@@ -75,6 +75,7 @@ int monitor_reset(struct monitor *m, struct err *e)
     vcpu_pause(vcpu);
     vm_reset(m->machine->vm);
     agent_reset(m->machine->agent);
+    execport_reset(m->machine->exec);
     rc = machine_boot(m->machine, e);
     if (rc == 0) {
         m->booted = true;
@@ -101,6 +102,7 @@ void monitor_shut(struct monitor *m, const char *reason)
     qmp_event(m->qmp, "SHUTDOWN",
               json_pack("{s:b, s:s}", "guest", strcmp(reason, "guest-shutdown") == 0, "reason", reason));
     agent_shut(m->machine->agent);
+    execport_shut(m->machine->exec);
     if (write(m->end_fd, &one, sizeof one) < 0)
         vt_assert(errno == EAGAIN || errno == EINTR);
     loop_stop(m->loop);
@@ -159,8 +161,9 @@ void monitor_revert_end(struct monitor *m, int rc, bool broken, enum power power
         vcpu_restart(m->machine->vcpu);
         m->booted = true;
         m->failure = (struct err){0};
-        atomic_store(&m->clock_stale, true);
-        vm_set_wall(m->machine->vm, clock_wall_ns() / (int64_t)NS_PER_SEC);
+        atomic_store(&m->stale, true);
+        if (!m->keep_clock)
+            vm_set_wall(m->machine->vm, clock_wall_ns() / (int64_t)NS_PER_SEC);
         if (machine_drop_connections(m->machine, &err) < 0)
             log_msg(&m->log, LOG_WARN, "%s", err.msg);
         qmp_event(m->qmp, "VMTEST_REVERTED", NULL);

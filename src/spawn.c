@@ -163,6 +163,10 @@ int monitor_spawn(const struct monitor_spec *s, struct client **ret_client, stru
         word(&w, "--paused");
     if (s->cache_unsafe)
         word(&w, "--cache-unsafe");
+    if (s->frozen)
+        word(&w, "--frozen");
+    if (s->keep_clock)
+        word(&w, "--keep-clock");
     keep[0] = ready[1];
     keep[1] = pair[1];
     keep[2] = s->lock_fd;

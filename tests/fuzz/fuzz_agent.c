@@ -80,7 +80,7 @@ static void use(struct agent *a)
     exec_run(a, &x, NULL, 0, &r, NULL);
     vt_assert(r.status >= 0 && r.status <= 255);
     exec_result_release(&r);
-    if (exec_streams(a, &x, -1, -1, -1, &status, NULL) == 0)
+    if (exec_streams(&(struct exec_way){.agent = a}, &x, -1, -1, -1, &status, NULL) == 0)
         vt_assert(status >= 0 && status <= 255);
     if (guestfile_open(a, "/x", "r", &f, NULL) == 0) {
         while (!eof && guestfile_read(&f, &b, &eof, NULL) == 0 && b.len < 3 * GUESTFILE_CHUNK)

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[2]
-FOLDERS = ("src", "vmcore", "snapshot", "cli", "tests", "fixtures", "man", ".ci")
+FOLDERS = ("src", "vmcore", "snapshot", "cli", "guest", "tests", "fixtures", "man", ".ci")
 
 
 def files(*suffixes, under=FOLDERS):

@@ -8,7 +8,8 @@ ALLOWED = {
     "src/base": {"src/base"},
     "vmcore": {"vmcore", "src/base"},
     "snapshot": {"snapshot", "src/base"},
-    "src": {"src", "vmcore", "snapshot", "src/base"},
+    "src": {"src", "vmcore", "snapshot", "src/base", "guest"},
+    "guest": {"guest"},
     "cli": {"cli", "src", "snapshot", "src/base"},
 }
 
@@ -20,7 +21,7 @@ def layer(path):
 
 problems = []
 seen = 0
-for path in files(".c", ".h", ".S", under=("src", "vmcore", "snapshot", "cli")):
+for path in files(".c", ".h", ".S", under=("src", "vmcore", "snapshot", "cli", "guest")):
     for number, line in enumerate(read(path).splitlines(), 1):
         found = re.match(r'\s*#\s*include\s*"([^"]+)"', line)
         if not found:

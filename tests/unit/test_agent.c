@@ -218,7 +218,7 @@ static void test_exec_timeout(void **state)
 
     (void)state;
     begin(&f, script);
-    assert_int_equal(exec_streams(f.agent, &x, -1, -1, -1, &status, NULL), VT_TIMEOUT);
+    assert_int_equal(exec_streams(&(struct exec_way){.agent = f.agent}, &x, -1, -1, -1, &status, NULL), VT_TIMEOUT);
     assert_non_null(strstr(f.asked, "kill -TERM"));
     end(&f);
 }

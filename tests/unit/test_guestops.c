@@ -90,7 +90,7 @@ static int sh(struct bench *b, const char *text, int in, int out, int err, int *
     const char *argv[] = {"sh", "-c", text, NULL};
     struct exec_spec x = {.argv = argv, .cancel_fd = -1};
 
-    return exec_streams(b->agent, &x, in, out, err, ret_status, e);
+    return exec_streams(&(struct exec_way){.agent = b->agent}, &x, in, out, err, ret_status, e);
 }
 
 static void test_status(void **state)
@@ -144,22 +144,22 @@ static void test_words(void **state)
     struct exec_spec x = {.argv = argv, .cancel_fd = -1};
     int out = scratch(b), status = -1;
 
-    assert_int_equal(exec_streams(b->agent, &x, -1, out, -1, &status, NULL), 0);
+    assert_int_equal(exec_streams(&(struct exec_way){.agent = b->agent}, &x, -1, out, -1, &status, NULL), 0);
     expect_file(out, "[a b][][$x]['][\"][\\][*][-n][--][\n]");
     x = (struct exec_spec){.argv = show, .env = env, .dir = "/usr", .cancel_fd = -1};
     out = scratch(b);
-    assert_int_equal(exec_streams(b->agent, &x, -1, out, -1, &status, NULL), 0);
+    assert_int_equal(exec_streams(&(struct exec_way){.agent = b->agent}, &x, -1, out, -1, &status, NULL), 0);
     expect_file(out, "b  c||/usr\n");
     x.dir = "/nonexistent";
-    assert_int_equal(exec_streams(b->agent, &x, -1, -1, -1, &status, NULL), 0);
+    assert_int_equal(exec_streams(&(struct exec_way){.agent = b->agent}, &x, -1, -1, -1, &status, NULL), 0);
     assert_int_equal(status, 125);
     x = (struct exec_spec){.argv = show, .env = bad_env, .cancel_fd = -1};
-    assert_int_equal(exec_streams(b->agent, &x, -1, -1, -1, &status, NULL), VT_USAGE);
+    assert_int_equal(exec_streams(&(struct exec_way){.agent = b->agent}, &x, -1, -1, -1, &status, NULL), VT_USAGE);
     x = (struct exec_spec){.argv = missing, .cancel_fd = -1};
-    assert_int_equal(exec_streams(b->agent, &x, -1, -1, -1, &status, NULL), 0);
+    assert_int_equal(exec_streams(&(struct exec_way){.agent = b->agent}, &x, -1, -1, -1, &status, NULL), 0);
     assert_int_equal(status, 127);
     x.argv = denied;
-    assert_int_equal(exec_streams(b->agent, &x, -1, -1, -1, &status, NULL), 0);
+    assert_int_equal(exec_streams(&(struct exec_way){.agent = b->agent}, &x, -1, -1, -1, &status, NULL), 0);
     assert_int_equal(status, 126);
 }
 
@@ -254,7 +254,7 @@ static void test_timeout(void **state)
     int out = scratch(b), status = -1;
     struct err e = {0};
 
-    assert_int_equal(exec_streams(b->agent, &x, -1, out, -1, &status, &e), VT_TIMEOUT);
+    assert_int_equal(exec_streams(&(struct exec_way){.agent = b->agent}, &x, -1, out, -1, &status, &e), VT_TIMEOUT);
     assert_non_null(strstr(e.msg, "0.3 s"));
     expect_file(out, "begun\n"); /* what it had said */
 }

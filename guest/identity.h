@@ -1,0 +1,10 @@
+/* A machine that was restored from a snapshot becomes one of its own: fresh random numbers, and the time of day. */
+#ifndef GUEST_IDENTITY_H
+#define GUEST_IDENTITY_H
+
+#include "guest/wire.h"
+
+/* Does what id->flags ask for; returns those that were done. */
+uint32_t identity_set(const struct ew_identity *id);
+
+#endif
