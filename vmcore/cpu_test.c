@@ -64,7 +64,7 @@ int cpu_test_new(enum cpu_test_mode mode, const char *model, struct cpu_test **r
     struct err e = {0};
     struct cpu *c;
 
-    if (mode != CPU_TEST_32)
+    if (mode == CPU_TEST_64)
         return VT_GONE;
     struct cpu_test *t = calloc(1, sizeof *t);
     if (!t)

@@ -25,13 +25,13 @@ struct machine {
 
 static void make_ldt(struct machine *m)
 {
-    uint64_t desc[LDT_ENTRIES];
-    for (unsigned i = 0; i < LDT_ENTRIES; i++) {
+    uint64_t desc[SEGMENTS16];
+    for (unsigned i = 0; i < SEGMENTS16; i++) {
         struct mode_segment s = mode_ldt(m->mode, i);
         desc[i] = (s.limit & 0xffff) | (uint64_t)(s.base & 0xffffff) << 16 | (uint64_t)(s.code ? 0xfb : 0xf3) << 40 |
                   (uint64_t)(s.limit >> 16) << 48 | (uint64_t)(s.base >> 24) << 56;
     }
-    cpu_test_set_ldt(m->t, desc, LDT_ENTRIES);
+    cpu_test_set_ldt(m->t, desc, SEGMENTS16);
     cpu_test_set_selector(m->t, 1, SEL_CODE16);
     cpu_test_set_selector(m->t, 2, SEL_STACK16);
     cpu_test_set_selector(m->t, 3, SEL_DATA16);

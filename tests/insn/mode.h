@@ -40,7 +40,7 @@ uint64_t mode_page(const struct mode *m, unsigned i);
 int mode_offset(const struct mode *m, uint64_t va);
 
 /* Selectors of 16-bit code, in a local descriptor table. */
-enum { SEL_CODE16 = 0x07, SEL_STACK16 = 0x0f, SEL_DATA16 = 0x17, LDT_ENTRIES = 3 };
+enum { SEL_CODE16 = 0x07, SEL_STACK16 = 0x0f, SEL_DATA16 = 0x17, SEGMENTS16 = 3 };
 struct mode_segment {
     uint32_t base, limit;
     bool code;

@@ -282,7 +282,7 @@ static void run_case(const struct insn_case *c, struct insn_result *r, uint8_t *
 
 static void make_ldt(struct insn_shm *shm)
 {
-    for (unsigned i = 0; i < LDT_ENTRIES; i++) {
+    for (unsigned i = 0; i < SEGMENTS16; i++) {
         struct mode_segment seg = mode_ldt(SAVE->mode, i);
         struct user_desc d = {
             .entry_number = i, .base_addr = seg.base, .limit = seg.limit, .contents = seg.code ? 2 : 0, .useable = 1};
