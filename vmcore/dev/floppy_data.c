@@ -447,7 +447,7 @@ void floppy_data_start(struct floppy *f)
     f->c = f->cyl[floppy_unit(f) < FLOPPY_DRIVES ? floppy_unit(f) : 0];
     f->h = f->head;
     f->r = 1;
-    f->n = f->cmd[2];
+    f->n = op(f) == OP_FORMAT ? f->cmd[2] : 0;
     if (op(f) == OP_READ_ID) {
         floppy_wait(f, STEP_ID, SECTOR_NS);
     } else if (op(f) == OP_FORMAT) {
