@@ -116,6 +116,7 @@ static bool operands_ok(const struct ginsn *g)
         case ZYDIS_REGCLASS_GPR8:
         case ZYDIS_REGCLASS_GPR16:
         case ZYDIS_REGCLASS_GPR32:
+        case ZYDIS_REGCLASS_GPR64:
         case ZYDIS_REGCLASS_X87:
         case ZYDIS_REGCLASS_MMX:
         case ZYDIS_REGCLASS_XMM:
@@ -219,6 +220,15 @@ static ZydisRegister lxs_segment(ZydisMnemonic m)
     }
 }
 
+static uint32_t reg_number(const struct ginsn *g, bool reg)
+{
+    bool rex = g->z.attributes & ZYDIS_ATTRIB_HAS_REX;
+
+    if (reg)
+        return g->z.raw.modrm.reg | (rex ? (uint32_t)g->z.raw.rex.R << 3 : 0u);
+    return (g->z.raw.modrm.rm & 7u) | (rex ? (uint32_t)g->z.raw.rex.B << 3 : 0u);
+}
+
 static void emit_one(struct tb *t, struct ginsn *g)
 {
     t->cur = g;
@@ -243,12 +253,14 @@ static void emit_one(struct tb *t, struct ginsn *g)
             arg2 = arg2 << 16 | (uint16_t)g->op[i].imm.value.u;
     }
     if (g->z.attributes & ZYDIS_ATTRIB_HAS_MODRM)
-        arg |= (uint32_t)g->z.raw.modrm.reg << 24 | (uint32_t)(g->z.raw.modrm.rm & 7) << 28;
+        arg |= reg_number(g, true) << 24 | reg_number(g, false) << 28;
     if (g->row->helper == HELPER_lxs)
         arg2 = seg_index(lxs_segment(g->z.mnemonic));
     if (g->row->helper == HELPER_ins || g->row->helper == HELPER_outs) {
         arg2 =
-            (g->z.address_width == 16 ? HELP_A16 : 0) |
+            (g->z.address_width == 16   ? HELP_A16
+             : g->z.address_width == 64 ? HELP_A64
+                                        : 0) |
             (g->z.attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE) ? HELP_REP : 0);
         arg = (g->z.opcode & 1 ? (g->z.operand_width == 16 ? 2u : 4u) : 1u) | S_DS << 16;
         for (unsigned i = 0; i < g->z.operand_count; i++)
@@ -284,49 +296,110 @@ static void liveness(struct tb *t, uint32_t end)
     }
 }
 
-/* The two thunks that a dead block's entries are patched to. */
-static void thunk(struct tb *t, bool saved)
+/* The thunks that a dead block's entries are patched to. */
+enum thunk { THUNK_HOST, THUNK_SAVED, THUNK_SPILLED };
+static uint8_t *thunk(struct tb *t, enum thunk kind)
 {
+    struct em *c = &t->cold;
+    uint8_t *start = c->p;
     struct site s;
-    uint8_t *at = e_stub(&t->cold);
 
-    e_patch32(&t->cold, at, t->cold.p);
     t->cur = &t->in[0];
-    site_init(t, &s, saved ? K_NEXT : K_CHAIN);
+    site_init(t, &s, kind == THUNK_SAVED ? K_NEXT : K_CHAIN);
     s.arg = t->in[0].off;
     s.arg2 = UINT32_MAX;
     s.live = FL_ALL; /* whoever comes here knew nothing of this block's needs */
-    put_site(&t->cold, &s);
+    if (t->m64 && kind != THUNK_SPILLED)
+        plan_spill(t, c);
+    e_site(t, c, &s);
+    return start;
 }
 
-/* A block whose instruction crosses checks at its entry what its second page is; flags are in r12. */
+/* A block whose instruction crosses checks at its entry what its second page is; flags are saved. */
 static void second_page_check(struct tb *t)
 {
     struct em *h = &t->hot, *c = &t->cold;
+    int user = (t->mode & M_CPL) == 3;
     struct site s;
-    uint8_t *miss, *at;
+    uint8_t *miss, *other = NULL;
 
-    e_lea(h, H_R8, H_R15, 0x1000);
-    e_gs(h, 0, 0x03, H_R8, H_NONE, 0, CPU_SEG + S_CS * CPU_SEG_SIZE + CPU_SEG_BASE);
-    e_shift(h, 5, H_R8, 12);
-    e8(h, 0x65); /* cmp dword gs:[code + r8*4], imm32 */
-    e8(h, 0x42);
+    t_vbase(t, h, t->ra, 0x1000);
+    if (t->m64) {
+        e_mov64(h, t->rx, t->ra);
+        e_shift64(h, 5, t->ra, 12 - 4);
+        e_alu_i32(h, 4, t->ra, (TLB64_SIZE - 1) << 4);
+        e_gs(h, 1, 0x3b, t->rx, t->ra, 0, TLB64_CODE(user));
+        other = e_jcc32(h, CC_NE);
+    } else {
+        e_gs(h, 0, 0x03, t->ra, H_NONE, 0, CPU_SEG + S_CS * CPU_SEG_SIZE + CPU_SEG_BASE);
+        e_shift(h, 5, t->ra, 12);
+    }
+    e8(h, 0x65); /* cmp dword gs:[code + ...], imm32 */
+    if (t->ra & 8)
+        e8(h, 0x42);
     e8(h, 0x81);
-    e_modrm_mem(h, 7, H_NONE, H_R8, 2, TLB_CODE((t->mode & M_CPL) == 3));
+    e_modrm_mem(h, 7, H_NONE, t->ra, t->m64 ? 0 : 2, t->m64 ? TLB64_CODE(user) + 8 : TLB_CODE(user));
     e32(h, t->bpn2 + 1);
     miss = e_jcc32(h, CC_NE);
-    e_patch32(h, miss, c->p);
-    at = e_stub(c);
-    e_patch32(c, at, c->p);
     site_init(t, &s, K_NEXT);
     s.arg = t->in[0].off;
     s.arg2 = UINT32_MAX;
     s.live = FL_ALL;
-    put_site(c, &s);
+    e_patch32(h, miss, c->p);
+    if (other)
+        e_patch32(h, other, c->p);
+    e_site(t, c, &s);
 }
 
-static struct block *finish(struct tb *t, uint8_t *hot0, uint8_t *cold0, uint8_t *entry_saved, uint8_t *entry_host,
-                            uint8_t *thunk_host, uint8_t *thunk_saved)
+struct entries {
+    uint8_t *saved, *host, *spilled; /* spilled: NULL in 32-bit code */
+};
+
+/* The block's ways in: see struct block. */
+static void prologue(struct tb *t, struct entries *en)
+{
+    struct em *h = &t->hot;
+
+    en->spilled = NULL;
+    if (t->bpn2 != MEM_NONE) {
+        uint8_t *over = NULL;
+        t->loc = LOC_HOST;
+        en->host = h->p;
+        plan_spill(t, h);
+        fl_save(t);
+        if (t->m64)
+            over = e_jmp32(h);
+        en->saved = h->p;
+        plan_spill(t, h);
+        if (over)
+            e_patch32(h, over, h->p);
+        second_page_check(t);
+        t->loc = LOC_SAVED;
+        return;
+    }
+    en->saved = h->p;
+    t->loc = LOC_SAVED;
+    if (!t->cur->before) /* both entries are one */
+        ;
+    else if (t->m64) {
+        e_gs(h, 1, 0x89, H_RAX, H_NONE, 0, CPU_R9);
+        flags_word(t, h, H_RAX);
+        e8(h, 0x04); /* add al, 127; sahf */
+        e8(h, 0x7f);
+        e8(h, 0x9e);
+        e_gs(h, 1, 0x8b, H_RAX, H_NONE, 0, CPU_R9);
+    } else
+        fl_restore(t, h);
+    en->host = h->p;
+    t->loc = LOC_HOST;
+    if (t->m64) {
+        plan_spill(t, h);
+        en->spilled = h->p;
+    }
+}
+
+static struct block *finish(struct tb *t, uint8_t *hot0, uint8_t *cold0, const struct entries *en,
+                            const struct entries *thunks)
 {
     struct cache *k = t->cache;
     struct ginsn *last = &t->in[t->n - 1];
@@ -348,15 +421,24 @@ static struct block *finish(struct tb *t, uint8_t *hot0, uint8_t *cold0, uint8_t
     b->hot_len = (uint32_t)(t->hot.p - hot0);
     b->cold = (uint32_t)(cold0 - k->w);
     b->cold_len = (uint32_t)(t->cold.p - cold0);
-    b->entry_host = (uint32_t)(entry_host - k->w);
-    b->entry_saved = (uint32_t)(entry_saved - k->w);
-    b->thunk_host = (uint32_t)(thunk_host - k->w);
-    b->thunk_saved = (uint32_t)(thunk_saved - k->w);
+    b->plan = t->plan;
+    b->entry_host = (uint32_t)(en->host - k->w);
+    b->entry_saved = (uint32_t)(en->saved - k->w);
+    b->entry_spilled = en->spilled ? (uint32_t)(en->spilled - k->w) : 0;
+    b->thunk_host = (uint32_t)(thunks->host - k->w);
+    b->thunk_saved = (uint32_t)(thunks->saved - k->w);
+    b->thunk_spilled = en->spilled ? (uint32_t)(thunks->spilled - k->w) : 0;
     b->links = l;
     b->nlinks = (uint16_t)t->nlinks;
     for (unsigned i = 0; i < t->nlinks; i++)
-        l[i] = (struct link){NULL, NULL, (uint32_t)(t->links[i].jump - k->w), (uint32_t)(t->links[i].cold - k->w),
-                             t->links[i].check ? (uint32_t)(t->links[i].check - k->w) : 0};
+        l[i] = (struct link){NULL,
+                             NULL,
+                             (uint32_t)(t->links[i].jump - k->w),
+                             (uint32_t)(t->links[i].cold - k->w),
+                             t->links[i].check ? (uint32_t)(t->links[i].check - k->w) : 0,
+                             (uint32_t)(t->links[i].fast - k->w),
+                             t->links[i].slow ? (uint32_t)(t->links[i].slow - k->w) : 0,
+                             b};
     b->faults = f;
     b->nfaults = (uint16_t)t->nfaults;
     memcpy(f, t->faults, t->nfaults * sizeof *f);
@@ -391,10 +473,10 @@ static struct block *emit_block(struct tb *t)
 {
     struct cache *k = t->cache;
     struct ginsn *last = &t->in[t->n - 1];
-    uint32_t end = (uint32_t)last->off + last->len, nibl = k->nibl;
-    uint32_t refill[2] = {k->stack_refill[0], k->stack_refill[1]};
-    uint8_t *hot0 = k->w + k->hot, *cold0 = k->w + k->cold, *entry_host, *entry_saved, *thunk_host, *thunk_saved;
-    struct block *b;
+    uint32_t end = (uint32_t)last->off + last->len;
+    uint8_t *hot0 = k->w + k->hot, *cold0 = k->w + k->cold;
+    struct entries en, thunks = {NULL, NULL, NULL};
+    struct block *b = NULL;
     unsigned n;
 
     t->hot = (struct em){hot0, k->w + k->hot_end, false};
@@ -405,42 +487,21 @@ static struct block *emit_block(struct tb *t)
     t->near_stack = false;
     liveness(t, end);
     t->cur = &t->in[0];
-    entry_saved = hot0;
-    if (t->bpn2 != MEM_NONE) {
-        t->loc = LOC_HOST;
-        entry_host = hot0;
-        fl_save(t);
-        entry_saved = t->hot.p;
-        second_page_check(t);
-        t->loc = LOC_SAVED;
-    } else {
-        t->loc = LOC_SAVED;
-        if (t->cur->before) /* entry with flags in r12; else both entries are one */
-            fl_restore(t, &t->hot);
-        entry_host = t->hot.p;
-        t->loc = LOC_HOST;
-    }
+    prologue(t, &en);
     for (n = 0; n < t->n && t->open; n++)
         emit_one(t, &t->in[n]);
     t->n = n; /* a helper that ends the block may stand anywhere */
     if (t->open)
         exit_direct(t, (int32_t)end, last->after);
-    thunk_host = t->cold.p;
-    thunk(t, false);
-    thunk_saved = t->cold.p;
-    thunk(t, true);
-    if (t->hot.full || t->cold.full || t->too_big) {
-        k->nibl = nibl; /* shared routines that were made in this block's memory are gone with it */
-        memcpy(k->stack_refill, refill, sizeof refill);
-        if (!t->too_big)
-            k->flush_wanted = true;
-        return NULL;
-    }
-    b = finish(t, hot0, cold0, entry_saved, entry_host, thunk_host, thunk_saved);
-    if (!b) {
-        k->nibl = nibl;
-        memcpy(k->stack_refill, refill, sizeof refill);
-        k->flush_wanted = true;
+    thunks.host = thunk(t, THUNK_HOST);
+    thunks.saved = thunk(t, THUNK_SAVED);
+    if (t->m64)
+        thunks.spilled = thunk(t, THUNK_SPILLED);
+    if (!t->hot.full && !t->cold.full && !t->too_big)
+        b = finish(t, hot0, cold0, &en, &thunks);
+    if (!b) { /* shared routines that were made in this block's memory are gone with it */
+        cache_unshare(k, (uint32_t)(cold0 - k->w));
+        k->flush_wanted |= !t->too_big;
     }
     return b;
 }
@@ -459,6 +520,14 @@ static void check_block(struct tb *t, struct block *b)
     cpu_set_attn(t->cpu, ATTN_EXIT);
 }
 
+/* The plan of the block that led here, from the site that C was called for. */
+static uint16_t plan_hint(struct cpu *cpu)
+{
+    const struct block *b = cpu->from ? cache_by_host(cpu->cache, cpu->from) : NULL;
+
+    return b ? b->plan : 0;
+}
+
 struct block *block_translate(struct cpu *cpu, uint32_t bpn, uint32_t off)
 {
     struct cache *k = cpu->cache;
@@ -470,8 +539,12 @@ struct block *block_translate(struct cpu *cpu, uint32_t bpn, uint32_t off)
     t->mode = cpu->mode | (cpu->single ? M_STEP : 0);
     t->bpn = bpn;
     t->bpn2 = MEM_NONE;
-    ZydisDecoderInit(&t->dec, (t->mode & M_CODE32) ? ZYDIS_MACHINE_MODE_LEGACY_32 : ZYDIS_MACHINE_MODE_LEGACY_16,
-                     (t->mode & M_STACK32) ? ZYDIS_STACK_WIDTH_32 : ZYDIS_STACK_WIDTH_16);
+    t->m64 = t->mode & M_CODE64;
+    if (t->m64)
+        ZydisDecoderInit(&t->dec, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+    else
+        ZydisDecoderInit(&t->dec, (t->mode & M_CODE32) ? ZYDIS_MACHINE_MODE_LEGACY_32 : ZYDIS_MACHINE_MODE_LEGACY_16,
+                         (t->mode & M_STACK32) ? ZYDIS_STACK_WIDTH_32 : ZYDIS_STACK_WIDTH_16);
     ZydisDecoderEnableMode(&t->dec, ZYDIS_DECODER_MODE_MPX, ZYAN_FALSE);
     ZydisDecoderEnableMode(&t->dec, ZYDIS_DECODER_MODE_CET, ZYAN_FALSE);
     ZydisDecoderEnableMode(&t->dec, ZYDIS_DECODER_MODE_LZCNT, ZYAN_FALSE);
@@ -493,7 +566,9 @@ struct block *block_translate(struct cpu *cpu, uint32_t bpn, uint32_t off)
         t->avail = 4096;
     for (unsigned max = t->n;; max = max / 2) {
         t->n = max;
-        b = emit_block(t);
+        t->too_big = !plan_make(t, plan_hint(cpu));
+        if (!t->too_big)
+            b = emit_block(t);
         if (b || !t->too_big || max <= 1)
             break;
     }

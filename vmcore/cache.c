@@ -94,7 +94,13 @@ void cache_link(struct cache *c, struct link *l, struct block *to, bool saved)
     l->to = to;
     l->next_in = to->in;
     to->in = l;
-    put32(c, l->jump, (saved ? to->entry_saved : to->entry_host) - (l->jump + 4));
+    if (l->slow && l->from->plan == to->plan && to->entry_spilled && (!saved || !to->live_in))
+        put32(c, l->fast, to->entry_spilled - (l->fast + 4));
+    else {
+        put32(c, l->jump, (saved ? to->entry_saved : to->entry_host) - (l->jump + 4));
+        if (l->slow)
+            put32(c, l->fast, l->slow - (l->fast + 4));
+    }
     if (l->check)
         put32(c, l->check, to->bpn + 1);
 }
@@ -102,12 +108,35 @@ void cache_link(struct cache *c, struct link *l, struct block *to, bool saved)
 static void unlink_into(struct cache *c, struct block *b)
 {
     for (struct link *l = b->in; l; l = l->next_in) {
+        uint32_t at = l->slow ? l->fast : l->jump;
         if (l->check)
             put32(c, l->check, 0xffffffffu);
-        put32(c, l->jump, l->cold - (l->jump + 4));
+        put32(c, at, l->cold - (at + 4));
         l->to = NULL;
     }
     b->in = NULL;
+}
+
+uint32_t cache_shared(const struct cache *c, uint64_t key)
+{
+    uint32_t h = (uint32_t)((key * 0x9e3779b97f4a7c15ull) >> 54) & (CACHE_SHARED - 1);
+
+    return c->shared[h].key == key ? c->shared[h].at : 0;
+}
+
+void cache_share(struct cache *c, uint64_t key, uint32_t at)
+{
+    uint32_t h = (uint32_t)((key * 0x9e3779b97f4a7c15ull) >> 54) & (CACHE_SHARED - 1);
+
+    c->shared[h].key = key;
+    c->shared[h].at = at;
+}
+
+void cache_unshare(struct cache *c, uint32_t from)
+{
+    for (unsigned i = 0; i < CACHE_SHARED; i++)
+        if (c->shared[i].at >= from)
+            c->shared[i].key = 0;
 }
 
 /* Entries become jumps to thunks that look the instruction up again: the jump hash may still lead here. */
@@ -138,6 +167,8 @@ void cache_kill(struct cache *c, struct block *b)
     patch_entry(c, b->entry_saved, b->thunk_saved);
     if (b->entry_host != b->entry_saved)
         patch_entry(c, b->entry_host, b->thunk_host);
+    if (b->entry_spilled)
+        patch_entry(c, b->entry_spilled, b->thunk_spilled);
     c->cpu->invalidations++;
 }
 
@@ -235,8 +266,7 @@ void cache_flush(struct cache *c)
     memset(c->cpu->jh, 0, sizeof c->cpu->jh);
     c->hot = c->base_hot;
     c->cold = c->base_cold;
-    c->nibl = 0;
-    c->stack_refill[0] = c->stack_refill[1] = 0;
+    cache_unshare(c, 0);
     c->flush_wanted = false;
     c->cpu->flushes++;
 }

@@ -15,12 +15,22 @@
 #include "src/base/err.h"
 #include "vmcore/cpu.h"
 
+#define CACHE_HASH_BITS 18
+#define CACHE_SHARED    1024
+#define SHARED_LEAVE    (1ull << 60)
+#define SHARED_STACK    (2ull << 60)
+#define SHARED_LOOKUP   (3ull << 60)
+
 struct link {             /* a direct exit that can be linked */
     struct link *next_in; /* list of links into the same block */
     struct block *to;
     uint32_t jump;  /* code offset of the rel32 */
     uint32_t cold;  /* where it jumps while not linked */
     uint32_t check; /* code offset of the imm32 that holds the backing page + 1 (K_XPAGE), 0 for K_CHAIN */
+    uint32_t
+        fast; /* 64-bit code: the rel32 that goes to `cold`, to a block of the same plan, or to `slow`: the way by */
+    uint32_t slow; /* `jump`, which loads the spilled registers before it. 0 in 32-bit code */
+    struct block *from;
 };
 
 struct fault_entry { /* a place where the host CPU may fault on the guest's behalf */
@@ -31,7 +41,7 @@ struct fault_entry { /* a place where the host CPU may fault on the guest's beha
     uint8_t fix; /* FIX_: borrowed registers */
     uint8_t size, rw;
 };
-enum { FIX_NONE, FIX_RDI_R10 };
+enum { FIX_NONE, FIX_RDI };
 
 struct block {
     struct block *hash_next, *page_next, *page2_next;
@@ -42,7 +52,9 @@ struct block {
     uint32_t hot, hot_len, cold, cold_len; /* code offsets */
     uint32_t entry_host;                   /* flags in RFLAGS */
     uint32_t entry_saved;                  /* flags in r12 */
-    uint32_t thunk_host, thunk_saved;
+    uint32_t entry_spilled;                /* flags in RFLAGS, the plan's registers spilled; 0 in 32-bit code */
+    uint32_t thunk_host, thunk_saved, thunk_spilled;
+    uint16_t plan;
     struct link *in;
     struct link *links;
     struct fault_entry *faults;
@@ -61,15 +73,13 @@ struct cache {
     struct block **order; /* by hot offset, for lookup by host address */
     uint32_t nblocks, max_blocks;
     struct block **hash;
-    uint32_t ibl[64];      /* where missed lookups go, made so far: code offset by slot */
-    uint32_t ibl_mode[64]; /* and their mode */
-    uint32_t nibl;
-    uint32_t stack_refill[2]; /* routine that finds the stack's page, by user mode; 0: not made yet */
+    struct {
+        uint64_t key;
+        uint32_t at;
+    } shared[CACHE_SHARED]; /* routines that blocks have in common, by what they depend on */
     bool flush_wanted;
     void *tb; /* block.c's workspace */
 };
-
-#define CACHE_HASH_BITS 18
 
 int cache_new(struct cpu *cpu, size_t size, struct cache **ret, struct err *e);
 void cache_free(struct cache *c);
@@ -84,7 +94,10 @@ void cache_kill(struct cache *c, struct block *b);
 void cache_write(struct cache *c, uint32_t bpn, uint32_t off, uint32_t len);
 /* Would this write change code of the block that holds the site, other than by its last instruction? */
 bool cache_hits_own_block(struct cache *c, const struct site *s, uint64_t pa0, unsigned n0, uint64_t pa1, unsigned n1);
-void *cache_alloc(struct cache *c, size_t n); /* NULL: full */
+void *cache_alloc(struct cache *c, size_t n);               /* NULL: full */
+uint32_t cache_shared(const struct cache *c, uint64_t key); /* code offset, 0: not made */
+void cache_share(struct cache *c, uint64_t key, uint32_t at);
+void cache_unshare(struct cache *c, uint32_t from); /* what was made from this code offset on is gone */
 
 static inline bool cache_contains(const struct cache *c, const void *host)
 {

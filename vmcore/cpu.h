@@ -151,8 +151,10 @@ enum site_kind {
     K_COUNT
 };
 
-/* arg2 of K_MEM and K_SEG: what comes before a page fault; SITE_STACK: the check is by r13 */
-enum { SITE_ALIGN16 = 1, SITE_X87 = 2, SITE_MMX = 4, SITE_STACK = 8 };
+/* arg2 of K_MEM and K_SEG: what comes before a page fault; SITE_STACK: the check is by r13; SITE_SS: not canonical is
+ * #SS
+ */
+enum { SITE_ALIGN16 = 1, SITE_X87 = 2, SITE_MMX = 4, SITE_STACK = 8, SITE_SS = 16 };
 
 /* r13 where the stack's page is not known: whatever ESP is, the sum is no offset in a page. A 64-bit RSP can be
  * anything: the one page of not canonical addresses that is "known" then has `no_stack` behind it. */
@@ -242,6 +244,7 @@ struct cpu {
     void *bounce_host[2];
 
     uint64_t ram_base, ram_last; /* checked builds: host addresses that accesses may name */
+    const struct site *from;     /* the site whose exit is on its way to a block */
     const struct cpu_model *model;
     struct mem *mem;
     struct cache *cache;

@@ -151,7 +151,9 @@ static uint64_t link_and_go(struct cpu *c, const struct site *s, uint64_t eip, b
     struct block *own = cache_by_host(c->cache, s), *b;
 
     c->eip = eip;
+    c->from = s;
     b = resume_block(c);
+    c->from = NULL;
     if (!b)
         return 0;
     if (s->arg2 != UINT32_MAX && own && !own->dead && c->eip == eip && b->mode == own->mode && !(b->mode & M_STEP) &&

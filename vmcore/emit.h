@@ -112,6 +112,20 @@ static inline void e_mov_imm(struct em *e, int dst, uint32_t v)
     e8(e, 0xb8 | (dst & 7));
     e32(e, v);
 }
+static inline void e_mov_imm64(struct em *e, int dst, uint64_t v)
+{
+    if ((uint64_t)(int64_t)(int32_t)v == v) { /* mov r64, imm32 */
+        e8(e, 0x48 | (dst & 8 ? 1u : 0));
+        e8(e, 0xc7);
+        e8(e, 0xc0 | (unsigned)(dst & 7));
+        e32(e, (uint32_t)v);
+        return;
+    }
+    e8(e, 0x48 | (dst & 8 ? 1u : 0));
+    e8(e, 0xb8 | (unsigned)(dst & 7));
+    e32(e, (uint32_t)v);
+    e32(e, (uint32_t)(v >> 32));
+}
 static inline void e_lea(struct em *e, int dst, int base, int32_t disp)
 {
     e_mem(e, 0, 0x8d, dst, base, H_NONE, 0, disp);
@@ -134,6 +148,11 @@ static inline void e_alu_i32(struct em *e, int ext, int rm, uint32_t imm)
 static inline void e_shift(struct em *e, int ext, int rm, int n) /* shl 4, shr 5, sar 7 */
 {
     e_rr(e, 0, 0xc1, ext, rm);
+    e8(e, (unsigned)n);
+}
+static inline void e_shift64(struct em *e, int ext, int rm, int n)
+{
+    e_rr(e, 1, 0xc1, ext, rm);
     e8(e, (unsigned)n);
 }
 /* Jumps: give back where the displacement is. */
@@ -185,14 +204,14 @@ static inline uint8_t *e_stub(struct em *e)
     return at;
 }
 
-/* The same by way of a routine at `to` in the cache. */
-static inline uint8_t *e_stub_to(struct em *e, const uint8_t *to)
+/* The same with the site in rx, by way of a routine at `to` in the cache. */
+static inline uint8_t *e_stub_to(struct em *e, int rx, const uint8_t *to)
 {
     uint8_t *at, *jump;
 
-    e8(e, 0x4c);
+    e8(e, 0x48 | (rx & 8 ? 4u : 0));
     e8(e, 0x8d);
-    e8(e, 0x15);
+    e8(e, 0x05 | (unsigned)(rx & 7) << 3);
     e32(e, 0);
     at = e->p - 4;
     jump = e_jmp32(e);

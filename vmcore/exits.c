@@ -2,13 +2,10 @@
  * inline), and the poll. Every cycle of blocks passes a poll: at backward jumps, page changes and indirect jumps. */
 #include "vmcore/tb.h"
 
-static uint8_t *stub_site(struct tb *t, struct em *e, struct site *s)
+/* May this mode's blocks be chained? Others go from one to the next through C. */
+static bool chained(const struct tb *t)
 {
-    uint8_t *at = e_stub(e), *site = e->p;
-
-    e_patch32(e, at, site);
-    put_site(e, s);
-    return site;
+    return !(t->mode & M_STEP) && (t->mode & M_CS_FLAT) && (t->mode & M_CODE32);
 }
 
 static void poll(struct tb *t, int32_t toff, uint8_t live)
@@ -26,67 +23,103 @@ static void poll(struct tb *t, int32_t toff, uint8_t live)
     site_init(t, &s, K_POLL);
     s.arg = (uint32_t)toff;
     s.live = live;
-    stub_site(t, c, &s);
+    e_site(t, c, &s);
 }
 
-static void add_link(struct tb *t, uint8_t *jump, uint8_t *cold, uint8_t *check)
+/* The cold side of a jump to another block that stands at `at`: its site, and for 64-bit code the way that loads the
+ * spilled registers first. The site's arg2 is the link's number. */
+static void add_link(struct tb *t, uint8_t *at, struct site *s, uint8_t *check)
 {
+    struct em *c = &t->cold;
+    uint8_t *cold = c->p, *slow = NULL, *jump = at;
+
+    s->arg2 = t->nlinks;
+    e_site(t, c, s);
+    e_patch32(&t->hot, at, cold);
+    if (t->m64) {
+        slow = c->p;
+        plan_restore(t, c);
+        jump = e_jmp32(c);
+        e_patch32(c, jump, slow);
+    }
     if (t->nlinks == TB_MAX_LINKS) {
         t->too_big = true;
         return;
     }
     t->links[t->nlinks].jump = jump;
     t->links[t->nlinks].cold = cold;
+    t->links[t->nlinks].fast = at;
+    t->links[t->nlinks].slow = slow;
     t->links[t->nlinks++].check = check;
 }
 
-/* A jump inside the page whose displacement is at `at`: flags in RFLAGS. The site's arg2 is the link's number. */
+/* A jump inside the page whose displacement is at `at`: flags in RFLAGS. */
 static void chain(struct tb *t, uint8_t *at, int32_t toff, uint8_t live)
 {
-    struct em *c = &t->cold;
     struct site s;
-    uint8_t *cold = c->p;
 
-    e_patch32(&t->hot, at, cold);
     site_init(t, &s, K_CHAIN);
     s.arg = (uint32_t)toff;
-    s.arg2 = t->nlinks;
     s.live = live;
-    stub_site(t, c, &s);
-    add_link(t, at, cold, NULL);
+    add_link(t, at, &s, NULL);
+}
+
+/* Is the page at vbase in the code TLB, with a backing page to be filled in? Gives back where, and the jumps to take
+ * where not. */
+static uint8_t *code_check(struct tb *t, uint8_t *miss[2])
+{
+    struct em *h = &t->hot;
+    int user = (t->mode & M_CPL) == 3;
+
+    if (!t->m64) {
+        e_mov(h, t->ra, H_R15);
+        e_shift(h, 5, t->ra, 12);
+        e8(h, 0x65); /* cmp dword gs:[code + ra*4], imm32 */
+        e8(h, 0x42);
+        e8(h, 0x81);
+        e_modrm_mem(h, 7, H_NONE, t->ra, 2, TLB_CODE(user));
+        e32(h, 0xffffffffu);
+        miss[0] = miss[1] = e_jcc32(h, CC_NE);
+        return miss[0] - 6;
+    }
+    e_mov64(h, t->ra, t->rx);
+    e_shift64(h, 5, t->ra, 12 - 4);
+    e_alu_i32(h, 4, t->ra, (TLB64_SIZE - 1) << 4);
+    e_gs(h, 1, 0x3b, t->rx, t->ra, 0, TLB64_CODE(user));
+    miss[0] = e_jcc32(h, CC_NE);
+    e8(h, 0x65); /* cmp dword gs:[code + 8 + ra], imm32 */
+    if (t->ra & 8)
+        e8(h, 0x42);
+    e8(h, 0x81);
+    e_modrm_mem(h, 7, H_NONE, t->ra, 0, TLB64_CODE(user) + 8);
+    e32(h, 0xffffffffu);
+    miss[1] = e_jcc32(h, CC_NE);
+    return miss[1] - 6;
 }
 
 static void xpage(struct tb *t, int32_t toff, uint8_t live)
 {
-    struct em *h = &t->hot, *c = &t->cold;
-    int user = (t->mode & M_CPL) == 3;
-    uint8_t *check, *miss, *jump, *cold;
+    struct em *h = &t->hot;
+    uint8_t *check, *miss[2], *jump;
     struct site s;
 
     if (live)
         fl_save(t);
     poll(t, toff, live);
-    if (toff & ~0xfff)
+    if (t->m64) {
+        t_vbase(t, h, t->rx, toff & ~0xfff);
+        if (toff & ~0xfff)
+            e_gs(h, 1, 0x89, t->rx, H_NONE, 0, CPU_R15);
+    } else if (toff & ~0xfff)
         e_lea(h, H_R15, H_R15, toff & ~0xfff);
-    e_mov(h, H_R8, H_R15);
-    e_shift(h, 5, H_R8, 12);
-    e8(h, 0x65); /* cmp dword gs:[code + r8*4], imm32 */
-    e8(h, 0x42);
-    e8(h, 0x81);
-    e_modrm_mem(h, 7, H_NONE, H_R8, 2, TLB_CODE(user));
-    e32(h, 0xffffffffu);
-    check = h->p - 4;
-    miss = e_jcc32(h, CC_NE);
+    check = code_check(t, miss);
     jump = e_jmp32(h);
-    cold = c->p;
-    e_patch32(h, miss, cold);
-    e_patch32(h, jump, cold);
     site_init(t, &s, K_XPAGE);
     s.arg = (uint32_t)toff & 0xfff;
-    s.arg2 = t->nlinks;
     s.live = live;
-    stub_site(t, c, &s);
-    add_link(t, jump, cold, check);
+    e_patch32(h, miss[0], t->cold.p);
+    e_patch32(h, miss[1], t->cold.p);
+    add_link(t, jump, &s, check);
 }
 
 static bool in_page(const struct tb *t, int32_t toff)
@@ -101,7 +134,7 @@ void exit_next(struct tb *t, int32_t off, uint8_t live)
 
     if (live)
         fl_save(t);
-    at = e_stub(&t->hot);
+    at = e_stub_at(t, &t->hot);
     e_patch32(&t->hot, at, t->cold.p);
     site_init(t, &s, K_NEXT);
     s.arg = (uint32_t)off;
@@ -113,7 +146,7 @@ void exit_direct(struct tb *t, int32_t toff, uint8_t live)
 {
     struct em *h = &t->hot;
 
-    if ((t->mode & M_STEP) || !(t->mode & M_CS_FLAT) || !(t->mode & M_CODE32)) {
+    if (!chained(t)) {
         exit_next(t, toff, live);
         return;
     }
@@ -134,103 +167,163 @@ void exit_direct(struct tb *t, int32_t toff, uint8_t live)
     chain(t, e_jmp32(h), toff, live);
 }
 
-/* The lookup in the jump hash: r11d = EIP, flags in r12. Stands at each indirect jump, so that the host predicts each
- * by itself; gives back the jumps to take on a miss. */
-static void lookup(struct tb *t, struct em *c, uint8_t *miss[4])
+static void attn_check(struct em *c, uint8_t **miss)
 {
-    int user = (t->mode & M_CPL) == 3, jh = (int)offsetof(struct cpu, jh);
-
     e8(c, 0x65); /* cmp dword gs:[attn], 0 */
     e8(c, 0x83);
     e_modrm_mem(c, 7, H_NONE, H_NONE, 0, CPU_ATTN);
     e8(c, 0);
-    miss[0] = e_jcc32(c, CC_NE);
-    e_mov(c, H_R8, H_R11);
-    e_shift(c, 5, H_R8, 10);
-    e_rr(c, 0, 0x31, H_R11, H_R8); /* xor r8d, r11d */
-    e_alu_i32(c, 4, H_R8, (1u << JH_BITS) - 1);
-    e_shift(c, 4, H_R8, 5);
-    _Static_assert(sizeof(struct jump_hash) == 32, "the shift above");
-    e_gs(c, 0, 0x3b, H_R11, H_R8, 0, jh + (int)offsetof(struct jump_hash, eip));
-    miss[1] = e_jcc32(c, CC_NE);
-    e8(c, 0x65); /* cmp dword gs:[r8 + mode], imm32 */
-    e8(c, 0x42);
-    e8(c, 0x81);
-    e_modrm_mem(c, 7, H_NONE, H_R8, 0, jh + (int)offsetof(struct jump_hash, mode));
-    e32(c, t->mode);
-    miss[2] = e_jcc32(c, CC_NE);
-    e_mov(c, H_R9, H_R11);
-    e_shift(c, 5, H_R9, 12);
-    e_gs(c, 0, 0x8b, H_R9, H_R9, 2, TLB_CODE(user));
-    e_gs(c, 0, 0x3b, H_R9, H_R8, 0, jh + (int)offsetof(struct jump_hash, backing));
-    miss[3] = e_jcc32(c, CC_NE);
-    e_gs(c, 0, 0x8b, H_R15, H_R8, 0, jh + (int)offsetof(struct jump_hash, vbase));
-    e_gs(c, 0, 0xff, 4, H_R8, 0, jh + (int)offsetof(struct jump_hash, code));
+    *miss = e_jcc32(c, CC_NE);
 }
 
-/* Where a lookup's misses go: to C. One a mode. */
+/* The entry of the jump hash for EIP in rv, as an offset in ra; and is it for this EIP and mode? */
+static void hash_check(struct tb *t, struct em *c, uint8_t *miss[2])
+{
+    int jh = (int)offsetof(struct cpu, jh);
+
+    t_mov(t, c, t->ra, t->rv);
+    e_rr(c, t->m64, 0xc1, 5, t->ra); /* shr ra, 10 */
+    e8(c, 10);
+    e_rr(c, 0, 0x31, t->rv, t->ra); /* xor ra, rv */
+    e_alu_i32(c, 4, t->ra, (1u << JH_BITS) - 1);
+    e_shift(c, 4, t->ra, 5);
+    _Static_assert(sizeof(struct jump_hash) == 32, "the shift above");
+    e_gs(c, t->m64, 0x3b, t->rv, t->ra, 0, jh + (int)offsetof(struct jump_hash, eip));
+    miss[0] = e_jcc32(c, CC_NE);
+    e8(c, 0x65); /* cmp dword gs:[ra + mode], imm32 */
+    if (t->ra & 8)
+        e8(c, 0x42);
+    e8(c, 0x81);
+    e_modrm_mem(c, 7, H_NONE, t->ra, 0, jh + (int)offsetof(struct jump_hash, mode));
+    e32(c, t->mode);
+    miss[1] = e_jcc32(c, CC_NE);
+}
+
+/* The lookup in the jump hash: rv = EIP, flags saved. Stands at each indirect jump, so that the host predicts each by
+ * itself; gives back the jumps to take on a miss. */
+static void lookup(struct tb *t, struct em *c, uint8_t *miss[5])
+{
+    int user = (t->mode & M_CPL) == 3, jh = (int)offsetof(struct cpu, jh);
+
+    attn_check(c, &miss[0]);
+    hash_check(t, c, miss + 1);
+    if (!t->m64) {
+        e_mov(c, t->rb, t->rv);
+        e_shift(c, 5, t->rb, 12);
+        e_gs(c, 0, 0x8b, t->rb, t->rb, 2, TLB_CODE(user));
+        e_gs(c, 0, 0x3b, t->rb, t->ra, 0, jh + (int)offsetof(struct jump_hash, backing));
+        miss[3] = miss[4] = e_jcc32(c, CC_NE);
+        e_gs(c, 0, 0x8b, H_R15, t->ra, 0, jh + (int)offsetof(struct jump_hash, vbase));
+        e_gs(c, 0, 0xff, 4, t->ra, 0, jh + (int)offsetof(struct jump_hash, code));
+        return;
+    }
+    e_mov64(c, t->rx, t->rv);
+    e_rr(c, 1, 0x81, 4, t->rx); /* and rx, ~0xfff: the new vbase */
+    e32(c, 0xfffff000u);
+    e_mov64(c, t->rb, t->rx);
+    e_shift64(c, 5, t->rb, 12 - 4);
+    e_alu_i32(c, 4, t->rb, (TLB64_SIZE - 1) << 4);
+    e_gs(c, 1, 0x3b, t->rx, t->rb, 0, TLB64_CODE(user));
+    miss[3] = e_jcc32(c, CC_NE);
+    e_gs(c, 0, 0x8b, t->rb, t->rb, 0, TLB64_CODE(user) + 8);
+    e_gs(c, 0, 0x3b, t->rb, t->ra, 0, jh + (int)offsetof(struct jump_hash, backing));
+    miss[4] = e_jcc32(c, CC_NE);
+    e_gs(c, 1, 0x89, t->rx, H_NONE, 0, CPU_R15);
+    e_gs(c, 1, 0x8b, t->rb, t->ra, 0, jh + (int)offsetof(struct jump_hash, code));
+    e_gs(c, 1, 0x89, t->rb, H_NONE, 0, CPU_GO);
+    plan_restore(t, c);
+    e_gs(c, 0, 0xff, 4, H_NONE, 0, CPU_GO);
+}
+
+/* Where a lookup's misses go: to C. One a mode and plan. */
 static uint8_t *lookup_missed(struct tb *t)
 {
     struct em *c = &t->cold;
-    struct cache *k = t->cache;
+    uint64_t key = SHARED_LOOKUP | t->plan | (uint64_t)t->mode << 16;
+    uint32_t at = cache_shared(t->cache, key);
     uint8_t *start;
     struct site s;
 
-    for (uint32_t i = 0; i < k->nibl; i++)
-        if (k->ibl_mode[i] == t->mode)
-            return k->w + k->ibl[i];
+    if (at)
+        return t->cache->w + at;
+    if (t->m64)
+        plan_leave(t);
     start = c->p;
     struct ginsn *cur = t->cur;
     t->cur = NULL;
     site_init(t, &s, K_INDIRECT);
     t->cur = cur;
     s.live = FL_ALL;
-    stub_site(t, c, &s);
-    if (k->nibl < 64 && !c->full) {
-        k->ibl_mode[k->nibl] = t->mode;
-        k->ibl[k->nibl++] = (uint32_t)(start - k->w);
-    }
+    e_site(t, c, &s);
+    if (!c->full)
+        cache_share(t->cache, key, (uint32_t)(start - t->cache->w));
     return start;
 }
 
-/* Finds the page of an access off ESP in the TLB, if it may be written, and puts it into r13 and r14; else, and where
- * the access crosses pages, to the stub. r8 = address, r10 = the site. */
+/* Finds the page of an access off ESP in the TLB, if it may be written, and keeps it for the next; else, and where the
+ * access crosses pages, to the stub. ra = address, rx = the site. */
 uint8_t *stack_routine(struct tb *t)
 {
     struct em *c = &t->cold;
-    struct cache *k = t->cache;
-    int user = (t->mode & M_CPL) == 3;
-    uint8_t *start, *cross, *miss;
+    int user = (t->mode & M_CPL) == 3, size_at = (int)offsetof(struct site, size);
+    uint64_t key = SHARED_STACK | t->plan | (uint64_t)user << 16 | (uint64_t)t->m64 << 17;
+    uint32_t at = cache_shared(t->cache, key);
+    uint8_t *start, *cross, *miss, *leave = t->m64 ? plan_leave(t) : NULL, *jump;
 
-    if (k->stack_refill[user])
-        return k->w + k->stack_refill[user];
+    if (at)
+        return t->cache->w + at;
     start = c->p;
-    e_mem(c, 0, 0x0fb6, H_R9, H_R10, H_NONE, 0, (int)offsetof(struct site, size));
-    e_mem(c, 0, 0x8d, H_R9, H_R9, H_R8, 0, -1);
-    e_rr(c, 0, 0x31, H_R8, H_R9);
-    e_rr(c, 0, 0xf7, 0, H_R9); /* test r9d, ~0xfff */
+    e_mem(c, 0, 0x0fb6, t->rb, t->rx, H_NONE, 0, size_at);
+    e_mem(c, t->m64, 0x8d, t->rb, t->rb, t->ra, 0, -1);
+    e_rr(c, t->m64, 0x31, t->ra, t->rb);
+    e_rr(c, t->m64, 0xf7, 0, t->rb); /* test rb, ~0xfff */
     e32(c, 0xfffff000u);
     cross = e_jcc32(c, CC_NE);
-    e_mov(c, H_R9, H_R8);
-    e_shift(c, 5, H_R9, 12);
-    e_mov(c, H_R13, H_R8);
-    e_alu_i32(c, 4, H_R13, 0xfffff000u);
-    e_gs(c, 0, 0x3b, H_R13, H_R9, 3, TLB_TAGS(user) + 4);
-    miss = e_jcc32(c, CC_NE);
-    e_gs(c, 1, 0x8b, H_R14, H_R9, 3, TLB_ADDEND(user));
-    e_rr(c, 1, 0xf7, 3, H_R13);                                                   /* neg r13 */
-    e_mem(c, 1, 0x63, H_R9, H_R10, H_NONE, 0, (int)offsetof(struct site, retry)); /* movsxd */
-    e_rr(c, 1, 0x01, H_R9, H_R10);
-    e_rr(c, 0, 0xff, 4, H_R10);
-    e_patch32(c, miss, c->p);
-    e8(c, 0x49); /* mov r13, CPU_NO_STACK */
-    e8(c, 0xbd);
-    e32(c, 0);
-    e32(c, CPU_NO_STACK >> 32);
-    e_patch32(c, cross, c->p);
-    e_gs(c, 0, 0xff, 4, H_NONE, 0, CPU_STUB);
+    t_mov(t, c, t->rb, t->ra);
+    if (t->m64) {
+        e_gs(c, 1, 0x89, t->rv, H_NONE, 0, CPU_R11);
+        e_shift64(c, 5, t->rb, 12 - 4);
+        e_alu_i32(c, 4, t->rb, (TLB64_SIZE - 1) << 4);
+        e_mov64(c, t->rv, t->ra);
+        e_rr(c, 1, 0x81, 4, t->rv);
+        e32(c, 0xfffff000u);
+        e_gs(c, 1, 0x3b, t->rv, t->rb, 0, TLB64(user, 1));
+        miss = e_jcc32(c, CC_NE);
+        e_rr(c, 1, 0xf7, 3, t->rv); /* neg */
+        e_gs(c, 1, 0x89, t->rv, H_NONE, 0, CPU_R13);
+        e_gs(c, 1, 0x8b, t->rb, t->rb, 0, TLB64(user, 1) + 8);
+        e_gs(c, 1, 0x89, t->rb, H_NONE, 0, CPU_R14);
+        e_gs(c, 1, 0x8b, t->rv, H_NONE, 0, CPU_R11);
+        e_mem(c, 1, 0x63, t->rb, t->rx, H_NONE, 0, (int)offsetof(struct site, retry)); /* movsxd */
+        e_rr(c, 1, 0x01, t->rx, t->rb);
+        e_gs(c, 1, 0x89, t->ra, H_NONE, 0, CPU_R8); /* the way back loads it again */
+        e_rr(c, 0, 0xff, 4, t->rb);
+        e_patch32(c, miss, c->p);
+        e_gs(c, 1, 0x8b, t->rv, H_NONE, 0, CPU_R11);
+        e_patch32(c, cross, c->p);
+        jump = e_jmp32(c);
+        e_patch32(c, jump, leave);
+    } else {
+        e_shift(c, 5, t->rb, 12);
+        e_mov(c, H_R13, t->ra);
+        e_alu_i32(c, 4, H_R13, 0xfffff000u);
+        e_gs(c, 0, 0x3b, H_R13, t->rb, 3, TLB_TAGS(user) + 4);
+        miss = e_jcc32(c, CC_NE);
+        e_gs(c, 1, 0x8b, H_R14, t->rb, 3, TLB_ADDEND(user));
+        e_rr(c, 1, 0xf7, 3, H_R13);                                                    /* neg r13 */
+        e_mem(c, 1, 0x63, t->rb, t->rx, H_NONE, 0, (int)offsetof(struct site, retry)); /* movsxd */
+        e_rr(c, 1, 0x01, t->rb, t->rx);
+        e_rr(c, 0, 0xff, 4, t->rx);
+        e_patch32(c, miss, c->p);
+        e8(c, 0x49); /* mov r13, CPU_NO_STACK */
+        e8(c, 0xbd);
+        e32(c, (uint32_t)CPU_NO_STACK);
+        e32(c, CPU_NO_STACK >> 32);
+        e_patch32(c, cross, c->p);
+        e_gs(c, 0, 0xff, 4, H_NONE, 0, CPU_STUB);
+    }
     if (!c->full)
-        k->stack_refill[user] = (uint32_t)(start - k->w);
+        cache_share(t->cache, key, (uint32_t)(start - t->cache->w));
     return start;
 }
 
@@ -241,16 +334,16 @@ void exit_indirect(struct tb *t)
     uint8_t *at;
 
     fl_save(t);
-    if ((t->mode & M_STEP) || !(t->mode & M_CS_FLAT) || !(t->mode & M_CODE32)) {
-        at = e_stub(h);
+    if (!chained(t)) {
+        at = e_stub_at(t, h);
         e_patch32(h, at, t->cold.p);
         site_init(t, &s, K_INDIRECT);
         s.live = FL_ALL;
         put_site(&t->cold, &s);
     } else {
-        uint8_t *missed = lookup_missed(t), *miss[4];
+        uint8_t *missed = lookup_missed(t), *miss[5];
         lookup(t, h, miss);
-        for (int i = 0; i < 4; i++)
+        for (int i = 0; i < 5; i++)
             e_patch32(h, miss[i], missed);
     }
     t->open = false;
@@ -263,8 +356,7 @@ static void side_exit(struct tb *t, unsigned cc, int32_t toff)
     uint8_t live = t->cur->taken_live;
 
     fl_restore(t, h);
-    if (!(t->mode & M_STEP) && (t->mode & M_CS_FLAT) && (t->mode & M_CODE32) && in_page(t, toff) &&
-        toff > t->cur->off) {
+    if (chained(t) && in_page(t, toff) && toff > t->cur->off) {
         chain(t, e_jcc32(h, cc), toff, live);
         return;
     }
@@ -290,8 +382,8 @@ static bool short_eip(const struct ginsn *g)
 
 static void exit_short(struct tb *t, int32_t toff)
 {
-    e_lea(&t->hot, H_R11, H_R15, toff);
-    e_movzx16(&t->hot, H_R11, H_R11);
+    t_vbase(t, &t->hot, t->rv, toff);
+    e_movzx16(&t->hot, t->rv, t->rv);
     exit_indirect(t);
 }
 
@@ -313,18 +405,31 @@ void emit_JCC(struct tb *t)
     side_exit(t, cc, target(t));
 }
 
-/* JCXZ and LOOP test a count without flags: JRCXZ over a copy where it is 16 bits wide. */
+/* JCXZ and LOOP test a count without flags: JRCXZ over a copy where it is narrower than the host's. */
+static bool narrow_count(const struct tb *t)
+{
+    return t->cur->z.address_width == 16 || (t->m64 && t->cur->z.address_width == 32);
+}
+
+static void count_back(struct tb *t)
+{
+    if (narrow_count(t))
+        e_mov64(&t->hot, H_RCX, t->rx);
+}
+
 static void count_branch(struct tb *t, uint8_t **ret_zero)
 {
     struct em *h = &t->hot;
 
-    if (t->cur->z.address_width == 16) {
-        e_mov64(h, H_R10, H_RCX);
-        e_movzx16(h, H_RCX, H_RCX);
+    if (narrow_count(t)) {
+        e_mov64(h, t->rx, H_RCX);
+        if (t->cur->z.address_width == 16)
+            e_movzx16(h, H_RCX, H_RCX);
+        else
+            e_mov(h, H_RCX, H_RCX);
     }
     *ret_zero = e_jcc8(h, 0xe3);
-    if (t->cur->z.address_width == 16)
-        e_mov64(h, H_RCX, H_R10);
+    count_back(t);
 }
 
 static void leave_to(struct tb *t, int32_t toff)
@@ -347,8 +452,7 @@ void emit_JCXZ(struct tb *t)
     count_branch(t, &zero);
     skip = e_jmp32(h);
     e_patch8(h, zero, h->p);
-    if (t->cur->z.address_width == 16)
-        e_mov64(h, H_RCX, H_R10);
+    count_back(t);
     leave_to(t, target(t));
     e_patch32(h, skip, h->p);
     t->loc = loc;
@@ -364,18 +468,16 @@ void emit_LOOP(struct tb *t)
         fl_restore(t, h);
     loc = t->loc;
     if (t->cur->z.address_width == 16) {
-        e_lea(h, H_R10, H_RCX, -1);
-        e8(h, 0x66);
-        e_rr(h, 0, 0x89, H_R10, H_RCX);
+        e_lea(h, t->rx, H_RCX, -1);
+        e_mov_size(h, 2, H_RCX, t->rx);
     } else
-        e_lea(h, H_RCX, H_RCX, -1);
+        e_mem(h, t->cur->z.address_width == 64, 0x8d, H_RCX, H_RCX, H_NONE, 0, -1);
     if (t->cur->z.mnemonic != ZYDIS_MNEMONIC_LOOP)
         cond = e_jcc32(h, t->cur->z.mnemonic == ZYDIS_MNEMONIC_LOOPE ? CC_NE : CC_E);
     count_branch(t, &zero);
     over = e_jmp32(h);
     e_patch8(h, zero, h->p);
-    if (t->cur->z.address_width == 16)
-        e_mov64(h, H_RCX, H_R10);
+    count_back(t);
     skip = e_jmp32(h);
     e_patch32(h, over, h->p);
     leave_to(t, target(t));
@@ -404,27 +506,27 @@ static void far_transfer(struct tb *t, const char *helper)
                     (uint32_t)g->op[0].ptr.offset, true);
 }
 
-static void load_r11(struct tb *t, struct em *e)
+static void load_target(struct tb *t, struct em *e)
 {
     if (t->acc_size == 2)
-        e_mem(e, 0, 0x0fb7, H_R11, t->base, t->index, 0, t->disp);
+        e_mem(e, 0, 0x0fb7, t->rv, t->base, t->index, 0, t->disp);
     else
-        e_mem(e, 0, 0x8b, H_R11, t->base, t->index, 0, t->disp);
+        e_mem(e, t->acc_size == 8, 0x8b, t->rv, t->base, t->index, 0, t->disp);
 }
 
-/* The target of a near indirect JMP or CALL into r11d. */
-static void target_to_r11(struct tb *t)
+/* The target of a near indirect JMP or CALL into rv. */
+static void target_to_rv(struct tb *t)
 {
     const ZydisDecodedOperand *o = &t->cur->op[0];
 
-    t->acc_size = t->cur->z.operand_width == 16 ? 2 : 4;
+    t->acc_size = t->cur->z.operand_width / 8u;
     if (o->type == ZYDIS_OPERAND_TYPE_MEMORY) {
         ea_for_access(t, o, 0);
-        emit_access(t, seg_index(o->mem.segment), t->acc_size, 1, load_r11);
+        emit_access(t, seg_index(o->mem.segment), t->acc_size, 1, load_target);
     } else if (t->acc_size == 2)
-        e_movzx16(&t->hot, H_R11, host_gpr(o->reg.value));
+        e_movzx16(&t->hot, t->rv, host_gpr(o->reg.value));
     else
-        e_mov(&t->hot, H_R11, host_gpr(o->reg.value));
+        t_mov(t, &t->hot, t->rv, host_gpr(o->reg.value));
 }
 
 void emit_JMP(struct tb *t)
@@ -439,7 +541,7 @@ void emit_JMP(struct tb *t)
         else
             exit_direct(t, target(t), g->taken_live);
     } else {
-        target_to_r11(t);
+        target_to_rv(t);
         exit_indirect(t);
     }
     t->open = false;
@@ -447,27 +549,26 @@ void emit_JMP(struct tb *t)
 
 static void store_return(struct tb *t, struct em *e)
 {
-    e_lea(e, H_R10, H_R15, t->cur->off + t->cur->len);
+    t_vbase(t, e, t->rx, t->cur->off + t->cur->len);
     if (t->acc_size == 2)
         e8(e, 0x66);
-    e_mem(e, 0, 0x89, H_R10, t->base, t->index, 0, t->disp);
+    e_mem(e, t->acc_size == 8, 0x89, t->rx, t->base, t->index, 0, t->disp);
 }
 
 static void stack_commit(struct tb *t, int32_t disp)
 {
     if (stack32(t)) {
-        e_lea(&t->hot, H_RSP, H_RSP, disp);
+        t_lea(t, &t->hot, H_RSP, H_RSP, disp);
         return;
     }
-    e_lea(&t->hot, H_R10, H_RSP, disp);
-    e8(&t->hot, 0x66);
-    e_rr(&t->hot, 0, 0x89, H_R10, H_RSP);
+    e_lea(&t->hot, t->rx, H_RSP, disp);
+    e_mov_size(&t->hot, 2, H_RSP, t->rx);
 }
 
 void emit_CALL(struct tb *t)
 {
     const struct ginsn *g = t->cur;
-    int size = g->z.operand_width == 16 ? 2 : 4;
+    int size = g->z.operand_width / 8;
 
     if (is_far(g)) {
         far_transfer(t, "call_far");
@@ -475,7 +576,7 @@ void emit_CALL(struct tb *t)
         return;
     }
     if (g->op[0].type != ZYDIS_OPERAND_TYPE_IMMEDIATE)
-        target_to_r11(t);
+        target_to_rv(t);
     t->acc_size = (unsigned)size;
     stack_ea(t, H_RSP, -size);
     emit_access(t, S_SS, (unsigned)size, 2, store_return);
@@ -492,7 +593,7 @@ void emit_CALL(struct tb *t)
 void emit_RET(struct tb *t)
 {
     const struct ginsn *g = t->cur;
-    int32_t size = g->z.operand_width == 16 ? 2 : 4;
+    int32_t size = g->z.operand_width / 8;
     int32_t drop = g->op[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE ? (int32_t)(g->op[0].imm.value.u & 0xffff) : 0;
 
     if (is_far(g)) {
@@ -501,7 +602,7 @@ void emit_RET(struct tb *t)
     }
     t->acc_size = (unsigned)size;
     stack_ea(t, H_RSP, 0);
-    emit_access(t, S_SS, (unsigned)size, 1, load_r11);
+    emit_access(t, S_SS, (unsigned)size, 1, load_target);
     stack_commit(t, size + drop);
     exit_indirect(t);
 }

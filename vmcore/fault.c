@@ -46,6 +46,14 @@ static bool guest_vector(int trap, struct cpu *c, unsigned *vector, int64_t *err
     }
 }
 
+/* Is the guest's register n in struct cpu already? */
+static bool spilled(const struct block *b, unsigned n)
+{
+    unsigned p = b->plan;
+
+    return p && ((p & 15) == n || (p >> 4 & 15) == n || (p >> 8 & 15) == n || p >> 12 == n);
+}
+
 void fault_handler(int sig, siginfo_t *si, void *context)
 {
     ucontext_t *u = context;
@@ -63,17 +71,23 @@ void fault_handler(int sig, siginfo_t *si, void *context)
         goto not_ours;
     for (unsigned i = 0; i < b->nfaults; i++) {
         const struct fault_entry *f = &b->faults[i];
-        static const uint8_t order[8] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI};
+        static const uint8_t order[16] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
+                                          REG_R8,  REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15};
+        bool m64 = c->mode & M_CODE64;
         if (c->cache->x + f->host != (const uint8_t *)g[REG_RIP])
             continue;
-        for (unsigned k = 0; k < 8; k++)
-            c->gpr[k] = (uint64_t)g[order[k]];
-        if (f->fix == FIX_RDI_R10)
-            c->gpr[R_EDI] = (uint64_t)g[REG_R10];
-        c->r12 = cpu_mask_flags(f->loc ? (uint64_t)g[REG_R12] : saved_flags((uint64_t)g[REG_EFL]), f->live);
-        c->r13 = (uint64_t)g[REG_R13];
-        c->r14 = (uint64_t)g[REG_R14];
-        c->r15 = (uint64_t)g[REG_R15];
+        for (unsigned k = 0; k < (m64 ? 16u : 8u); k++)
+            if (!spilled(b, k))
+                c->gpr[k] = (uint64_t)g[order[k]];
+        if (f->fix == FIX_RDI)
+            c->gpr[R_EDI] = (uint64_t)g[m64 ? order[b->plan >> 8 & 15] : REG_R10];
+        if (!m64) {
+            c->r12 = (uint64_t)g[REG_R12];
+            c->r13 = (uint64_t)g[REG_R13];
+            c->r14 = (uint64_t)g[REG_R14];
+            c->r15 = (uint64_t)g[REG_R15];
+        }
+        c->r12 = cpu_mask_flags(f->loc ? c->r12 : saved_flags((uint64_t)g[REG_EFL]), f->live);
         c->eip = cpu_wrap(c, c->r15 + f->off);
         cpu_raise(c, vector, error);
         g[REG_RIP] = (greg_t)(uintptr_t)vcpu_leave;

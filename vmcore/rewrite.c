@@ -1,19 +1,24 @@
 /* How an instruction crosses from guest to host: addresses, the checked access, copies. Host registers in translated
  * 32-bit code: 0..7 the guest's, r8 address, r9 addend, r10 scratch, r11 value across accesses, r12 saved flags, r13
- * and r14 the stack's page, r15 EIP minus page offset. Each access is one native host instruction at [r8 + r9]; nothing
- * of the guest's state changes before the last access of an instruction has passed its check. */
+ * and r14 the stack's page, r15 EIP minus page offset. In 64-bit code all are the guest's but four (see plan.c), and
+ * what r12 to r15 hold is in struct cpu. Each access is one native host instruction at [ra + rb]; nothing of the
+ * guest's state changes before the last access of an instruction has passed its check. */
 #include "vmcore/tb.h"
 
 int host_gpr(ZydisRegister r)
 {
-    if (r >= ZYDIS_REGISTER_EAX && r <= ZYDIS_REGISTER_EDI)
+    if (r >= ZYDIS_REGISTER_RAX && r <= ZYDIS_REGISTER_R15)
+        return r - ZYDIS_REGISTER_RAX;
+    if (r >= ZYDIS_REGISTER_EAX && r <= ZYDIS_REGISTER_R15D)
         return r - ZYDIS_REGISTER_EAX;
-    if (r >= ZYDIS_REGISTER_AX && r <= ZYDIS_REGISTER_DI)
+    if (r >= ZYDIS_REGISTER_AX && r <= ZYDIS_REGISTER_R15W)
         return r - ZYDIS_REGISTER_AX;
     if (r >= ZYDIS_REGISTER_AL && r <= ZYDIS_REGISTER_BL)
         return r - ZYDIS_REGISTER_AL;
     if (r >= ZYDIS_REGISTER_AH && r <= ZYDIS_REGISTER_BH)
         return r - ZYDIS_REGISTER_AH + 4;
+    if (r >= ZYDIS_REGISTER_SPL && r <= ZYDIS_REGISTER_R15B)
+        return r - ZYDIS_REGISTER_SPL + 4;
     return H_NONE;
 }
 
@@ -45,7 +50,7 @@ bool seg_is_flat(const struct tb *t, unsigned seg)
     case S_DS:
         return t->mode & M_DS_FLAT;
     default:
-        return false; /* CS as data, FS, GS: by their fast limit */
+        return t->m64 && seg == S_CS; /* CS as data, FS, GS: by their fast limit */
     }
 }
 
@@ -56,21 +61,37 @@ bool stack32(const struct tb *t)
 
 /* ---- flags */
 
-static void save_seq(struct em *e)
+static void save_seq(struct tb *t, struct em *e)
 {
-    e_mov64(e, H_R10, H_RAX);
+    e_mov64(e, t->rx, H_RAX);
     e8(e, 0x9f); /* lahf */
     e8(e, 0x0f); /* seto al */
     e8(e, 0x90);
     e8(e, 0xc0);
-    e_mov(e, H_R12, H_RAX);
-    e_mov64(e, H_RAX, H_R10);
+    flags_set(t, e, H_RAX);
+    e_mov64(e, H_RAX, t->rx);
+}
+
+void flags_word(struct tb *t, struct em *e, int dst)
+{
+    if (t->m64)
+        e_gs(e, 0, 0x8b, dst, H_NONE, 0, CPU_R12);
+    else
+        e_mov(e, dst, H_R12);
+}
+
+void flags_set(struct tb *t, struct em *e, int src)
+{
+    if (t->m64)
+        e_gs(e, 0, 0x89, src, H_NONE, 0, CPU_R12);
+    else
+        e_mov(e, H_R12, src);
 }
 
 void fl_save(struct tb *t)
 {
     if (t->loc == LOC_HOST) {
-        save_seq(&t->hot);
+        save_seq(t, &t->hot);
         t->loc = LOC_BOTH;
     }
 }
@@ -79,12 +100,12 @@ void fl_restore(struct tb *t, struct em *e)
 {
     if (t->loc != LOC_SAVED)
         return;
-    e_mov64(e, H_R10, H_RAX);
-    e_mov(e, H_RAX, H_R12);
+    e_mov64(e, t->rx, H_RAX);
+    flags_word(t, e, H_RAX);
     e8(e, 0x04); /* add al, 127: OF again */
     e8(e, 0x7f);
     e8(e, 0x9e); /* sahf */
-    e_mov64(e, H_RAX, H_R10);
+    e_mov64(e, H_RAX, t->rx);
     t->loc = LOC_BOTH;
 }
 
@@ -94,6 +115,31 @@ void put_site(struct em *e, const struct site *s)
 {
     for (unsigned i = 0; i < sizeof *s; i++)
         e8(e, ((const uint8_t *)s)[i]);
+}
+
+uint8_t *e_stub_at(struct tb *t, struct em *e)
+{
+    uint8_t *at, *jump, *leave;
+
+    if (!t->m64)
+        return e_stub(e);
+    leave = plan_leave(t);
+    e8(e, 0x48 | (t->rx & 8 ? 4u : 0)); /* lea rx, [rip + site] */
+    e8(e, 0x8d);
+    e8(e, 0x05 | (unsigned)(t->rx & 7) << 3);
+    e32(e, 0);
+    at = e->p - 4;
+    jump = e_jmp32(e);
+    e_patch32(e, jump, leave);
+    return at;
+}
+
+void e_site(struct tb *t, struct em *e, const struct site *s)
+{
+    uint8_t *at = e_stub_at(t, e);
+
+    e_patch32(e, at, e->p);
+    put_site(e, s);
 }
 
 void site_init(struct tb *t, struct site *s, unsigned kind)
@@ -128,25 +174,36 @@ void fault_here(struct tb *t, struct em *e, unsigned fix)
 
 /* ---- addresses */
 
-/* The effective address (offset in its segment) of an explicit memory operand into r8d, plus extra. Flags stay. */
-void ea_to_r8(struct tb *t, const ZydisDecodedOperand *op, int32_t extra)
+/* The effective address (offset in its segment) of an explicit memory operand into ra, plus extra. Flags stay. */
+void ea_to_ra(struct tb *t, const ZydisDecodedOperand *op, int32_t extra)
 {
     struct em *e = &t->hot;
+    int index = op->mem.index == ZYDIS_REGISTER_NONE ? H_NONE : host_gpr(op->mem.index),
+        w = t->cur->z.address_width == 64;
     int base = op->mem.base == ZYDIS_REGISTER_NONE ? H_NONE : host_gpr(op->mem.base);
-    int index = op->mem.index == ZYDIS_REGISTER_NONE ? H_NONE : host_gpr(op->mem.index);
-    int32_t disp = (int32_t)(op->mem.disp.has_displacement ? op->mem.disp.value : 0) + extra;
+    int64_t disp = (op->mem.disp.has_displacement ? op->mem.disp.value : 0) + extra;
     int scale = op->mem.scale == 8 ? 3 : op->mem.scale == 4 ? 2 : op->mem.scale == 2 ? 1 : 0;
 
+    if (op->mem.base == ZYDIS_REGISTER_RIP || op->mem.base == ZYDIS_REGISTER_EIP) {
+        t_vbase(t, e, t->ra, t->cur->off + t->cur->len);
+        e_mem(e, w, 0x8d, t->ra, t->ra, H_NONE, 0, (int32_t)disp);
+        return;
+    }
     if (base == H_NONE && index == H_NONE) {
-        e_mov_imm(e, H_R8, t->cur->z.address_width == 16 ? (uint16_t)disp : (uint32_t)disp);
+        if (t->cur->z.address_width == 16)
+            disp = (uint16_t)disp;
+        if (w)
+            e_mov_imm64(e, t->ra, (uint64_t)disp);
+        else
+            e_mov_imm(e, t->ra, (uint32_t)disp);
         return;
     }
     if (index == H_NONE && !disp)
-        e_mov(e, H_R8, base);
+        e_rr(e, w, 0x89, base, t->ra);
     else
-        e_mem(e, 0, 0x8d, H_R8, base, index, scale, disp);
+        e_mem(e, w, 0x8d, t->ra, base, index, scale, (int32_t)disp);
     if (t->cur->z.address_width == 16)
-        e_movzx16(e, H_R8, H_R8);
+        e_movzx16(e, t->ra, t->ra);
 }
 
 static bool by_page(const struct tb *t)
@@ -156,12 +213,12 @@ static bool by_page(const struct tb *t)
 
 void ea_for_access(struct tb *t, const ZydisDecodedOperand *op, int32_t extra)
 {
-    if (op->mem.base == ZYDIS_REGISTER_ESP && op->mem.index == ZYDIS_REGISTER_NONE && t->cur->z.address_width == 32 &&
-        op->mem.segment == ZYDIS_REGISTER_SS && by_page(t)) {
+    if (op->mem.base == (t->m64 ? ZYDIS_REGISTER_RSP : ZYDIS_REGISTER_ESP) && op->mem.index == ZYDIS_REGISTER_NONE &&
+        t->cur->z.address_width == (t->m64 ? 64 : 32) && op->mem.segment == ZYDIS_REGISTER_SS && by_page(t)) {
         t->near_stack = true;
         t->near_disp = (int32_t)(op->mem.disp.has_displacement ? op->mem.disp.value : 0) + extra;
     } else
-        ea_to_r8(t, op, extra);
+        ea_to_ra(t, op, extra);
 }
 
 void stack_ea(struct tb *t, int base, int32_t disp)
@@ -172,11 +229,11 @@ void stack_ea(struct tb *t, int base, int32_t disp)
         return;
     }
     if (disp)
-        e_lea(&t->hot, H_R8, base, disp);
+        t_lea(t, &t->hot, t->ra, base, disp);
     else
-        e_mov(&t->hot, H_R8, base);
+        t_mov(t, &t->hot, t->ra, base);
     if (!stack32(t))
-        e_movzx16(&t->hot, H_R8, H_R8);
+        e_movzx16(&t->hot, t->ra, t->ra);
 }
 
 /* ---- the checked access */
@@ -204,51 +261,70 @@ static uint32_t first_checks(const struct ginsn *g, unsigned size)
     }
 }
 
-/* Is r8 + r9 an address of guest RAM? The access itself may reach 15 bytes further, into the guard region. */
+/* Is the operand at an address of guest memory? The access itself may reach 15 bytes further, into the guard region. */
 static void range_check(struct tb *t)
 {
     struct em *h = &t->hot, *c = &t->cold;
     struct site s;
-    uint8_t *bad, *at;
+    uint8_t *bad;
 
-    e_mem(h, 1, 0x8d, H_R10, t->base, t->index, 0, t->disp);
-    e_gs(h, 1, 0x2b, H_R10, H_NONE, 0, (int)offsetof(struct cpu, ram_base));
-    e_gs(h, 1, 0x3b, H_R10, H_NONE, 0, (int)offsetof(struct cpu, ram_last));
+    e_mem(h, 1, 0x8d, t->rx, t->base, t->index, 0, t->disp);
+    e_gs(h, 1, 0x2b, t->rx, H_NONE, 0, (int)offsetof(struct cpu, ram_base));
+    e_gs(h, 1, 0x3b, t->rx, H_NONE, 0, (int)offsetof(struct cpu, ram_last));
     bad = e_jcc32(h, CC_A);
     e_patch32(h, bad, c->p);
-    at = e_stub(c);
-    e_patch32(c, at, c->p);
     site_init(t, &s, K_HELPER);
     s.helper = HELPER_escape;
     s.rw = 1;
-    put_site(c, &s);
+    e_site(t, c, &s);
 }
 
-/* Against the TLB: r9 becomes the addend. Both leave r8 alone and give back the jump to take on a miss. */
-static uint8_t *tlb_check(struct em *h, unsigned size, unsigned rw, int user)
+/* Against the TLB: rb becomes the addend. Leaves ra alone and gives back the jump to take on a miss. */
+static uint8_t *tlb_check(struct tb *t, struct em *h, unsigned size, unsigned rw)
 {
+    int user = (t->mode & M_CPL) == 3;
     uint8_t *miss;
 
-    e_mov(h, H_R9, H_R8);
-    e_shift(h, 5, H_R9, 12);
+    t_mov(t, h, t->rb, t->ra);
+    if (t->m64) {
+        e_shift64(h, 5, t->rb, 12 - 4);
+        e_alu_i32(h, 4, t->rb, (TLB64_SIZE - 1) << 4);
+    } else
+        e_shift(h, 5, t->rb, 12);
     if (size > 1)
-        e_lea(h, H_R10, H_R8, (int32_t)size - 1);
+        t_lea(t, h, t->rx, t->ra, (int32_t)size - 1);
     else
-        e_mov(h, H_R10, H_R8);
-    e_alu_i32(h, 4, H_R10, 0xfffff000u);
-    e_gs(h, 0, 0x3b, H_R10, H_R9, 3, TLB_TAGS(user) + (rw & 2 ? 4 : 0));
-    miss = e_jcc32(h, CC_NE);
-    e_gs(h, 1, 0x8b, H_R9, H_R9, 3, TLB_ADDEND(user));
+        t_mov(t, h, t->rx, t->ra);
+    e_rr(h, t->m64, 0x81, 4, t->rx); /* and rx, ~0xfff */
+    e32(h, 0xfffff000u);
+    if (t->m64) {
+        e_gs(h, 1, 0x3b, t->rx, t->rb, 0, TLB64(user, rw >> 1));
+        miss = e_jcc32(h, CC_NE);
+        e_gs(h, 1, 0x8b, t->rb, t->rb, 0, TLB64(user, rw >> 1) + 8);
+    } else {
+        e_gs(h, 0, 0x3b, t->rx, t->rb, 3, TLB_TAGS(user) + (rw & 2 ? 4 : 0));
+        miss = e_jcc32(h, CC_NE);
+        e_gs(h, 1, 0x8b, t->rb, t->rb, 3, TLB_ADDEND(user));
+    }
     return miss;
 }
 
-/* Accesses off ESP: against r13, minus the linear address of a page that may be written and whose addend r14 holds. */
-static uint8_t *stack_check(struct em *h, unsigned size, int32_t disp)
+/* Accesses off ESP: against minus the linear address of a page that may be written and whose addend is kept with it. */
+static uint8_t *stack_check(struct tb *t, struct em *h, unsigned size, int32_t disp)
 {
-    e_mem(h, 1, 0x8d, H_R10, H_RSP, H_R13, 0, disp);
-    e_rr(h, 1, 0x81, 7, H_R10); /* cmp r10, 4096 - size */
+    uint8_t *miss;
+
+    if (t->m64) {
+        e_mem(h, 1, 0x8d, t->rx, H_RSP, H_NONE, 0, disp);
+        e_gs(h, 1, 0x03, t->rx, H_NONE, 0, CPU_R13);
+    } else
+        e_mem(h, 1, 0x8d, t->rx, H_RSP, H_R13, 0, disp);
+    e_rr(h, 1, 0x81, 7, t->rx); /* cmp rx, 4096 - size */
     e32(h, 4096 - size);
-    return e_jcc32(h, CC_A);
+    miss = e_jcc32(h, CC_A);
+    if (t->m64)
+        e_gs(h, 1, 0x8b, t->rb, H_NONE, 0, CPU_R14);
+    return miss;
 }
 
 static void operand_at(struct tb *t, int base, int index, int32_t disp)
@@ -258,30 +334,64 @@ static void operand_at(struct tb *t, int base, int index, int32_t disp)
     t->disp = disp;
 }
 
+/* The segment's base, and its limit outside of 64-bit code. Gives back the jump to a closer look, or NULL. */
+static uint8_t *segment_check(struct tb *t, struct em *h, unsigned seg, unsigned size)
+{
+    uint8_t *fail;
+
+    if (seg_is_flat(t, seg))
+        return NULL;
+    if (t->m64) {
+        e_gs(h, 1, 0x03, t->ra, H_NONE, 0, CPU_SEG + (int)seg * CPU_SEG_SIZE + CPU_SEG_BASE);
+        return NULL;
+    }
+    e_mem(h, 1, 0x8d, t->rx, t->ra, H_NONE, 0, (int32_t)size - 1);
+    e_gs(h, 1, 0x3b, t->rx, H_NONE, 0, CPU_SEG + (int)seg * CPU_SEG_SIZE + CPU_SEG_LIM);
+    fail = e_jcc32(h, CC_G);
+    e_gs(h, 0, 0x03, t->ra, H_NONE, 0, CPU_SEG + (int)seg * CPU_SEG_SIZE + CPU_SEG_BASE);
+    return fail;
+}
+
+/* In 64-bit code what C hands back is in struct cpu. */
+static void reload(struct tb *t, struct em *c, int reg, int from)
+{
+    if (t->m64)
+        e_gs(c, 1, 0x8b, reg, H_NONE, 0, from);
+}
+
+/* Where C goes on at `hot` with the block's address and value loaded again. */
+static uint8_t *way_back(struct tb *t, struct em *c, uint8_t *hot)
+{
+    uint8_t *start = c->p, *at;
+
+    if (!t->m64)
+        return hot;
+    reload(t, c, t->ra, CPU_R8);
+    reload(t, c, t->rv, CPU_R11);
+    at = e_jmp32(c);
+    e_patch32(c, at, hot);
+    return start;
+}
+
 void emit_access(struct tb *t, unsigned seg, unsigned size, unsigned rw, access_op op)
 {
     struct em *h = &t->hot, *c = &t->cold;
-    uint8_t *seg_fail = NULL, *miss, *retry, *twin, *cont, *seg_jmp = NULL, *at, *site;
-    int user = (t->mode & M_CPL) == 3;
+    uint8_t *seg_fail, *miss, *retry, *twin, *cont, *seg_jmp = NULL, *at, *site;
     bool near = t->near_stack;
+    uint32_t checks = first_checks(t->cur, size);
     enum flags_loc loc;
     struct site s;
 
     t->near_stack = false;
     if (t->cur->before)
         fl_save(t);
-    if (!seg_is_flat(t, seg)) {
-        e_mem(h, 1, 0x8d, H_R10, H_R8, H_NONE, 0, (int32_t)size - 1);
-        e_gs(h, 1, 0x3b, H_R10, H_NONE, 0, CPU_SEG + (int)seg * CPU_SEG_SIZE + CPU_SEG_LIM);
-        seg_fail = e_jcc32(h, CC_G);
-        e_gs(h, 0, 0x03, H_R8, H_NONE, 0, CPU_SEG + (int)seg * CPU_SEG_SIZE + CPU_SEG_BASE);
-    }
+    seg_fail = near ? NULL : segment_check(t, h, seg, size);
     retry = h->p;
     if (near)
-        operand_at(t, H_RSP, H_R14, t->near_disp);
+        operand_at(t, H_RSP, t->m64 ? t->rb : H_R14, t->near_disp);
     else
-        operand_at(t, H_R8, H_R9, 0);
-    miss = near ? stack_check(h, size, t->near_disp) : tlb_check(h, size, rw, user);
+        operand_at(t, t->ra, t->rb, 0);
+    miss = near ? stack_check(t, h, size, t->near_disp) : tlb_check(t, h, size, rw);
     if (CHECKED)
         range_check(t);
     if (t->loc == LOC_BOTH || !t->cur->before)
@@ -292,45 +402,50 @@ void emit_access(struct tb *t, unsigned seg, unsigned size, unsigned rw, access_
 
     /* cold: the closer look at the segment, the miss, the twin */
     t->loc = loc;
-    operand_at(t, H_R8, H_R9, 0);
+    operand_at(t, t->ra, t->rb, 0);
     if (seg_fail) {
         e_patch32(h, seg_fail, c->p);
-        at = e_stub(c);
-        e_patch32(c, at, c->p);
         site_init(t, &s, K_SEG);
         s.size = (uint8_t)size;
         s.rw = (uint8_t)rw;
         s.arg = seg;
-        s.arg2 = first_checks(t->cur, size);
-        put_site(c, &s);
+        s.arg2 = checks;
+        e_site(t, c, &s);
         seg_jmp = e_jmp32(c);
     }
     uint8_t *refill = near ? stack_routine(t) : NULL;
+    uint8_t *again = way_back(t, c, retry);
     e_patch32(h, miss, c->p);
     if (near)
-        e_lea(c, H_R8, H_RSP, t->near_disp);
-    at = near ? e_stub_to(c, refill) : e_stub(c);
+        t_lea(t, c, t->ra, H_RSP, t->near_disp);
+    at = near ? e_stub_to(c, t->rx, refill) : e_stub_at(t, c);
     site = c->p;
     e_patch32(c, at, site);
     site_init(t, &s, K_MEM);
     s.size = (uint8_t)size;
     s.rw = (uint8_t)rw;
-    s.retry = (int32_t)(retry - site);
-    s.arg2 = first_checks(t->cur, size) | (near ? SITE_STACK : 0);
+    s.retry = (int32_t)(again - site);
+    s.arg2 = checks | (near ? SITE_STACK : 0) | (t->m64 && seg == S_SS ? SITE_SS : 0);
     put_site(c, &s);
     twin = c->p;
     if (seg_jmp)
         e_patch32(c, seg_jmp, twin);
+    reload(t, c, t->ra, CPU_R8);
+    reload(t, c, t->rb, CPU_R9);
+    reload(t, c, t->rv, CPU_R11);
     op(t, c);
     if (rw & 2) {
-        at = e_stub(c);
+        at = e_stub_at(t, c);
         site = c->p;
         e_patch32(c, at, site);
         site_init(t, &s, K_POST);
         s.size = (uint8_t)size;
         s.rw = (uint8_t)rw;
-        s.cont = (int32_t)(cont - site);
         put_site(c, &s);
+        cont = way_back(t, c, cont);
+        s.cont = (int32_t)(cont - site);
+        if (!c->full)
+            memcpy(site, &s, sizeof s);
     } else {
         at = e_jmp32(c);
         e_patch32(c, at, cont);
@@ -438,45 +553,46 @@ static void imm_bytes(struct em *e, const struct ginsn *g)
             e8(e, g->bytes[g->z.raw.imm[i].offset + k]);
 }
 
-/* The instruction itself, its memory operand at [r8 + r9]. */
+/* The instruction itself, its memory operand where base, index and disp say. */
 void copy_op(struct tb *t, struct em *e)
 {
     const struct ginsn *g = t->cur;
     const ZydisDecodedOperand *m = mem_operand(g);
     bool borrow = m && high_byte_reg(g), moffs = !(g->z.attributes & ZYDIS_ATTRIB_HAS_MODRM);
+    unsigned rex = g->z.attributes & ZYDIS_ATTRIB_HAS_REX
+                       ? 0x40u | g->z.raw.rex.W << 3 | g->z.raw.rex.R << 2 | g->z.raw.rex.X << 1 | g->z.raw.rex.B
+                       : 0;
 
     flags_before(t, e);
     if (borrow) {
-        e_mov64(e, H_R10, H_RDI);
+        e_mov64(e, t->rx, H_RDI);
         e_mem(e, 1, 0x8d, H_RDI, t->base, t->index, 0, t->disp);
     }
-    fault_here(t, e, borrow ? FIX_RDI_R10 : FIX_NONE);
+    fault_here(t, e, borrow ? FIX_RDI : FIX_NONE);
     prefixes(e, g, wants_66(t, g));
     if (!m) {
-        if (g->z.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && g->z.opcode >= 0x40 && g->z.opcode <= 0x4f) {
+        if (!t->m64 && g->z.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && g->z.opcode >= 0x40 && g->z.opcode <= 0x4f) {
             e8(e, 0xff); /* INC and DEC: their short forms are REX here */
             e8(e, 0xc0 | (g->z.opcode & 15));
         } else {
-            opcode_bytes(e, g, 0);
+            opcode_bytes(e, g, rex);
             if (g->z.attributes & ZYDIS_ATTRIB_HAS_MODRM)
                 e8(e, g->bytes[g->z.raw.modrm.offset]);
             imm_bytes(e, g);
         }
     } else if (moffs && g->z.mnemonic == ZYDIS_MNEMONIC_MOV) { /* A0..A3: accumulator and an offset */
-        e8(e, 0x43);                                           /* never off ESP */
-        e8(e, (g->z.opcode & 1) | (g->z.opcode & 2 ? 0x88 : 0x8a));
-        e8(e, 0x04);
-        e8(e, 0x08);
+        e_mem(e, g->z.operand_width == 64, (g->z.opcode & 1) | (g->z.opcode & 2 ? 0x88 : 0x8a), H_RAX, t->base,
+              t->index, 0, t->disp);
     } else {
-        opcode_bytes(e, g, borrow ? 0 : 0x40 | e_rex_mem(0, 0, t->base, t->index));
+        opcode_bytes(e, g, borrow ? 0 : (rex & 0x4c) | 0x40 | e_rex_mem(0, 0, t->base, t->index));
         if (borrow)
             e8(e, (unsigned)g->z.raw.modrm.reg << 3 | 7);
         else
-            e_modrm_mem(e, (int)g->z.raw.modrm.reg, t->base, t->index, 0, t->disp);
+            e_modrm_mem(e, (int)(g->z.raw.modrm.reg & 7), t->base, t->index, 0, t->disp);
         imm_bytes(e, g);
     }
     if (borrow)
-        e_mov64(e, H_RDI, H_R10);
+        e_mov64(e, H_RDI, t->rx);
     flags_after(t);
 }
 
@@ -508,8 +624,8 @@ void emit_helper(struct tb *t, unsigned helper, const ZydisDecodedOperand *mem, 
     if (t->cur->before)
         fl_save(t);
     if (mem)
-        ea_to_r8(t, mem, 0);
-    at = e_stub(h);
+        ea_to_ra(t, mem, 0);
+    at = e_stub_at(t, h);
     e_patch32(h, at, c->p);
     site_init(t, &s, K_HELPER);
     s.helper = (uint8_t)helper;

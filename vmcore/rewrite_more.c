@@ -1,18 +1,18 @@
 /* Instructions with an address or a shape of their own: stack, strings, LEA, MOV's odd forms, bit tests by register. */
 #include "vmcore/tb.h"
 
-static void load_reg(struct tb *t, struct em *e) /* acc_reg of acc_size bytes from [r8 + r9] */
+static void load_reg(struct tb *t, struct em *e) /* acc_reg of acc_size bytes from the operand */
 {
     if (t->acc_size == 2)
         e8(e, 0x66);
-    e_mem(e, 0, t->acc_size == 1 ? 0x8a : 0x8b, t->acc_reg, t->base, t->index, 0, t->disp);
+    e_mem(e, t->acc_size == 8, t->acc_size == 1 ? 0x8a : 0x8b, t->acc_reg, t->base, t->index, 0, t->disp);
 }
 
 static void store_reg(struct tb *t, struct em *e)
 {
     if (t->acc_size == 2)
         e8(e, 0x66);
-    e_mem(e, 0, t->acc_size == 1 ? 0x88 : 0x89, t->acc_reg, t->base, t->index, 0, t->disp);
+    e_mem(e, t->acc_size == 8, t->acc_size == 1 ? 0x88 : 0x89, t->acc_reg, t->base, t->index, 0, t->disp);
 }
 
 static void store_imm(struct tb *t, struct em *e)
@@ -21,7 +21,7 @@ static void store_imm(struct tb *t, struct em *e)
 
     if (t->acc_size == 2)
         e8(e, 0x66);
-    e_mem(e, 0, 0xc7, 0, t->base, t->index, 0, t->disp);
+    e_mem(e, t->acc_size == 8, 0xc7, 0, t->base, t->index, 0, t->disp);
     if (t->acc_size == 2)
         e16(e, v);
     else
@@ -38,12 +38,11 @@ static void load_selector(struct tb *t, int host)
 static void set_sp(struct tb *t, int base, int32_t disp)
 {
     if (stack32(t)) {
-        e_lea(&t->hot, H_RSP, base, disp);
+        t_lea(t, &t->hot, H_RSP, base, disp);
         return;
     }
-    e_lea(&t->hot, H_R10, base, disp);
-    e8(&t->hot, 0x66);
-    e_rr(&t->hot, 0, 0x89, H_R10, H_RSP);
+    e_lea(&t->hot, t->rx, base, disp);
+    e_mov_size(&t->hot, 2, H_RSP, t->rx);
 }
 
 static bool is_seg(const ZydisDecodedOperand *o)
@@ -56,21 +55,21 @@ void emit_PUSH(struct tb *t)
 {
     const struct ginsn *g = t->cur;
     const ZydisDecodedOperand *o = &g->op[0];
-    int size = g->z.operand_width == 16 ? 2 : 4;
+    int size = g->z.operand_width / 8;
 
     t->acc_size = (unsigned)size;
-    if (is_seg(o)) { /* a 32-bit push of a selector writes its 16 bits, as current CPUs do */
+    if (is_seg(o)) { /* a 32-bit push of a selector writes its 16 bits, as current CPUs do, a 64-bit one all */
         t->acc_reg = 0;
-        load_selector(t, H_R11);
-        t->acc_reg = H_R11;
-        t->acc_size = 2;
+        load_selector(t, t->rv);
+        t->acc_reg = t->rv;
+        t->acc_size = size == 8 ? 8 : 2;
         stack_ea(t, H_RSP, -size);
-        emit_access(t, S_SS, 2, 2, store_reg);
+        emit_access(t, S_SS, t->acc_size, 2, store_reg);
         set_sp(t, H_RSP, -size);
         return;
     }
     if (o->type == ZYDIS_OPERAND_TYPE_MEMORY) {
-        t->acc_reg = H_R11;
+        t->acc_reg = t->rv;
         ea_for_access(t, o, 0);
         emit_access(t, seg_index(o->mem.segment), (unsigned)size, 1, load_reg);
     } else if (o->type == ZYDIS_OPERAND_TYPE_REGISTER)
@@ -84,52 +83,46 @@ void emit_POP(struct tb *t)
 {
     const struct ginsn *g = t->cur;
     const ZydisDecodedOperand *o = &g->op[0];
-    int size = g->z.operand_width == 16 ? 2 : 4;
+    int size = g->z.operand_width / 8;
 
     if (is_seg(o)) {
         emit_helper(t, (unsigned)helper_index("pop_seg"), NULL, seg_index(o->reg.value), (uint32_t)size, false);
         return;
     }
     t->acc_size = (unsigned)size;
-    t->acc_reg = H_R11;
+    t->acc_reg = t->rv;
     stack_ea(t, H_RSP, 0);
     emit_access(t, S_SS, (unsigned)size, 1, load_reg);
     if (o->type == ZYDIS_OPERAND_TYPE_MEMORY) {
         /* an address from ESP is taken after the increment; ESP itself changes last */
-        bool by_sp = o->mem.base == ZYDIS_REGISTER_ESP;
+        bool by_sp = o->mem.base == ZYDIS_REGISTER_ESP || o->mem.base == ZYDIS_REGISTER_RSP;
         ea_for_access(t, o, by_sp ? size : 0);
         emit_access(t, seg_index(o->mem.segment), (unsigned)size, 2, store_reg);
         set_sp(t, H_RSP, size);
         return;
     }
     set_sp(t, H_RSP, size);
-    if (size == 2)
-        e8(&t->hot, 0x66);
-    e_rr(&t->hot, 0, 0x89, H_R11, host_gpr(o->reg.value));
+    e_mov_size(&t->hot, (unsigned)size, host_gpr(o->reg.value), t->rv);
 }
 
 void emit_LEAVE(struct tb *t)
 {
-    int size = t->cur->z.operand_width == 16 ? 2 : 4;
+    int size = t->cur->z.operand_width / 8;
 
     t->acc_size = (unsigned)size;
-    t->acc_reg = H_R11;
+    t->acc_reg = t->rv;
     stack_ea(t, H_RBP, 0);
     emit_access(t, S_SS, (unsigned)size, 1, load_reg);
     set_sp(t, H_RBP, size);
-    if (size == 2)
-        e8(&t->hot, 0x66);
-    e_rr(&t->hot, 0, 0x89, H_R11, H_RBP);
+    e_mov_size(&t->hot, (unsigned)size, H_RBP, t->rv);
 }
 
 void emit_LEA(struct tb *t)
 {
     const struct ginsn *g = t->cur;
 
-    ea_to_r8(t, &g->op[1], 0);
-    if (g->z.operand_width == 16)
-        e8(&t->hot, 0x66);
-    e_rr(&t->hot, 0, 0x89, H_R8, host_gpr(g->op[0].reg.value));
+    ea_to_ra(t, &g->op[1], 0);
+    e_mov_size(&t->hot, g->z.operand_width / 8u, host_gpr(g->op[0].reg.value), t->ra);
 }
 
 void emit_NOP(struct tb *t)
@@ -153,10 +146,10 @@ void emit_XLAT(struct tb *t)
     for (unsigned i = 0; i < g->z.operand_count; i++)
         if (g->op[i].type == ZYDIS_OPERAND_TYPE_MEMORY)
             seg = seg_index(g->op[i].mem.segment);
-    e_rr(&t->hot, 0, 0x0fb6, H_R8, H_RAX);
-    e_mem(&t->hot, 0, 0x8d, H_R8, H_RBX, H_R8, 0, 0);
+    e_rr(&t->hot, 0, 0x0fb6, t->ra, H_RAX);
+    e_mem(&t->hot, g->z.address_width == 64, 0x8d, t->ra, H_RBX, t->ra, 0, 0);
     if (g->z.address_width == 16)
-        e_movzx16(&t->hot, H_R8, H_R8);
+        e_movzx16(&t->hot, t->ra, t->ra);
     emit_access(t, seg, 1, 1, xlat_load);
 }
 
@@ -171,7 +164,7 @@ static void bit_op(struct tb *t, struct em *e)
         e8(e, 0xf0);
     if (t->acc_size == 2)
         e8(e, 0x66);
-    e_mem(e, 0, 0x0f00u | g->z.opcode, H_R11, t->base, t->index, 0, t->disp);
+    e_mem(e, t->acc_size == 8, 0x0f00u | g->z.opcode, t->rv, t->base, t->index, 0, t->disp);
     t->loc = LOC_HOST;
 }
 
@@ -186,20 +179,24 @@ void emit_BT(struct tb *t)
         return;
     }
     int reg = host_gpr(g->op[1].reg.value);
-    t->acc_size = g->z.operand_width == 16 ? 2 : 4;
+    int log = g->z.operand_width == 16 ? 4 : g->z.operand_width == 32 ? 5 : 6;
+    t->acc_size = g->z.operand_width / 8u;
     if (g->before)
         fl_save(t);
-    ea_to_r8(t, o, 0);
+    ea_to_ra(t, o, 0);
     if (t->acc_size == 2)
-        e_rr(h, 0, 0x0fbf, H_R10, reg);
+        e_rr(h, t->m64, 0x0fbf, t->rx, reg);
+    else if (t->acc_size == 4 && t->m64)
+        e_rr(h, 1, 0x63, t->rx, reg); /* movsxd */
     else
-        e_mov(h, H_R10, reg);
-    e_mov(h, H_R11, H_R10);
-    e_shift(h, 7, H_R10, t->acc_size == 2 ? 4 : 5);
-    e_mem(h, 0, 0x8d, H_R8, H_R8, H_R10, t->acc_size == 2 ? 1 : 2, 0);
+        t_mov(t, h, t->rx, reg);
+    t_mov(t, h, t->rv, t->rx);
+    e_rr(h, t->m64, 0xc1, 7, t->rx); /* sar */
+    e8(h, (unsigned)log);
+    e_mem(h, g->z.address_width == 64, 0x8d, t->ra, t->ra, t->rx, log - 3, 0);
     if (g->z.address_width == 16)
-        e_movzx16(h, H_R8, H_R8);
-    e_alu_i8(h, 4, H_R11, t->acc_size == 2 ? 15 : 31);
+        e_movzx16(h, t->ra, t->ra);
+    e_alu_i8(h, 4, t->rv, (1 << log) - 1);
     if (g->before)
         t->loc = LOC_SAVED;
     emit_access(t, seg_index(o->mem.segment), t->acc_size, g->z.mnemonic == ZYDIS_MNEMONIC_BT ? 1 : 3, bit_op);
@@ -209,15 +206,17 @@ static void maskmov_op(struct tb *t, struct em *e)
 {
     const struct ginsn *g = t->cur;
 
-    e_mov64(e, H_R10, H_RDI);
+    e_mov64(e, t->rx, H_RDI);
     e_mem(e, 1, 0x8d, H_RDI, t->base, t->index, 0, t->disp);
-    fault_here(t, e, FIX_RDI_R10);
+    fault_here(t, e, FIX_RDI);
     if (g->z.mnemonic == ZYDIS_MNEMONIC_MASKMOVDQU)
         e8(e, 0x66);
+    if (g->z.raw.rex.R || g->z.raw.rex.B)
+        e8(e, 0x40u | g->z.raw.rex.R << 2 | g->z.raw.rex.B);
     e8(e, 0x0f);
     e8(e, 0xf7);
     e8(e, g->bytes[g->z.raw.modrm.offset]);
-    e_mov64(e, H_RDI, H_R10);
+    e_mov64(e, H_RDI, t->rx);
 }
 
 void emit_MASKMOV(struct tb *t)
@@ -228,16 +227,26 @@ void emit_MASKMOV(struct tb *t)
     for (unsigned i = 0; i < g->z.operand_count; i++)
         if (g->op[i].type == ZYDIS_OPERAND_TYPE_MEMORY)
             seg = seg_index(g->op[i].mem.segment);
-    e_mov(&t->hot, H_R8, H_RDI);
+    e_rr(&t->hot, g->z.address_width == 64, 0x89, H_RDI, t->ra);
     if (g->z.address_width == 16)
-        e_movzx16(&t->hot, H_R8, H_R8);
+        e_movzx16(&t->hot, t->ra, t->ra);
     emit_access(t, seg, g->z.mnemonic == ZYDIS_MNEMONIC_MASKMOVDQU ? 16 : 8, 3, maskmov_op);
 }
 
-static void store_r11w(struct tb *t, struct em *e)
+static void store_rvw(struct tb *t, struct em *e)
 {
     e8(e, 0x66);
-    e_mem(e, 0, 0x89, H_R11, t->base, t->index, 0, t->disp);
+    e_mem(e, 0, 0x89, t->rv, t->base, t->index, 0, t->disp);
+}
+
+static uint32_t control_number(const struct ginsn *g)
+{
+    return g->z.raw.modrm.reg | (g->z.attributes & ZYDIS_ATTRIB_HAS_REX ? (uint32_t)g->z.raw.rex.R << 3 : 0u);
+}
+
+static uint32_t modrm_rm(const struct ginsn *g)
+{
+    return g->z.raw.modrm.rm | (g->z.attributes & ZYDIS_ATTRIB_HAS_REX ? (uint32_t)g->z.raw.rex.B << 3 : 0u);
 }
 
 void emit_MOV(struct tb *t)
@@ -249,12 +258,12 @@ void emit_MOV(struct tb *t)
 
     if (dc == ZYDIS_REGCLASS_CONTROL || sc == ZYDIS_REGCLASS_CONTROL) {
         bool to = dc == ZYDIS_REGCLASS_CONTROL;
-        emit_helper(t, (unsigned)helper_index(to ? "mov_to_cr" : "mov_from_cr"), NULL, (uint32_t)g->z.raw.modrm.reg,
-                    (uint32_t)g->z.raw.modrm.rm, to);
+        emit_helper(t, (unsigned)helper_index(to ? "mov_to_cr" : "mov_from_cr"), NULL, control_number(g), modrm_rm(g),
+                    to);
     } else if (dc == ZYDIS_REGCLASS_DEBUG || sc == ZYDIS_REGCLASS_DEBUG) {
         bool to = dc == ZYDIS_REGCLASS_DEBUG;
-        emit_helper(t, (unsigned)helper_index(to ? "mov_to_dr" : "mov_from_dr"), NULL, (uint32_t)g->z.raw.modrm.reg,
-                    (uint32_t)g->z.raw.modrm.rm, to);
+        emit_helper(t, (unsigned)helper_index(to ? "mov_to_dr" : "mov_from_dr"), NULL, control_number(g), modrm_rm(g),
+                    to);
     } else if (dc == ZYDIS_REGCLASS_TEST || sc == ZYDIS_REGCLASS_TEST) {
         emit_raise(t, X_UD);
     } else if (is_seg(d)) {
@@ -269,13 +278,12 @@ void emit_MOV(struct tb *t)
     } else if (is_seg(s)) {
         t->acc_reg = 1;
         if (d->type == ZYDIS_OPERAND_TYPE_MEMORY) {
-            ea_to_r8(t, d, 0);
-            load_selector(t, H_R11);
-            emit_access(t, seg_index(d->mem.segment), 2, 2, store_r11w);
+            ea_to_ra(t, d, 0);
+            load_selector(t, t->rv);
+            emit_access(t, seg_index(d->mem.segment), 2, 2, store_rvw);
         } else if (g->z.operand_width == 16) {
-            load_selector(t, H_R11);
-            e8(&t->hot, 0x66);
-            e_rr(&t->hot, 0, 0x89, H_R11, host_gpr(d->reg.value));
+            load_selector(t, t->rv);
+            e_mov_size(&t->hot, 2, host_gpr(d->reg.value), t->rv);
         } else
             load_selector(t, host_gpr(d->reg.value));
     } else
@@ -295,7 +303,7 @@ static bool string_helper(struct tb *t, unsigned what)
     bool rep = g->z.attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE);
     uint32_t seg = S_DS;
 
-    if (!rep && g->z.address_width == 32)
+    if (!rep && g->z.address_width != 16)
         return false;
     for (unsigned i = 0; i < g->z.raw.prefix_count; i++)
         switch (g->z.raw.prefixes[i].value) {
@@ -322,7 +330,9 @@ static bool string_helper(struct tb *t, unsigned what)
         }
     emit_helper(t, (unsigned)helper_index("string"), NULL, what | string_size(g) << 8 | seg << 16,
                 (rep ? 1u : 0) | (g->z.attributes & ZYDIS_ATTRIB_HAS_REPNE ? 2u : 0) |
-                    (g->z.address_width == 16 ? 4u : 0),
+                    (g->z.address_width == 16   ? 4u
+                     : g->z.address_width == 64 ? 8u
+                                                : 0),
                 false);
     return true;
 }
@@ -330,7 +340,8 @@ static bool string_helper(struct tb *t, unsigned what)
 static unsigned source_seg(const struct ginsn *g)
 {
     for (unsigned i = 0; i < g->z.operand_count; i++)
-        if (g->op[i].type == ZYDIS_OPERAND_TYPE_MEMORY && g->op[i].mem.base == ZYDIS_REGISTER_ESI)
+        if (g->op[i].type == ZYDIS_OPERAND_TYPE_MEMORY &&
+            (g->op[i].mem.base == ZYDIS_REGISTER_ESI || g->op[i].mem.base == ZYDIS_REGISTER_RSI))
             return seg_index(g->op[i].mem.segment);
     return S_DS;
 }
@@ -339,12 +350,12 @@ static void advance(struct tb *t, int reg)
 {
     int n = (int)string_size(t->cur);
 
-    e_lea(&t->hot, reg, reg, t->mode & M_DF ? -n : n);
+    e_mem(&t->hot, t->cur->z.address_width == 64, 0x8d, reg, reg, H_NONE, 0, t->mode & M_DF ? -n : n);
 }
 
 static void string_access(struct tb *t, int reg, unsigned seg, unsigned rw, access_op op)
 {
-    e_mov(&t->hot, H_R8, reg);
+    e_rr(&t->hot, t->cur->z.address_width == 64, 0x89, reg, t->ra);
     emit_access(t, seg, t->acc_size, rw, op);
 }
 
@@ -377,7 +388,7 @@ void emit_MOVS(struct tb *t)
     if (string_helper(t, 0))
         return;
     t->acc_size = string_size(t->cur);
-    t->acc_reg = H_R11;
+    t->acc_reg = t->rv;
     string_access(t, H_RSI, source_seg(t->cur), 1, load_reg);
     string_access(t, H_RDI, S_ES, 2, store_reg);
     advance(t, H_RSI);
@@ -390,7 +401,7 @@ static void compare_rev_op(struct tb *t, struct em *e) /* memory - acc_reg */
         fl_restore(t, e);
     if (t->acc_size == 2)
         e8(e, 0x66);
-    e_mem(e, 0, t->acc_size == 1 ? 0x38 : 0x39, t->acc_reg, t->base, t->index, 0, t->disp);
+    e_mem(e, t->acc_size == 8, t->acc_size == 1 ? 0x38 : 0x39, t->acc_reg, t->base, t->index, 0, t->disp);
     t->loc = LOC_HOST;
 }
 
@@ -400,7 +411,7 @@ static void compare_op(struct tb *t, struct em *e)
         fl_restore(t, e);
     if (t->acc_size == 2)
         e8(e, 0x66);
-    e_mem(e, 0, t->acc_size == 1 ? 0x3a : 0x3b, t->acc_reg, t->base, t->index, 0, t->disp);
+    e_mem(e, t->acc_size == 8, t->acc_size == 1 ? 0x3a : 0x3b, t->acc_reg, t->base, t->index, 0, t->disp);
     t->loc = LOC_HOST;
 }
 
@@ -419,7 +430,7 @@ void emit_CMPS(struct tb *t)
     if (string_helper(t, 3))
         return;
     t->acc_size = string_size(t->cur);
-    t->acc_reg = H_R11;
+    t->acc_reg = t->rv;
     string_access(t, H_RDI, S_ES, 1, load_reg); /* the order in which CPUs fault */
     string_access(t, H_RSI, source_seg(t->cur), 1, compare_rev_op);
     advance(t, H_RSI);

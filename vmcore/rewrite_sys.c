@@ -35,16 +35,13 @@ static void cold_helper(struct tb *t, uint8_t *jump, unsigned helper)
 {
     struct em *c = &t->cold;
     struct site s;
-    uint8_t *at;
 
     e_patch32(&t->hot, jump, c->p);
-    at = e_stub(c);
-    e_patch32(c, at, c->p);
     site_init(t, &s, K_HELPER);
     s.helper = (uint8_t)helper;
     s.rw = 1;
     s.arg = t->cur->z.operand_width / 8u;
-    put_site(c, &s);
+    e_site(t, c, &s);
 }
 
 /* Flags into r12 where they live; host flags are free to use after. */
@@ -79,56 +76,64 @@ void emit_STI(struct tb *t)
     eflags_op(&t->hot, 1, EF_IF);
 }
 
-static void store_r11(struct tb *t, struct em *e)
+static void store_rv(struct tb *t, struct em *e)
 {
-    e_mem(e, 0, 0x89, H_R11, t->base, t->index, 0, t->disp);
+    e_mem(e, t->m64, 0x89, t->rv, t->base, t->index, 0, t->disp);
 }
 
-static void load_r11(struct tb *t, struct em *e)
+static void load_rv(struct tb *t, struct em *e)
 {
-    e_mem(e, 0, 0x8b, H_R11, t->base, t->index, 0, t->disp);
+    e_mem(e, t->m64, 0x8b, t->rv, t->base, t->index, 0, t->disp);
+}
+
+/* The size that these do inline: what is usual in the mode. */
+static bool usual_size(const struct tb *t)
+{
+    return t->cur->z.operand_width == (t->m64 ? 64 : 32);
 }
 
 void emit_PUSHF(struct tb *t)
 {
     struct em *h = &t->hot;
+    int size = t->m64 ? 8 : 4;
 
-    if (!kernel(t) || t->cur->z.operand_width != 32) {
+    if (!kernel(t) || !usual_size(t)) {
         by_helper(t, HELPER_pushf, false);
         return;
     }
     free_flags(t);
-    e_mov(h, H_R11, H_R12);
-    e_shift(h, 5, H_R11, 8);
-    e_alu_i32(h, 4, H_R11, 0xd5);
-    e_mov(h, H_R10, H_R12);
-    e_alu_i8(h, 4, H_R10, 1);
-    e_shift(h, 4, H_R10, 11);
-    e_rr(h, 0, 0x09, H_R10, H_R11);
-    e_gs(h, 0, 0x0b, H_R11, H_NONE, 0, (int)offsetof(struct cpu, eflags));
-    e_alu_i8(h, 1, H_R11, 2);
-    stack_ea(t, H_RSP, -4);
-    emit_access(t, S_SS, 4, 2, store_r11);
-    e_lea(h, H_RSP, H_RSP, -4);
+    flags_word(t, h, t->rv);
+    e_mov(h, t->rx, t->rv);
+    e_shift(h, 5, t->rv, 8);
+    e_alu_i32(h, 4, t->rv, 0xd5);
+    e_alu_i8(h, 4, t->rx, 1);
+    e_shift(h, 4, t->rx, 11);
+    e_rr(h, 0, 0x09, t->rx, t->rv);
+    e_gs(h, 0, 0x0b, t->rv, H_NONE, 0, (int)offsetof(struct cpu, eflags));
+    e_alu_i8(h, 1, t->rv, 2);
+    stack_ea(t, H_RSP, -size);
+    emit_access(t, S_SS, (unsigned)size, 2, store_rv);
+    t_lea(t, h, H_RSP, H_RSP, -size);
 }
 
 void emit_POPF(struct tb *t)
 {
     struct em *h = &t->hot;
     uint8_t *odd, *intr, *off, *done;
+    int size = t->m64 ? 8 : 4;
 
-    if (!kernel(t) || t->cur->z.operand_width != 32) {
+    if (!kernel(t) || !usual_size(t)) {
         by_helper(t, HELPER_popf, false);
         return;
     }
     stack_ea(t, H_RSP, 0);
-    emit_access(t, S_SS, 4, 1, load_r11);
-    e_mov(h, H_R10, H_R11);
-    e_gs(h, 0, 0x33, H_R10, H_NONE, 0, (int)offsetof(struct cpu, eflags));
-    e_alu_i32(h, 4, H_R10, EF_TF | EF_DF | EF_IOPL | EF_NT | EF_RF | EF_VM | EF_AC | EF_VIF | EF_VIP | EF_ID);
+    emit_access(t, S_SS, (unsigned)size, 1, load_rv);
+    e_mov(h, t->rx, t->rv);
+    e_gs(h, 0, 0x33, t->rx, H_NONE, 0, (int)offsetof(struct cpu, eflags));
+    e_alu_i32(h, 4, t->rx, EF_TF | EF_DF | EF_IOPL | EF_NT | EF_RF | EF_VM | EF_AC | EF_VIF | EF_VIP | EF_ID);
     odd = e_jcc32(h, CC_NE);
     cold_helper(t, odd, HELPER_popf);
-    e_rr(h, 0, 0xf7, 0, H_R11); /* test r11d, IF */
+    e_rr(h, 0, 0xf7, 0, t->rv); /* test rv, IF */
     e32(h, EF_IF);
     off = e_jcc8(h, 0x74);
     intr = jump_if_intr(h);
@@ -138,13 +143,14 @@ void emit_POPF(struct tb *t)
     e_patch8(h, off, h->p);
     eflags_op(h, 4, ~EF_IF);
     e_patch8(h, done, h->p);
-    e_mov(h, H_R12, H_R11);
-    e_alu_i32(h, 4, H_R12, 0xd5);
-    e_shift(h, 4, H_R12, 8);
-    e_shift(h, 5, H_R11, 11);
-    e_alu_i8(h, 4, H_R11, 1);
-    e_rr(h, 0, 0x09, H_R11, H_R12);
-    e_lea(h, H_RSP, H_RSP, 4);
+    e_mov(h, t->rx, t->rv);
+    e_alu_i32(h, 4, t->rx, 0xd5);
+    e_shift(h, 4, t->rx, 8);
+    e_shift(h, 5, t->rv, 11);
+    e_alu_i8(h, 4, t->rv, 1);
+    e_rr(h, 0, 0x09, t->rv, t->rx);
+    flags_set(t, h, t->rx);
+    t_lea(t, h, H_RSP, H_RSP, size);
     t->loc = LOC_SAVED;
 }
 

@@ -82,13 +82,18 @@ struct tb {
     enum flags_loc loc;
     bool open; /* the hot code does not end in an exit yet */
     struct {
-        uint8_t *jump, *cold, *check;
+        uint8_t *jump, *cold, *check, *fast, *slow;
     } links[TB_MAX_LINKS];
     unsigned nlinks;
     struct fault_entry faults[TB_MAX_FAULTS];
     unsigned nfaults;
     bool too_big;
-    int base, index; /* where an access's operand is: r8 + r9, or rsp + r14 + disp where the stack's page is known */
+    bool m64;
+    /* Scratch registers: address, addend, scratch, value across accesses. r8 to r11 for 32-bit code; in 64-bit code
+     * four that no instruction of the block names, spilled to their places in struct cpu at its entry (its plan). */
+    int ra, rb, rx, rv;
+    uint16_t plan;   /* ra | rb << 4 | rx << 8 | rv << 12; 0 for 32-bit code */
+    int base, index; /* where an access's operand is: ra + rb, or rsp + addend + disp where the stack's page is known */
     int32_t disp;
     bool near_stack; /* the address is ESP + near_disp and was not put into r8 */
     int32_t near_disp;
@@ -105,11 +110,11 @@ bool tb_decode(struct tb *t, uint32_t off, struct ginsn *g); /* false: bytes of 
 /* rewrite.c: pieces */
 void fl_save(struct tb *t);
 void fl_restore(struct tb *t, struct em *e);
-void ea_to_r8(struct tb *t, const ZydisDecodedOperand *op, int32_t extra);
+void ea_to_ra(struct tb *t, const ZydisDecodedOperand *op, int32_t extra);
 void ea_for_access(struct tb *t, const ZydisDecodedOperand *op, int32_t extra); /* the same, right before emit_access */
 void stack_ea(struct tb *t, int base, int32_t disp);                            /* right before emit_access on SS */
 typedef void (*access_op)(struct tb *t, struct em *e);
-/* r8d holds the offset in the segment; checks, then op with the operand at [r8 + r9]. */
+/* ra holds the offset in the segment; checks, then op with the operand at [base + index + disp]. */
 void emit_access(struct tb *t, unsigned seg, unsigned size, unsigned rw, access_op op);
 void emit_copy(struct tb *t);
 void copy_op(struct tb *t, struct em *e);
@@ -117,11 +122,50 @@ void put_site(struct em *e, const struct site *s);
 void site_init(struct tb *t, struct site *s, unsigned kind);
 void emit_helper(struct tb *t, unsigned helper, const ZydisDecodedOperand *mem, uint32_t arg, uint32_t arg2, bool ends);
 void emit_raise(struct tb *t, unsigned vector);
-int host_gpr(ZydisRegister r); /* 0..7 from any general register name */
+int host_gpr(ZydisRegister r); /* 0..15 from any general register name */
 unsigned seg_index(ZydisRegister r);
 bool seg_is_flat(const struct tb *t, unsigned seg);
 bool stack32(const struct tb *t);
 void fault_here(struct tb *t, struct em *e, unsigned fix);
+
+void e_site(struct tb *t, struct em *e, const struct site *s); /* a jump to C, and its site behind it */
+uint8_t *e_stub_at(struct tb *t, struct em *e);       /* the jump alone: where the displacement to its site goes */
+void flags_word(struct tb *t, struct em *e, int dst); /* saved flags into a register; and back */
+void flags_set(struct tb *t, struct em *e, int src);
+
+/* plan.c: scratch registers of 64-bit code */
+bool plan_make(struct tb *t, uint16_t hint); /* false: the block names too many registers */
+void plan_spill(struct tb *t, struct em *e);
+void plan_restore(struct tb *t, struct em *e);
+uint8_t *plan_leave(struct tb *t); /* code that completes the guest's registers and goes to the stub; rx: the site */
+
+/* Address arithmetic: 64 bits wide in 64-bit code. */
+static inline void t_mov(const struct tb *t, struct em *e, int dst, int src)
+{
+    e_rr(e, t->m64, 0x89, src, dst);
+}
+static inline void t_lea(const struct tb *t, struct em *e, int dst, int base, int32_t disp)
+{
+    e_mem(e, t->m64, 0x8d, dst, base, H_NONE, 0, disp);
+}
+/* vbase + disp */
+static inline void t_vbase(const struct tb *t, struct em *e, int dst, int32_t disp)
+{
+    if (!t->m64) {
+        e_lea(e, dst, H_R15, disp);
+        return;
+    }
+    e_gs(e, 1, 0x8b, dst, H_NONE, 0, CPU_R15);
+    if (disp)
+        e_mem(e, 1, 0x8d, dst, dst, H_NONE, 0, disp);
+}
+/* A register's move of 2, 4 or 8 bytes. */
+static inline void e_mov_size(struct em *e, unsigned size, int dst, int src)
+{
+    if (size == 2)
+        e8(e, 0x66);
+    e_rr(e, size == 8, 0x89, src, dst);
+}
 
 /* exits.c */
 uint8_t *stack_routine(struct tb *t);

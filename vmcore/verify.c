@@ -55,8 +55,13 @@ static bool forbidden(const ZydisDecodedInstruction *i)
     }
 }
 
-static void check_operand(struct verify_result *r, const ZydisDecodedInstruction *i, const ZydisDecodedOperand *op,
-                          const uint8_t *at)
+static bool is_host(ZydisRegister r, int n)
+{
+    return r == ZYDIS_REGISTER_RAX + n;
+}
+
+static void check_operand(struct verify_result *r, const struct tb *t, const ZydisDecodedInstruction *i,
+                          const ZydisDecodedOperand *op, const uint8_t *at)
 {
     if (op->type == ZYDIS_OPERAND_TYPE_REGISTER) {
         ZydisRegisterClass c = ZydisRegisterGetClass(op->reg.value);
@@ -68,11 +73,11 @@ static void check_operand(struct verify_result *r, const ZydisDecodedInstruction
         return;
     if (op->mem.segment == ZYDIS_REGISTER_FS)
         bad(r, "FS", at);
-    if (op->mem.base == ZYDIS_REGISTER_R8 && op->mem.index == ZYDIS_REGISTER_R9 && !op->mem.disp.has_displacement)
+    if (is_host(op->mem.base, t->ra) && is_host(op->mem.index, t->rb) && op->mem.scale <= 1 && !op->mem.disp.value)
         return;
-    if (op->mem.base == ZYDIS_REGISTER_RSP && op->mem.index == ZYDIS_REGISTER_R14 && op->mem.scale <= 1)
+    if (op->mem.base == ZYDIS_REGISTER_RSP && is_host(op->mem.index, t->m64 ? t->rb : H_R14) && op->mem.scale <= 1)
         return; /* the stack's page, checked through r13 */
-    if (op->mem.base == ZYDIS_REGISTER_R10 && op->mem.index == ZYDIS_REGISTER_NONE &&
+    if (is_host(op->mem.base, t->rx) && op->mem.index == ZYDIS_REGISTER_NONE &&
         !(op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) && i->mnemonic != ZYDIS_MNEMONIC_JMP)
         return; /* the site itself, read by the stack's routine */
     if (op->mem.base == ZYDIS_REGISTER_RDI && op->mem.index == ZYDIS_REGISTER_NONE && !op->mem.disp.has_displacement)
@@ -80,7 +85,7 @@ static void check_operand(struct verify_result *r, const ZydisDecodedInstruction
     bad(r, "memory not through the checked address", at);
 }
 
-/* Places of struct site among the cold code: every LEA into R10 names one. */
+/* Places of struct site among the cold code: every RIP-relative LEA into rx names one. */
 struct sites {
     const uint8_t *at[512];
     unsigned n;
@@ -119,8 +124,8 @@ static void see_copy(struct copies *c, const ZydisDecodedInstruction *i, const Z
 }
 
 /* Decodes emitted code, collecting the sites that it names and stepping over those that lie in it. */
-static void verify(struct verify_result *r, const struct cache *k, uint32_t from, uint32_t n, struct sites *s,
-                   struct copies *c)
+static void verify(struct verify_result *r, const struct tb *t, const struct cache *k, uint32_t from, uint32_t n,
+                   struct sites *s, struct copies *c)
 {
     ZydisDecoder dec;
     const uint8_t *p = k->w + from, *end = p + n;
@@ -142,13 +147,13 @@ static void verify(struct verify_result *r, const struct cache *k, uint32_t from
         if (c)
             see_copy(c, &i, op);
         for (unsigned o = 0; o < i.operand_count; o++)
-            check_operand(r, &i, &op[o], p);
+            check_operand(r, t, &i, &op[o], p);
         if (i.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE && op[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE) {
             const uint8_t *to = p + i.length + op[0].imm.value.s;
             if (to < k->w || to >= k->w + k->size)
                 bad(r, "jump out of the cache", p);
         }
-        if (i.mnemonic == ZYDIS_MNEMONIC_LEA && op[0].reg.value == ZYDIS_REGISTER_R10 &&
+        if (i.mnemonic == ZYDIS_MNEMONIC_LEA && is_host(op[0].reg.value, t->rx) &&
             op[1].mem.base == ZYDIS_REGISTER_RIP && s->n < ARRAY_LEN(s->at))
             s->at[s->n++] = p + i.length + op[1].mem.disp.value;
         p += i.length;
@@ -162,8 +167,8 @@ void verify_block(const struct tb *t, const struct block *b, struct verify_resul
 
     *r = (struct verify_result){NULL, NULL, ""};
     skip_to_copy(&copies);
-    verify(r, t->cache, b->hot, b->hot_len, &sites, &copies);
+    verify(r, t, t->cache, b->hot, b->hot_len, &sites, &copies);
     if (copies.next < t->n)
         bad(r, "a copy that is not the instruction it should be", t->in[copies.next].bytes);
-    verify(r, t->cache, b->cold, b->cold_len, &sites, NULL);
+    verify(r, t, t->cache, b->cold, b->cold_len, &sites, NULL);
 }
