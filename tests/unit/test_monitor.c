@@ -532,6 +532,49 @@ static void test_delete(void **state)
     assert_int_equal(one, two);
 }
 
+static void expect_refusal(struct bench *b, const char *command, json_t *args, int code, const char *message)
+{
+    struct err err = {0};
+
+    assert_int_equal(client_call(b->client, command, args, NULL, &err), code);
+    assert_non_null(strstr(err.msg, message));
+}
+
+/* QMP's screendump in both forms, and the text that is waited for after a revert is of this time. */
+static void test_screen(void **state)
+{
+    struct bench *b = *state;
+    cleanup(buf_release) struct buf ppm = {0};
+    cleanup(buf_release) struct buf png = {0};
+    char file[128];
+    int64_t id;
+
+    create(b, "fakevm\nsay up\ngraphics\necho\nsay word\nspin\n");
+    start(b);
+    await(b, "up");
+    id = snapshot(b, "one");
+    tell(b, "x\n");
+    await(b, "word");
+    json_decref(call(b, "vmtest-wait", json_pack("{s:s, s:s, s:b}", "for", "text", "text", "word", "serial", 1)));
+    snprintf(file, sizeof file, "%s/picture", b->dir);
+    json_decref(call(b, "screendump", json_pack("{s:s}", "filename", file)));
+    assert_int_equal(io_read_file(AT_FDCWD, file, 1 << 20, &ppm, NULL), 0);
+    assert_int_equal(ppm.len, 13 + 64 * 32 * 3);
+    assert_memory_equal(ppm.data, "P6\n64 32\n255\n\xff\0\0\xff\0\0", 19);
+    json_decref(call(b, "screendump", json_pack("{s:s, s:s}", "filename", file, "format", "png")));
+    assert_int_equal(io_read_file(AT_FDCWD, file, 1 << 20, &png, NULL), 0);
+    assert_memory_equal(png.data, "\x89PNG\r\n\x1a\n", 8);
+    expect_refusal(b, "screendump", json_pack("{s:s}", "filename", "picture"), VT_USAGE, "absolute");
+    expect_refusal(b, "screendump", json_pack("{s:s, s:s}", "filename", file, "format", "gif"), VT_USAGE, "ppm or png");
+    expect_refusal(b, "screendump", NULL, VT_CORRUPT, "filename");
+    expect_refusal(b, "vmtest-screenshot", NULL, VT_USAGE, "descriptor");
+    expect_refusal(b, "vmtest-screen", NULL, VT_BUSY, "64x32");
+    revert(b, id, "running");
+    expect_refusal(b, "vmtest-wait",
+                   json_pack("{s:s, s:s, s:b, s:f}", "for", "text", "text", "word", "serial", 1, "timeout", 0.05),
+                   VT_TIMEOUT, "\"word\" was not seen");
+}
+
 static void test_bad_start(void **state)
 {
     struct bench *b = *state;
@@ -552,9 +595,9 @@ int main(int argc, char **argv)
 {
 #define WITH(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        WITH(test_poweroff), WITH(test_revert),   WITH(test_branch),  WITH(test_fork),
-        WITH(test_killed),   WITH(test_pause),    WITH(test_no_room), WITH(test_panic),
-        WITH(test_reboot),   WITH(test_refusals), WITH(test_delete),  WITH(test_bad_start),
+        WITH(test_poweroff), WITH(test_revert),    WITH(test_branch), WITH(test_fork),   WITH(test_killed),
+        WITH(test_pause),    WITH(test_no_room),   WITH(test_panic),  WITH(test_reboot), WITH(test_refusals),
+        WITH(test_delete),   WITH(test_bad_start), WITH(test_screen),
     };
 
     if (argc != 2)
