@@ -3,13 +3,18 @@
 #include <stdio.h>
 #include <string.h>
 
-void decoder_init(struct decoder *d, const struct mode *mode, const char *model)
+#include "isa.h"
+
+void decoder_init(struct decoder *d, const struct mode *mode, const char *model, bool on_host)
 {
     static const ZydisMachineMode machine[] = {ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_MACHINE_MODE_LONG_64,
                                                ZYDIS_MACHINE_MODE_LEGACY_16};
     static const ZydisStackWidth stack[] = {ZYDIS_STACK_WIDTH_32, ZYDIS_STACK_WIDTH_64, ZYDIS_STACK_WIDTH_16};
     d->mode = mode;
     d->model = model;
+    d->on_host = on_host;
+    for (unsigned i = 0; i <= ZYDIS_ISA_SET_MAX_VALUE; i++)
+        d->lacks[i] = !isa_on_host(i);
     ZydisDecoderInit(&d->host, machine[mode->mode], stack[mode->mode]);
     d->guest = d->host;
     static const ZydisDecoderMode newer[] = {
@@ -24,47 +29,17 @@ void decoder_init(struct decoder *d, const struct mode *mode, const char *model)
 
 bool decode_offered(const struct decoder *d, unsigned isa_set)
 {
-#ifdef INSN_TRANSLATOR
-    return cpu_test_isa_offered(d->model, isa_set);
-#else
-    (void)d;
-    switch (isa_set) {
-    case ZYDIS_ISA_SET_I86:
-    case ZYDIS_ISA_SET_I186:
-    case ZYDIS_ISA_SET_I286REAL:
-    case ZYDIS_ISA_SET_I286PROTECTED:
-    case ZYDIS_ISA_SET_I386:
-    case ZYDIS_ISA_SET_I486:
-    case ZYDIS_ISA_SET_I486REAL:
-    case ZYDIS_ISA_SET_PENTIUMREAL:
-    case ZYDIS_ISA_SET_PENTIUMMMX:
-    case ZYDIS_ISA_SET_PPRO:
-    case ZYDIS_ISA_SET_CMOV:
-    case ZYDIS_ISA_SET_FCMOV:
-    case ZYDIS_ISA_SET_FAT_NOP:
-    case ZYDIS_ISA_SET_LAHF:
-    case ZYDIS_ISA_SET_PAUSE:
-    case ZYDIS_ISA_SET_X87:
-    case ZYDIS_ISA_SET_FXSAVE:
-    case ZYDIS_ISA_SET_SSE:
-    case ZYDIS_ISA_SET_SSEMXCSR:
-    case ZYDIS_ISA_SET_SSE_PREFETCH:
-    case ZYDIS_ISA_SET_SSE2:
-    case ZYDIS_ISA_SET_SSE2MMX:
-    case ZYDIS_ISA_SET_SSE3:
-    case ZYDIS_ISA_SET_SSE3X87:
-    case ZYDIS_ISA_SET_SSSE3:
-    case ZYDIS_ISA_SET_SSSE3MMX:
-    case ZYDIS_ISA_SET_SSE4:
-    case ZYDIS_ISA_SET_SSE42:
-    case ZYDIS_ISA_SET_POPCNT:
-    case ZYDIS_ISA_SET_CLFSH:
-    case ZYDIS_ISA_SET_PREFETCH_NOP:
-        return true;
-    default:
-        return false;
+    if (d->on_host) {
+        switch (isa_set) {
+        case ZYDIS_ISA_SET_LONGMODE:
+        case ZYDIS_ISA_SET_FXSAVE64:
+            return d->mode->mode == CPU_TEST_64;
+        default:
+            if (isa_is_optional(isa_set))
+                return !d->lacks[isa_set];
+        }
     }
-#endif
+    return cpu_test_isa_offered(d->model, isa_set);
 }
 
 /* Instructions whose outcome is the environment's (kernel, descriptor tables, time) or that leave the 32-bit world. */
@@ -129,6 +104,8 @@ enum dec_class decode(const struct decoder *d, const uint8_t *code, size_t n, st
         return DEC_BAD;
     if (!decode_offered(d, ret->i.meta.isa_set))
         return DEC_NOT_OFFERED;
+    if (d->lacks[ret->i.meta.isa_set])
+        return DEC_SKIP;
     return incomparable(&ret->i) || is_xsave(&ret->i) || vendor_specific(&ret->i) ? DEC_SKIP : DEC_COMPARE;
 }
 

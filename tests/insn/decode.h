@@ -23,12 +23,14 @@ enum dec_class {
 
 struct decoder {
     const struct mode *mode;
-    const char *model;  /* of the guest's processor; NULL: the default one */
-    ZydisDecoder guest; /* old bytes have the meaning of the guest's CPUID: F3 BSF is no TZCNT */
+    const char *model;                       /* of the guest's processor; NULL: the default one */
+    bool on_host;                            /* what the host has is offered, whatever the model */
+    bool lacks[ZYDIS_ISA_SET_MAX_VALUE + 1]; /* ISA sets that the host has not */
+    ZydisDecoder guest;                      /* old bytes have the meaning of the guest's CPUID: F3 BSF is no TZCNT */
     ZydisDecoder host;
 };
 
-void decoder_init(struct decoder *d, const struct mode *mode, const char *model);
+void decoder_init(struct decoder *d, const struct mode *mode, const char *model, bool on_host);
 /* Decodes one instruction of at most n bytes as the guest has it. */
 enum dec_class decode(const struct decoder *d, const uint8_t *code, size_t n, struct dec *ret);
 /* Copies one instruction to out as the host must run it to do what the guest's CPUID promises. */

@@ -22,12 +22,10 @@
 #include "compare.h"
 #include "cover.h"
 #include "gen.h"
+#include "guest.h"
 #include "host.h"
 #include "src/base/util.h"
 #include "state.h"
-#ifdef INSN_TRANSLATOR
-#include "guest.h"
-#endif
 
 #define EXIT_SKIP 77
 #define REPORTED  400 /* failures told in full; the rest is counted */
@@ -46,9 +44,7 @@ struct run {
     struct gen gen;
     struct stems stems;
     struct host host, second;
-#ifdef INSN_TRANSLATOR
     struct guest guest;
-#endif
     struct cover cover;
     bool walking;
     uint64_t n_cases, n_native, n_faults, n_failed, n_reported;
@@ -134,7 +130,6 @@ static void check_native_only(struct run *r, uint32_t n)
     }
 }
 
-#ifdef INSN_TRANSLATOR
 /* Natively a case ends in a far jump, in the translator in an INT3. Code that reads itself sees that (16-bit
  * code also that of other cases, all in one segment, and it may go on there): runs the case again with an INT3 on both
  * sides, and says whether the results agree then. */
@@ -183,7 +178,6 @@ static void check_translated(struct run *r, struct insn_result *results, uint32_
             report(r, c, c->skip_native ? &results[i] : &r->host.shm->results[i], why);
     }
 }
-#endif
 
 /* Runs the n cases in the host's shared memory on both sides and compares. */
 static int run_batch(struct run *r, uint32_t n, struct err *e)
@@ -200,18 +194,14 @@ static int run_batch(struct run *r, uint32_t n, struct err *e)
         other->reverse = 1;
         host_submit(&r->second, n);
     }
-#ifdef INSN_TRANSLATOR
     if (!r->opt.native_only) {
         guest_submit(&r->guest, n);
     }
-#endif
     int ret = host_wait(&r->host, e);
     if (ret == 0 && r->opt.native_only)
         ret = host_wait(&r->second, e);
-#ifdef INSN_TRANSLATOR
     if (ret == 0 && !r->opt.native_only)
         ret = guest_wait(&r->guest, e);
-#endif
     if (ret)
         return ret;
     r->n_cases += n;
@@ -219,9 +209,7 @@ static int run_batch(struct run *r, uint32_t n, struct err *e)
         check_native_only(r, n);
         return 0;
     }
-#ifdef INSN_TRANSLATOR
     check_translated(r, r->guest.shm->results, n);
-#endif
     return 0;
 }
 
@@ -274,7 +262,6 @@ static int find_mnemonic(const char *name, ZydisMnemonic *ret)
     return VT_NOENT;
 }
 
-#ifdef INSN_TRANSLATOR
 static bool row_offered(const struct run *r, const char *name)
 {
     ZydisMnemonic m;
@@ -282,13 +269,11 @@ static bool row_offered(const struct run *r, const char *name)
         return decode_offered(&r->dec, ZYDIS_ISA_SET_SSE2);
     return r->cover.seen[m];
 }
-#endif
 
 /* COPY rows that this mode and this model offer and that no case used. What they offer is what the walk decoded. */
 static unsigned list_uncovered_rows(struct run *r)
 {
     unsigned missing = 0;
-#ifdef INSN_TRANSLATOR
     for (unsigned i = 0; !r->opt.native_only && i < cpu_test_rows(); i++) {
         if (!cpu_test_row_is_copy(i) || r->guest.shm->covered[i])
             continue;
@@ -301,7 +286,6 @@ static unsigned list_uncovered_rows(struct run *r)
     }
     if (missing)
         printf("\n");
-#endif
     return missing;
 }
 
@@ -461,18 +445,14 @@ static int start(struct run *r, const char *argv0, struct err *e)
         ret = VT_FAIL;
     if (ret)
         return err_set(e, ret, "out of memory");
-#ifdef INSN_TRANSLATOR
     if (!r->opt.native_only)
         ret = guest_start(&r->guest, r->host.shm, r->opt.model, e);
-#endif
     return ret;
 }
 
 static void stop(struct run *r)
 {
-#ifdef INSN_TRANSLATOR
     guest_stop(&r->guest);
-#endif
     host_stop(&r->host);
     host_stop(&r->second);
     stems_release(&r->stems);
@@ -490,10 +470,7 @@ int main(int argc, char **argv)
     int ret = parse_options(argc, argv, &r->opt);
     if (ret)
         return ret;
-#ifndef INSN_TRANSLATOR
-    r->opt.native_only = true;
-#endif
-    decoder_init(&r->dec, r->opt.mode, r->opt.model);
+    decoder_init(&r->dec, r->opt.mode, r->opt.model, r->opt.native_only);
     clock_gettime(CLOCK_MONOTONIC, &a);
     ret = start(r, argv[0], &e);
     if (ret == 0)

@@ -30,7 +30,7 @@ static struct pair p;
 static void load(const uint8_t *code, unsigned len)
 {
     memset(&p, 0, sizeof(p));
-    decoder_init(&p.dec, M, NULL);
+    decoder_init(&p.dec, M, NULL, false);
     p.c.code_va = p.c.in.rip = CODE_VA;
     memcpy(p.c.code, code, len);
     while (p.c.len < len) {
@@ -198,7 +198,7 @@ static void test_old_meaning(void **state)
     static const uint8_t tzcnt[] = {0xf3, 0x0f, 0xbc, 0xc3}, popcnt[] = {0xf3, 0x0f, 0xb8, 0xc3};
     uint8_t out[15];
     struct dec d;
-    decoder_init(&p.dec, M, NULL);
+    decoder_init(&p.dec, M, NULL, false);
     assert_int_equal(decode(&p.dec, tzcnt, 4, &d), DEC_COMPARE);
     assert_int_equal(d.i.mnemonic, ZYDIS_MNEMONIC_BSF);
     decode_native_form(&p.dec, &d, tzcnt, out);
