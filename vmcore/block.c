@@ -254,6 +254,8 @@ static void emit_one(struct tb *t, struct ginsn *g)
     }
     if (g->z.attributes & ZYDIS_ATTRIB_HAS_MODRM)
         arg |= reg_number(g, true) << 24 | reg_number(g, false) << 28;
+    if (g->row->helper == HELPER_fsgsbase)
+        arg2 = g->z.raw.modrm.reg & 3u; /* bit 0 GS, bit 1 write */
     if (g->row->helper == HELPER_lxs)
         arg2 = seg_index(lxs_segment(g->z.mnemonic));
     if (g->row->helper == HELPER_ins || g->row->helper == HELPER_outs) {

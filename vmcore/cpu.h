@@ -256,6 +256,7 @@ struct cpu {
     uint64_t (*read_tsc)(struct cpu *cpu);
     void (*exc_hook)(struct cpu *cpu); /* tests: called instead of delivery */
     void (*apic_base_hook)(void *board, uint64_t v);
+    int (*tpr_hook)(void *board, int v); /* the local APIC's priority class: set, or for -1 read */
 
     uint64_t exits[K_COUNT], fills, fast_fills, walks, page_faults, interrupts, exceptions, code_writes, blocks_made,
         invalidations, flushes, cr3_writes, helper_calls[256], twins, verified;

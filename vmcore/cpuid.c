@@ -13,8 +13,8 @@
      1u << 12 /* MTRR */ | 1u << 13 /* PGE */ | 1u << 14 /* MCA */ | 1u << 15 /* CMOV */ | 1u << 16 /* PAT */ |    \
      1u << 17 /* PSE36 */ | 1u << 19 /* CLFSH */ | 1u << 23 /* MMX */ | 1u << 24 /* FXSR */ | 1u << 25 /* SSE */ | \
      1u << 26 /* SSE2 */)
-#define ECX1                                                                                    \
-    (1u << 0 /* SSE3 */ | 1u << 9 /* SSSE3 */ | 1u << 19 /* SSE4.1 */ | 1u << 20 /* SSE4.2 */ | \
+#define ECX1                                                                                                          \
+    (1u << 0 /* SSE3 */ | 1u << 9 /* SSSE3 */ | 1u << 13 /* CX16 */ | 1u << 19 /* SSE4.1 */ | 1u << 20 /* SSE4.2 */ | \
      1u << 23 /* POPCNT */ | 1u << 31 /* hypervisor */)
 /* what 8000_0001h repeats of EDX1 */
 #define EDX_DUP (EDX1 & 0x0183f3ffu)
@@ -26,11 +26,12 @@ static const struct cpuid_leaf v2_32_leaves[] = {
      1u << 1 /* TSC_ADJUST */ | 1u << 6 /* FDP on exceptions only */ | 1u << 7 /* SMEP */ | 1u << 9 /* ERMS */ |
          1u << 13 /* no FCS, FDS */,
      1u << 2 /* UMIP */, 1u << 4 /* FSRM */},
-    {0x80000001, 0, 0x00b00f21, 0, 1u << 0 /* LAHF */ | 1u << 8 /* PREFETCHW */, EDX_DUP | 1u << 20 /* NX */},
+    {0x80000001, 0, 0x00b00f21, 0, 1u << 0 /* LAHF */ | 1u << 8 /* PREFETCHW */,
+     EDX_DUP | 1u << 11 /* SYSCALL */ | 1u << 20 /* NX */ | 1u << 29 /* LM */},
     {0x80000005, 0, 0xff40ff40, 0xff40ff40, 0x20080140, 0x20080140}, /* L1: 32 KiB, 8 ways */
     {0x80000006, 0, 0x60006000, 0x60006000, 0x02006140, 0x00000000}, /* L2: 512 KiB, 8 ways */
     {0x80000007, 0, 0, 0, 0, 1u << 8 /* invariant TSC */},
-    {0x80000008, 0, 0x2024 /* 36 physical, 32 linear bits */, 1u << 26 /* SSB_NO */, 0, 0},
+    {0x80000008, 0, 0x3028 /* 40 physical, 48 linear bits */, 1u << 26 /* SSB_NO */, 0, 0},
     {0x80000021, 0,
      1u << 0 | 1u << 2 /* LFENCE serialises */ | 1u << 6 /* null clears base */ | 1u << 8 /* Automatic IBRS */ |
          1u << 29 /* SRSO_NO */,
@@ -151,6 +152,9 @@ bool cpuid_offers(const struct cpu_model *m, unsigned isa_set)
     case ZYDIS_ISA_SET_PREFETCH_NOP:
     case ZYDIS_ISA_SET_LAHF:
     case ZYDIS_ISA_SET_RDPMC:
+    case ZYDIS_ISA_SET_LONGMODE:
+    case ZYDIS_ISA_SET_CMPXCHG16B:
+    case ZYDIS_ISA_SET_FXSAVE64:
         return true;
     default:
         return false;

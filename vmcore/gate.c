@@ -1,5 +1,5 @@
 /* Interrupts and exceptions through the IDT, far transfers, IRET, SYSENTER. Intel SDM vol. 3, chapter 6; vol. 2. */
-#include "vmcore/cpu.h"
+#include "vmcore/gate.h"
 
 #include "vmcore/helpers.h"
 #include "vmcore/rt.h"
@@ -45,7 +45,7 @@ static int write_frame(struct cpu *c, const struct frame *f, const struct cpu_se
     return 0;
 }
 
-static int code_descriptor(struct cpu *c, uint16_t sel, unsigned ext, uint32_t raw[2], uint64_t *addr)
+int gate_code_descriptor(struct cpu *c, uint16_t sel, unsigned ext, uint32_t raw[2], uint64_t *addr)
 {
     if (!(sel & 0xfffc))
         return cpu_raise(c, X_GP, ext);
@@ -56,7 +56,7 @@ static int code_descriptor(struct cpu *c, uint16_t sel, unsigned ext, uint32_t r
     return 0;
 }
 
-static void load_cs(struct cpu *c, uint16_t sel, uint32_t raw[2], uint64_t addr, unsigned cpl)
+void gate_load_cs(struct cpu *c, uint16_t sel, uint32_t raw[2], uint64_t addr, unsigned cpl)
 {
     seg_set_accessed(c, addr, raw);
     seg_from_raw(c, S_CS, (uint16_t)((sel & ~3u) | cpl), raw);
@@ -126,7 +126,7 @@ static int real_interrupt(struct cpu *c, unsigned vector)
     return 0;
 }
 
-static bool fault_class(unsigned vector)
+bool gate_fault_class(unsigned vector)
 {
     return vector != X_BP && vector != X_OF && vector != X_NMI && vector != X_DF && vector < 32;
 }
@@ -142,6 +142,8 @@ int gate_interrupt(struct cpu *c, unsigned vector, bool soft, bool has_error, ui
     struct frame f = {.n = 0};
     bool switched = false;
 
+    if (cpu_long(c))
+        return gate64_interrupt(c, vector, soft, has_error, error);
     if (!(c->cr0 & CR0_PE))
         return real_interrupt(c, vector);
     if (vector * 8 + 7 > c->idt.limit)
@@ -160,7 +162,7 @@ int gate_interrupt(struct cpu *c, unsigned vector, bool soft, bool has_error, ui
     if (!(g[1] & 0x8000))
         return cpu_raise(c, X_NP, vector * 8 + 2 + ext);
     sel = (uint16_t)(g[0] >> 16);
-    if (code_descriptor(c, sel, ext, raw, &addr))
+    if (gate_code_descriptor(c, sel, ext, raw, &addr))
         return 1;
     dpl = (raw[1] >> 13) & 3;
     if (dpl > c->cpl)
@@ -182,7 +184,7 @@ int gate_interrupt(struct cpu *c, unsigned vector, bool soft, bool has_error, ui
         esp = inner;
     }
     eflags = cpu_get_eflags(c, FL_ALL);
-    if (!soft && fault_class(vector) && !(vector == X_DB))
+    if (!soft && gate_fault_class(vector) && !(vector == X_DB))
         eflags |= EF_RF;
     put(&f, eflags);
     put(&f, c->seg[S_CS].sel);
@@ -197,7 +199,7 @@ int gate_interrupt(struct cpu *c, unsigned vector, bool soft, bool has_error, ui
     if (switched)
         c->seg[S_SS] = ss;
     c->gpr[R_ESP] = esp;
-    load_cs(c, sel, raw, addr, cpl);
+    gate_load_cs(c, sel, raw, addr, cpl);
     c->eip = f.wide ? (g[0] & 0xffff) | (g[1] & 0xffff0000u) : g[0] & 0xffff;
     c->eflags &= ~(EF_TF | EF_NT | EF_VM | EF_RF);
     if (!(type & 1))
@@ -288,7 +290,7 @@ int help_int1(struct cpu *c, const struct site *s, uint64_t addr)
 
 /* ---- IRET */
 
-static void outer_null(struct cpu *c)
+void gate_outer_null(struct cpu *c)
 {
     for (unsigned i = 0; i < 6; i++) {
         struct cpu_seg *s = &c->seg[i];
@@ -316,6 +318,16 @@ static int pop_stack(struct cpu *c, uint32_t off, void *dst, unsigned n)
     return mmu_read(c, lin, dst, n, 0);
 }
 
+int gate_pop(struct cpu *c, uint32_t off, uint64_t *ret, unsigned size)
+{
+    uint64_t lin;
+
+    *ret = 0;
+    if (seg_check(c, S_SS, (c->gpr[R_ESP] + off) & cpu_sp_mask(c), size, ACC_READ, &lin))
+        return 1;
+    return mmu_read(c, lin, ret, size, 0);
+}
+
 static void add_esp(struct cpu *c, uint32_t n)
 {
     uint32_t mask = c->seg[S_SS].attr & 0x4000 ? 0xffffffffu : 0xffff, esp = (uint32_t)c->gpr[R_ESP];
@@ -330,7 +342,7 @@ static int far_return(struct cpu *c, uint16_t cs, uint32_t eip, uint32_t popped,
     uint64_t addr, ssaddr;
     unsigned rpl = cs & 3, dpl;
 
-    if (code_descriptor(c, cs, 0, raw, &addr))
+    if (gate_code_descriptor(c, cs, 0, raw, &addr))
         return 1;
     dpl = (raw[1] >> 13) & 3;
     if (rpl < c->cpl || ((raw[1] & 0x400) ? dpl > rpl : dpl != rpl))
@@ -339,7 +351,7 @@ static int far_return(struct cpu *c, uint16_t cs, uint32_t eip, uint32_t popped,
         return cpu_raise(c, X_NP, cs & 0xfffc);
     if (rpl == c->cpl) {
         add_esp(c, popped + drop);
-        load_cs(c, cs, raw, addr, rpl);
+        gate_load_cs(c, cs, raw, addr, rpl);
         c->next_eip = eip;
         return 0;
     }
@@ -355,14 +367,14 @@ static int far_return(struct cpu *c, uint16_t cs, uint32_t eip, uint32_t popped,
         return cpu_raise(c, X_SS, ss & 0xfffc);
     if (seg_set_accessed(c, ssaddr, ssraw))
         return 1;
-    load_cs(c, cs, raw, addr, rpl);
+    gate_load_cs(c, cs, raw, addr, rpl);
     seg_from_raw(c, S_SS, ss, ssraw);
     if (c->seg[S_SS].attr & 0x4000)
         c->gpr[R_ESP] = outer[0];
     else
         c->gpr[R_ESP] = (c->gpr[R_ESP] & 0xffff0000u) | (outer[0] & 0xffff);
     add_esp(c, drop);
-    outer_null(c);
+    gate_outer_null(c);
     c->next_eip = eip;
     return 0;
 }
@@ -375,10 +387,12 @@ static void words(const uint8_t *b, unsigned size, unsigned n, uint32_t *out)
 
 int help_iret(struct cpu *c, const struct site *s, uint64_t addr)
 {
-    unsigned size = help_size(s) == 2 ? 2 : 4, old_cpl = c->cpl;
+    unsigned size = help_size(s), old_cpl = c->cpl;
     uint32_t v[3], outer[2] = {0, 0}, mask;
     uint8_t b[12];
 
+    if (cpu_long(c))
+        return gate64_iret(c, size);
     if (pop_stack(c, 0, b, 3 * size))
         return 1;
     words(b, size, 3, v);
@@ -418,12 +432,31 @@ int help_iret(struct cpu *c, const struct site *s, uint64_t addr)
     return 0;
 }
 
+static int long_ret_far(struct cpu *c, unsigned size, uint32_t drop)
+{
+    struct far_frame f = {.popped = 2 * size, .drop = drop};
+    uint64_t cs, ss = 0;
+
+    if (gate_pop(c, 0, &f.eip, size) || gate_pop(c, size, &cs, size))
+        return 1;
+    if ((cs & 3) > c->cpl && (gate_pop(c, 2 * size + drop, &f.esp, size) || gate_pop(c, 3 * size + drop, &ss, size)))
+        return 1;
+    f.cs = (uint16_t)cs;
+    f.ss = (uint16_t)ss;
+    if (gate64_return(c, &f))
+        return 1;
+    cpu_update_mode(c);
+    return 0;
+}
+
 int help_ret_far(struct cpu *c, const struct site *s, uint64_t addr)
 {
-    unsigned size = help_size(s) == 2 ? 2 : 4;
+    unsigned size = help_size(s);
     uint32_t v[2], outer[2] = {0, 0}, drop = s->arg2 & 0xffff;
     uint8_t b[8];
 
+    if (cpu_long(c))
+        return long_ret_far(c, size, drop);
     if (pop_stack(c, 0, b, 2 * size))
         return 1;
     words(b, size, 2, v);
@@ -484,7 +517,15 @@ static int far_check(struct cpu *c, uint16_t sel, uint32_t raw[2], uint64_t *add
         return cpu_raise(c, X_GP, sel & 0xfffc);
     if (!(raw[1] & 0x8000))
         return cpu_raise(c, X_NP, sel & 0xfffc);
+    if (cpu_long(c) && (raw[1] & 0x600000) == 0x600000)
+        return cpu_raise(c, X_GP, sel & 0xfffc);
     return 0;
+}
+
+/* The target of a far transfer in the mode that CS gives. */
+static uint64_t far_eip(const struct cpu *c, uint64_t off)
+{
+    return c->mode & M_CODE64 ? off : (uint32_t)off;
 }
 
 int help_jmp_far(struct cpu *c, const struct site *s, uint64_t addr)
@@ -500,10 +541,10 @@ int help_jmp_far(struct cpu *c, const struct site *s, uint64_t addr)
     } else {
         if (far_check(c, sel, raw, &at))
             return 1;
-        load_cs(c, sel, raw, at, c->cpl);
+        gate_load_cs(c, sel, raw, at, c->cpl);
     }
-    c->next_eip = off;
     cpu_update_mode(c);
+    c->next_eip = far_eip(c, off);
     return 0;
 }
 
@@ -513,22 +554,34 @@ int help_call_far(struct cpu *c, const struct site *s, uint64_t addr)
     uint64_t at = 0, off;
     uint16_t sel;
     struct frame f = {.wide = (s->arg & 0xff) == 4};
+    uint64_t wide[2], lin;
+    unsigned size = s->arg & 0xff;
 
     if (far_target(c, s, addr, &sel, &off))
         return 1;
     if ((c->cr0 & CR0_PE) && far_check(c, sel, raw, &at))
         return 1;
-    put(&f, c->seg[S_CS].sel);
-    put(&f, (uint32_t)c->next_eip);
-    if (write_frame(c, &f, &c->seg[S_SS], (uint32_t)c->gpr[R_ESP], &esp))
-        return 1;
-    c->gpr[R_ESP] = esp;
+    if (c->mode & M_CODE64) {
+        wide[0] = c->next_eip;
+        wide[1] = c->seg[S_CS].sel;
+        for (unsigned i = 0; i < 2; i++)
+            if (seg_check(c, S_SS, c->gpr[R_ESP] - (2 - i) * size, size, ACC_WRITE, &lin) ||
+                mmu_write(c, lin, &wide[i], size, 0))
+                return 1;
+        c->gpr[R_ESP] -= 2 * size;
+    } else {
+        put(&f, c->seg[S_CS].sel);
+        put(&f, (uint32_t)c->next_eip);
+        if (write_frame(c, &f, &c->seg[S_SS], (uint32_t)c->gpr[R_ESP], &esp))
+            return 1;
+        c->gpr[R_ESP] = esp;
+    }
     if (!(c->cr0 & CR0_PE))
         seg_set_real(c, S_CS, sel);
     else
-        load_cs(c, sel, raw, at, c->cpl);
-    c->next_eip = off;
+        gate_load_cs(c, sel, raw, at, c->cpl);
     cpu_update_mode(c);
+    c->next_eip = far_eip(c, off);
     return 0;
 }
 
@@ -538,6 +591,8 @@ int help_sysenter(struct cpu *c, const struct site *s, uint64_t addr)
 {
     uint16_t cs = c->sysenter_cs & 0xfffc;
 
+    if (cpu_long(c)) /* AMD's processors have it in legacy mode only */
+        return cpu_raise(c, X_UD, -1);
     if (!(c->cr0 & CR0_PE) || !cs)
         return cpu_raise(c, X_GP, 0);
     c->eflags &= ~(EF_VM | EF_IF | EF_RF);
@@ -554,6 +609,8 @@ int help_sysexit(struct cpu *c, const struct site *s, uint64_t addr)
 {
     uint16_t cs = c->sysenter_cs & 0xfffc;
 
+    if (cpu_long(c))
+        return cpu_raise(c, X_UD, -1);
     if (!(c->cr0 & CR0_PE) || !cs || c->cpl)
         return cpu_raise(c, X_GP, 0);
     seg_set_flat(c, S_CS, (uint16_t)((cs + 16) | 3), 0xc0fb);

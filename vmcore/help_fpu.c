@@ -37,6 +37,12 @@ static int operand(struct cpu *c, const struct site *s, uint64_t addr, unsigned 
     return mmu_probe(c, *lin, 1, acc);
 }
 
+/* Bytes of an FXSAVE image up to the last XMM register of the mode. */
+static unsigned fx_size(const struct cpu *c)
+{
+    return c->mode & M_CODE64 ? 416 : 288;
+}
+
 int help_fxsave(struct cpu *c, const struct site *s, uint64_t addr)
 {
     uint8_t *f = c->fx_tmp;
@@ -51,7 +57,7 @@ int help_fxsave(struct cpu *c, const struct site *s, uint64_t addr)
     fip = guest_fip(c, s, *(uint64_t *)(f + 8));
     memset(f + 6, 0, 18); /* FOP, FIP, FCS, FDP, FDS */
     memcpy(f + 8, &fip, 4);
-    return mmu_write(c, lin, f, 288, 0);
+    return mmu_write(c, lin, f, fx_size(c), 0);
 }
 
 int help_fxrstor(struct cpu *c, const struct site *s, uint64_t addr)
@@ -68,7 +74,7 @@ int help_fxrstor(struct cpu *c, const struct site *s, uint64_t addr)
     memcpy(&mask, f + 28, 4);
     if (!mask)
         mask = 0xffbf;
-    if (mmu_read(c, lin, f, 288, 0))
+    if (mmu_read(c, lin, f, fx_size(c), 0))
         return 1;
     if (*(uint32_t *)(f + 24) & ~mask)
         return cpu_raise(c, X_GP, 0);

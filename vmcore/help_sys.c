@@ -259,20 +259,23 @@ static void load_pdptes(struct cpu *c)
     memcpy(c->pdpte, v, sizeof v);
 }
 
-static int write_cr0(struct cpu *c, uint32_t v)
+static int write_cr0(struct cpu *c, uint64_t v)
 {
     uint32_t old = c->cr0;
 
-    if (((v & CR0_PG) && !(v & CR0_PE)) || ((v & CR0_NW) && !(v & CR0_CD)))
+    if (v >> 32 || ((v & CR0_PG) && !(v & CR0_PE)) || ((v & CR0_NW) && !(v & CR0_CD)) ||
+        (!(v & CR0_PG) && (c->mode & M_CODE64)))
         return cpu_raise(c, X_GP, 0);
     if ((v & CR0_PG) && !(old & CR0_PG) && (c->efer & EFER_LME)) {
-        rt_log(c->vm, "long mode, which this version does not have");
-        return cpu_raise(c, X_GP, 0);
-    }
+        if (!(c->cr4 & CR4_PAE) || (c->seg[S_CS].attr & 0x2000))
+            return cpu_raise(c, X_GP, 0);
+        c->efer |= EFER_LMA;
+    } else if (!(v & CR0_PG))
+        c->efer &= ~(uint64_t)EFER_LMA;
     v = (v & 0xe005003fu) | CR0_ET;
-    c->cr0 = v;
+    c->cr0 = (uint32_t)v;
     if ((v ^ old) & (CR0_PG | CR0_WP | CR0_PE)) {
-        if ((v & CR0_PG) && (c->cr4 & CR4_PAE))
+        if ((v & CR0_PG) && (c->cr4 & CR4_PAE) && !cpu_long(c))
             load_pdptes(c);
         mmu_flush_all(c);
     }
@@ -283,9 +286,29 @@ static int write_cr0(struct cpu *c, uint32_t v)
     return 0;
 }
 
+#define CR4_KNOWN                                                                                          \
+    (CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE | CR4_PCE | CR4_OSFXSR | \
+     CR4_OSXMMEXCPT | CR4_UMIP | CR4_FSGSBASE | CR4_SMEP)
+
+static int write_cr4(struct cpu *c, uint64_t v)
+{
+    uint32_t old = c->cr4;
+
+    if (v & ~(uint64_t)CR4_KNOWN || (cpu_long(c) && !(v & CR4_PAE)))
+        return cpu_raise(c, X_GP, 0);
+    c->cr4 = (uint32_t)v;
+    if ((v ^ old) & (CR4_PSE | CR4_PAE | CR4_PGE | CR4_SMEP)) {
+        if ((v & CR4_PAE) && (c->cr0 & CR0_PG) && !cpu_long(c))
+            load_pdptes(c);
+        mmu_flush_all(c);
+    }
+    cpu_update_mode(c);
+    return 0;
+}
+
 int help_mov_to_cr(struct cpu *c, const struct site *s, uint64_t addr)
 {
-    uint32_t v = (uint32_t)c->gpr[s->arg2 & 15];
+    uint64_t v = c->gpr[s->arg2 & 15];
 
     if (c->cpl)
         return cpu_raise(c, X_GP, 0);
@@ -296,24 +319,22 @@ int help_mov_to_cr(struct cpu *c, const struct site *s, uint64_t addr)
         c->cr2 = v;
         return 0;
     case 3:
+        if (cpu_long(c) && v >> c->model->phys_bits)
+            return cpu_raise(c, X_GP, 0);
         c->cr3 = v;
         c->cr3_writes++;
-        if (c->cr4 & CR4_PAE)
+        if ((c->cr4 & CR4_PAE) && !cpu_long(c))
             load_pdptes(c);
         mmu_flush_nonglobal(c);
         return 0;
     case 4:
-        if (v & ~(CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE | CR4_PCE | CR4_OSFXSR |
-                  CR4_OSXMMEXCPT | CR4_UMIP | CR4_SMEP))
+        return write_cr4(c, v);
+    case 8:
+        if (v >> 4)
             return cpu_raise(c, X_GP, 0);
-        if ((v ^ c->cr4) & (CR4_PSE | CR4_PAE | CR4_PGE | CR4_SMEP)) {
-            c->cr4 = v;
-            if ((v & CR4_PAE) && (c->cr0 & CR0_PG))
-                load_pdptes(c);
-            mmu_flush_all(c);
-        }
-        c->cr4 = v;
-        cpu_update_mode(c);
+        c->cr8 = v;
+        if (c->tpr_hook)
+            c->tpr_hook(c->board, (int)v);
         return 0;
     default:
         return cpu_raise(c, X_UD, -1);
@@ -322,7 +343,7 @@ int help_mov_to_cr(struct cpu *c, const struct site *s, uint64_t addr)
 
 int help_mov_from_cr(struct cpu *c, const struct site *s, uint64_t addr)
 {
-    uint32_t v;
+    uint64_t v;
 
     if (c->cpl)
         return cpu_raise(c, X_GP, 0);
@@ -338,6 +359,9 @@ int help_mov_from_cr(struct cpu *c, const struct site *s, uint64_t addr)
         break;
     case 4:
         v = c->cr4;
+        break;
+    case 8:
+        v = c->tpr_hook ? (uint64_t)c->tpr_hook(c->board, -1) : c->cr8;
         break;
     default:
         return cpu_raise(c, X_UD, -1);
@@ -363,11 +387,13 @@ static unsigned dr_number(struct cpu *c, unsigned n)
 int help_mov_to_dr(struct cpu *c, const struct site *s, uint64_t addr)
 {
     unsigned n = dr_number(c, s->arg & 7);
-    uint32_t v = (uint32_t)c->gpr[s->arg2 & 15];
+    uint64_t v = c->gpr[s->arg2 & 15];
 
     if (n == 4 || n == 5)
         return cpu_raise(c, X_UD, -1);
     if (c->cpl)
+        return cpu_raise(c, X_GP, 0);
+    if (n >= 6 && v >> 32)
         return cpu_raise(c, X_GP, 0);
     if (n == 6)
         v = (v & 0x1e00fu) | 0xffff0ff0u;
@@ -460,6 +486,26 @@ int help_sidt(struct cpu *c, const struct site *s, uint64_t addr)
     return store_table(c, s, addr, c->idt.base, c->idt.limit);
 }
 
+/* LDT and TSS descriptors have 16 bytes in long mode: the upper half of the base. */
+static int system_descriptor(struct cpu *c, uint16_t sel, uint32_t raw[2], uint64_t *at, uint64_t *upper)
+{
+    uint32_t more[2] = {0, 0};
+
+    *upper = 0;
+    if (seg_descriptor(c, sel, X_GP, raw, at))
+        return 1;
+    if (!cpu_long(c))
+        return 0;
+    if ((sel | 7u) + 8 > c->gdt.limit)
+        return cpu_raise(c, X_GP, sel & 0xfffc);
+    if (mmu_read(c, *at + 8, more, 8, ACC_SUP))
+        return 1;
+    if (more[1] & 0x1f00)
+        return cpu_raise(c, X_GP, sel & 0xfffc);
+    *upper = (uint64_t)more[0] << 32;
+    return 0;
+}
+
 /* A 16-bit operand: memory or register. */
 static int operand16(struct cpu *c, const struct site *s, uint64_t addr, uint16_t *ret)
 {
@@ -513,7 +559,7 @@ int help_lmsw(struct cpu *c, const struct site *s, uint64_t addr)
 int help_lldt(struct cpu *c, const struct site *s, uint64_t addr)
 {
     uint32_t raw[2];
-    uint64_t at;
+    uint64_t at, upper;
     uint16_t sel;
 
     if (!(c->cr0 & CR0_PE))
@@ -529,20 +575,23 @@ int help_lldt(struct cpu *c, const struct site *s, uint64_t addr)
     }
     if (sel & 4)
         return cpu_raise(c, X_GP, sel & 0xfffc);
-    if (seg_descriptor(c, sel, X_GP, raw, &at))
+    if (system_descriptor(c, sel, raw, &at, &upper))
         return 1;
     if (((raw[1] >> 8) & 0x1f) != 2)
         return cpu_raise(c, X_GP, sel & 0xfffc);
     if (!(raw[1] & 0x8000))
         return cpu_raise(c, X_NP, sel & 0xfffc);
+    if (!cpu_canonical(upper))
+        return cpu_raise(c, X_GP, sel & 0xfffc);
     seg_from_raw(c, S_LDTR, sel, raw);
+    c->seg[S_LDTR].base |= upper;
     return 0;
 }
 
 int help_ltr(struct cpu *c, const struct site *s, uint64_t addr)
 {
     uint32_t raw[2];
-    uint64_t at;
+    uint64_t at, upper;
     uint16_t sel;
     unsigned type;
 
@@ -556,17 +605,20 @@ int help_ltr(struct cpu *c, const struct site *s, uint64_t addr)
         return cpu_raise(c, X_GP, 0);
     if (sel & 4)
         return cpu_raise(c, X_GP, sel & 0xfffc);
-    if (seg_descriptor(c, sel, X_GP, raw, &at))
+    if (system_descriptor(c, sel, raw, &at, &upper))
         return 1;
     type = (raw[1] >> 8) & 0x1f;
-    if (type != 1 && type != 9)
+    if ((type != 1 || cpu_long(c)) && type != 9)
         return cpu_raise(c, X_GP, sel & 0xfffc);
     if (!(raw[1] & 0x8000))
         return cpu_raise(c, X_NP, sel & 0xfffc);
+    if (!cpu_canonical(upper))
+        return cpu_raise(c, X_GP, sel & 0xfffc);
     raw[1] |= 0x200;
     if (mmu_write(c, at + 4, &raw[1], 4, ACC_SUP))
         return 1;
     seg_from_raw(c, S_TR, sel, raw);
+    c->seg[S_TR].base |= upper;
     return 0;
 }
 
@@ -629,12 +681,12 @@ static int look(struct cpu *c, const struct site *s, uint64_t addr, uint32_t goo
 
 int help_lar(struct cpu *c, const struct site *s, uint64_t addr)
 {
-    return look(c, s, addr, 0x1a3e, false);
+    return look(c, s, addr, cpu_long(c) ? 0x1a04 : 0x1a3e, false);
 }
 
 int help_lsl(struct cpu *c, const struct site *s, uint64_t addr)
 {
-    return look(c, s, addr, 0x0a0e, true);
+    return look(c, s, addr, cpu_long(c) ? 0x0a04 : 0x0a0e, true);
 }
 
 static int verify(struct cpu *c, const struct site *s, uint64_t addr, bool write)

@@ -54,12 +54,13 @@ void live_decode(struct ginsn *g)
     if (counted_shift(g->z.mnemonic)) {
         unsigned last = g->z.operand_count_visible - 1u;
         const ZydisDecodedOperand *o = &g->op[last];
-        if (o->type != ZYDIS_OPERAND_TYPE_IMMEDIATE || (o->imm.value.u & 31) < 2) {
-            bool one = o->type == ZYDIS_OPERAND_TYPE_IMMEDIATE && (o->imm.value.u & 31) == 1;
+        unsigned mask = g->z.operand_width == 64 ? 63 : 31;
+        if (o->type != ZYDIS_OPERAND_TYPE_IMMEDIATE || (o->imm.value.u & mask) < 2) {
+            bool one = o->type == ZYDIS_OPERAND_TYPE_IMMEDIATE && (o->imm.value.u & mask) == 1;
             if (!one)
                 g->kills = 0;
         }
-        if (o->type == ZYDIS_OPERAND_TYPE_IMMEDIATE && (o->imm.value.u & 31) >= g->z.operand_width)
+        if (o->type == ZYDIS_OPERAND_TYPE_IMMEDIATE && (o->imm.value.u & mask) >= g->z.operand_width)
             g->kills = 0; /* narrow operands: counts past the width leave results undefined */
     }
     if (g->z.attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE))

@@ -30,6 +30,10 @@ enum {
     MSR_LSTAR = (int)0xc0000082,
     MSR_CSTAR = (int)0xc0000083,
     MSR_SFMASK = (int)0xc0000084,
+    MSR_FS_BASE = (int)0xc0000100,
+    MSR_GS_BASE = (int)0xc0000101,
+    MSR_KERNEL_GS_BASE = (int)0xc0000102,
+    MSR_TSC_AUX = (int)0xc0000103,
     MSR_SYSCFG = (int)0xc0010010,
     MSR_HWCR = (int)0xc0010015,
     MSR_NB_CFG = (int)0xc001001f,
@@ -115,6 +119,18 @@ static bool read_msr(struct cpu *c, uint32_t n, uint64_t *v)
     case MSR_SFMASK:
         *v = c->sfmask;
         return true;
+    case MSR_FS_BASE:
+        *v = c->seg[S_FS].base;
+        return true;
+    case MSR_GS_BASE:
+        *v = c->seg[S_GS].base;
+        return true;
+    case MSR_KERNEL_GS_BASE:
+        *v = c->kernel_gs_base;
+        return true;
+    case MSR_TSC_AUX:
+        *v = c->tsc_aux;
+        return true;
     case MSR_SYSCFG:
         *v = c->syscfg;
         return true;
@@ -148,6 +164,14 @@ static bool pat_ok(uint64_t v)
     return true;
 }
 
+static bool set_canonical(uint64_t *msr, uint64_t v)
+{
+    if (!cpu_canonical(v))
+        return false;
+    *msr = v;
+    return true;
+}
+
 static bool write_msr(struct cpu *c, uint32_t n, uint64_t v)
 {
     uint64_t *m = mtrr(c, n);
@@ -176,31 +200,37 @@ static bool write_msr(struct cpu *c, uint32_t n, uint64_t v)
         c->sysenter_cs = v;
         return true;
     case MSR_SYSENTER_ESP:
-        c->sysenter_esp = v;
-        return true;
+        return set_canonical(&c->sysenter_esp, v);
     case MSR_SYSENTER_EIP:
-        c->sysenter_eip = v;
-        return true;
+        return set_canonical(&c->sysenter_eip, v);
     case MSR_PAT:
         if (!pat_ok(v))
             return false;
         c->pat = v;
         return true;
     case MSR_EFER:
-        if (v & ~(uint64_t)(EFER_SCE | EFER_NXE | EFER_AUTOIBRS))
+        if (v & ~(uint64_t)(EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE | EFER_AUTOIBRS) ||
+            (((v ^ c->efer) & EFER_LME) && (c->cr0 & CR0_PG)))
             return false;
         if ((v ^ c->efer) & EFER_NXE)
             mmu_flush_all(c);
-        c->efer = v;
+        c->efer = (v & ~(uint64_t)EFER_LMA) | (c->efer & EFER_LMA);
         return true;
     case MSR_STAR:
         c->star = v;
         return true;
     case MSR_LSTAR:
-        c->lstar = v;
-        return true;
+        return set_canonical(&c->lstar, v);
     case MSR_CSTAR:
-        c->cstar = v;
+        return set_canonical(&c->cstar, v);
+    case MSR_FS_BASE:
+        return set_canonical(&c->seg[S_FS].base, v);
+    case MSR_GS_BASE:
+        return set_canonical(&c->seg[S_GS].base, v);
+    case MSR_KERNEL_GS_BASE:
+        return set_canonical(&c->kernel_gs_base, v);
+    case MSR_TSC_AUX:
+        c->tsc_aux = (uint32_t)v;
         return true;
     case MSR_SFMASK:
         c->sfmask = v;
@@ -252,6 +282,14 @@ int help_rdtsc(struct cpu *c, const struct site *s, uint64_t addr)
     v = tsc(c);
     c->gpr[R_EAX] = (uint32_t)v;
     c->gpr[R_EDX] = v >> 32;
+    return 0;
+}
+
+int help_rdtscp(struct cpu *c, const struct site *s, uint64_t addr)
+{
+    if (help_rdtsc(c, s, addr))
+        return 1;
+    c->gpr[R_ECX] = (uint32_t)c->tsc_aux;
     return 0;
 }
 

@@ -153,7 +153,8 @@ int seg_load(struct cpu *c, unsigned seg, uint16_t sel, unsigned vector)
         return load_null(c, seg, sel, vector);
     if (seg_descriptor(c, sel, vector, raw, &addr))
         return 1;
-    if (s->valid && s->sel == sel && s->raw[0] == raw[0] && s->raw[1] == raw[1])
+    if (s->valid && s->sel == sel && s->raw[0] == raw[0] && s->raw[1] == raw[1] &&
+        (seg < S_FS || s->base == (raw[0] >> 16 | (raw[1] & 0xff) << 16 | (raw[1] & 0xff000000u)))) /* or set by MSR */
         return 0;
     attr = (raw[1] >> 8) & 0xff;
     dpl = (attr >> 5) & 3;

@@ -57,7 +57,7 @@ static bool forbidden(const ZydisDecodedInstruction *i)
 
 static bool is_host(ZydisRegister r, int n)
 {
-    return r == ZYDIS_REGISTER_RAX + n;
+    return (int)r == ZYDIS_REGISTER_RAX + n;
 }
 
 static void check_operand(struct verify_result *r, const struct tb *t, const ZydisDecodedInstruction *i,

@@ -80,6 +80,15 @@ static void on_apic_base(void *board, uint64_t v)
     lapic_enable(&((struct board *)board)->lapic, v & 0x800);
 }
 
+static int on_tpr(void *board, int v)
+{
+    struct lapic *l = &((struct board *)board)->lapic;
+
+    if (v >= 0)
+        lapic_write(l, 0x80, (uint32_t)v << 4);
+    return (int)(lapic_read(l, 0x80) >> 4 & 15);
+}
+
 static void on_drop(void *opaque, uint32_t bpn, bool writes_only)
 {
     mmu_drop_host_page(((struct vm *)opaque)->cpu, bpn, writes_only);
@@ -253,6 +262,7 @@ static int init(struct vm *vm, struct err *e)
         vm->cpu->board = vm->board;
         vm->cpu->ack_irq = ack_irq;
         vm->cpu->apic_base_hook = on_apic_base;
+        vm->cpu->tpr_hook = on_tpr;
         board_reset(vm->board);
         cpuid_query(vm->cpu->model, 1, 0, id);
         return bios_files_new(vm->board, &vm->config, id, &vm->bios_files, e);
