@@ -191,7 +191,7 @@ int board_init(struct board *b, struct devctx *c, const struct vm_config *config
     pit_init(&b->pit, c, isa(b, 0));
     rtc_init(&b->rtc, c, isa(b, 8), config->ram_bytes);
     /* ports of the ISA bus */
-    i8042_init(&b->i8042, c, isa(b, 1), isa(b, 12), hooks->a20, hooks->power.reset, hooks->power.opaque);
+    i8042_init(&b->i8042, c, isa(b, 1), isa(b, 12), hooks->a20, hooks->power.reset, hooks->power.opaque, config->input);
     uart_init(&b->uart[0], c, "uart0", 0x3f8, isa(b, 4), config->serial[0]);
     uart_init(&b->uart[1], c, "uart1", 0x2f8, isa(b, 3), config->serial[1]);
     debugport_init(&b->debugport, c, hooks->power.exit, hooks->power.opaque);

@@ -52,6 +52,25 @@ struct chrport {
 int chrport_init(struct chrport *p, const char *name, uint32_t to_host_size, uint32_t to_guest_size);
 void chrport_release(struct chrport *p);
 
+/* ---- input port: a keyboard's and a mouse's events on their way to the guest. The devices take them as the guest
+ * reads, so that none is lost or doubled; what they have no room for yet waits here. */
+struct input_key { /* a key went down or up */
+    uint8_t code;  /* as in scan code set 1, with bit 7 set for those that follow E0h; C6h: Pause, B7h: Print Screen */
+    uint8_t down;
+};
+struct input_mouse {
+    int16_t dx, dy, dz; /* right, down, wheel towards the user */
+    uint16_t buttons;   /* that are down now: bit 0 left, 1 right, 2 middle, 3 and 4 the side ones */
+};
+struct inputport {
+    struct byteq keys;     /* struct input_key each; producer: host thread, which then posts rx_event */
+    struct byteq mouse;    /* struct input_mouse each */
+    struct host_kick kick; /* told when keys were taken: at the latest when half of the queue, or all, is empty */
+    struct vm_event rx_event;
+};
+int inputport_init(struct inputport *p); /* 0 or -1 (no memory) */
+void inputport_release(struct inputport *p);
+
 /* ---- network port: whole Ethernet frames, each as a 32-bit length before its bytes in a byteq */
 struct netport {
     struct byteq to_host, to_guest;

@@ -38,6 +38,25 @@ void chrport_release(struct chrport *p)
     byteq_release(&p->to_guest);
 }
 
+int inputport_init(struct inputport *p)
+{
+    memset(p, 0, sizeof *p);
+    p->kick.fd = -1;
+    if (byteq_init(&p->keys, 1024 * sizeof(struct input_key)))
+        return -1;
+    if (byteq_init(&p->mouse, 1024 * sizeof(struct input_mouse))) {
+        byteq_release(&p->keys);
+        return -1;
+    }
+    return 0;
+}
+
+void inputport_release(struct inputport *p)
+{
+    byteq_release(&p->keys);
+    byteq_release(&p->mouse);
+}
+
 int netport_init(struct netport *p, uint32_t size)
 {
     memset(p, 0, sizeof *p);

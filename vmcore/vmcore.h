@@ -50,6 +50,7 @@ struct vm_config {
     struct chrport *serial[2];                 /* NULL: none */
     struct chrport *console[8];                /* virtio-console ports after port 0; name is the port's name */
     unsigned nconsole;
+    struct inputport *input;                  /* keyboard and mouse; NULL: never used */
     enum vm_boot boot_order[VM_BOOT_CLASSES]; /* first one NONE: disk, CD, floppy, network */
     bool no_reboot;                           /* a reset ends the machine (VM_STOP_RESET) instead of rebooting */
     const void *vga_bios;                     /* the display's expansion ROM, outlives the machine; NULL: none */

@@ -146,9 +146,13 @@ struct rig *rig_new(void)
     r->ctx = (struct devctx){&r->bus, &r->clock, &r->mem, add_state, &r->vm};
     vclock_init(&r->clock, &r->ctx, RIG_WALL);
     assert_int_equal(chrport_init(&r->serial, "serial0", 64, 64), 0);
+    assert_int_equal(inputport_init(&r->input), 0);
 
-    struct vm_config config = {
-        .ram_bytes = RIG_RAM, .vga_bios = r->mem.rom, .vga_bios_len = RIG_ROM, .serial = {&r->serial, NULL}};
+    struct vm_config config = {.ram_bytes = RIG_RAM,
+                               .vga_bios = r->mem.rom,
+                               .vga_bios_len = RIG_ROM,
+                               .serial = {&r->serial, NULL},
+                               .input = &r->input};
     struct board_hooks hooks = {
         .intr = {on_intr, r, 0},
         .nmi = {on_nmi, r, 0},
@@ -163,6 +167,7 @@ void rig_free(struct rig *r)
 {
     board_release(&r->board);
     chrport_release(&r->serial);
+    inputport_release(&r->input);
     free(r->mem.bytes);
     free(r->mem.vram);
     free(r->mem.rom);

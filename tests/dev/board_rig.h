@@ -37,6 +37,7 @@ struct rig {
     struct devctx ctx;
     struct board board;
     struct chrport serial;
+    struct inputport input;
     int intr, a20; /* levels */
     unsigned nmis, resets, poweroffs;
     uint32_t exit_code;

@@ -102,7 +102,7 @@ static void test_keyboard(void **state)
     r = rig_reload(r);
     out8(r, 0x60, 0x02);
     assert_int_equal(key(r), 0xfa);
-    assert_int_equal(r->board.i8042.kbd_leds, 2);
+    assert_int_equal(r->board.i8042.kbd.leds, 2);
     out8(r, 0x60, 0xf0);
     assert_int_equal(key(r), 0xfa);
     out8(r, 0x60, 0x00); /* which scan code set? */
@@ -173,8 +173,10 @@ static void test_queue_overflow_and_bad_state(void **state)
         in8(r, 0x60);
         assert_true(n++ < 200);
     }
-    rig_refuses(r, "i8042", "kbd.head", 0, 64);
-    rig_refuses(r, "i8042", "aux.len", 0, 65);
+    rig_refuses(r, "i8042", "kbd.scan.head", 0, 64);
+    rig_refuses(r, "i8042", "mouse.packet.len", 0, 65);
+    rig_refuses(r, "i8042", "kbd.set", 0, 4);
+    rig_refuses(r, "i8042", "mouse.id", 0, 1);
     rig_refuses(r, "i8042", "answers.len", 0, 1);
     rig_free(r);
 }

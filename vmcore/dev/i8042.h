@@ -1,17 +1,9 @@
-/* The i8042 keyboard controller with a PS/2 keyboard and mouse behind it, and port 92h (IBM PS/2 technical reference,
+/* The i8042 keyboard controller, a PS/2 keyboard and mouse behind it, and port 92h (IBM PS/2 technical reference,
  * keyboard and auxiliary device controller). */
 #ifndef VT_I8042_H
 #define VT_I8042_H
 
-#include "vmcore/dev/dev.h"
-
-#define PS2_QUEUE 64
-
-/* Bytes on their way from a device, or from the controller itself, to port 60h. */
-struct ps2_queue {
-    uint8_t byte[PS2_QUEUE];
-    uint8_t head, len;
-};
+#include "vmcore/dev/ps2.h"
 
 struct i8042 {
     uint8_t command;     /* the command byte */
@@ -19,10 +11,12 @@ struct i8042 {
     uint8_t output_port; /* bit 0: not reset, bit 1: A20 */
     uint8_t data;        /* output buffer */
     bool full, from_aux, last_was_command;
-    struct ps2_queue answers, kbd, aux; /* controller, keyboard, mouse */
-    uint8_t kbd_expect, kbd_leds, kbd_set, kbd_rate;
-    uint8_t aux_expect, aux_rate, aux_resolution;
-    bool kbd_scanning, aux_reporting, aux_remote, aux_scale2, aux_wrap;
+    bool from_scan;           /* data is of a scan code */
+    bool release;             /* translation: F0h was taken, the next code gets bit 7 */
+    uint8_t ram[32];          /* the controller's memory; byte 0, the command byte, is above */
+    struct ps2_queue answers; /* of the controller: pairs of whether it is the mouse's, and the byte */
+    struct ps2_kbd kbd;
+    struct ps2_mouse mouse;
     uint8_t port92;
     struct irq_line irq1, irq12, a20;
     void (*reset_request)(void *opaque);
@@ -30,9 +24,9 @@ struct i8042 {
     struct bus_window data_win, cmd_win, win92;
     struct state_entry state;
 };
-/* a20: level of the gate. */
+/* a20: level of the gate. input: what is typed and moved; NULL: nothing ever is. */
 void i8042_init(struct i8042 *k, struct devctx *c, struct irq_line irq1, struct irq_line irq12, struct irq_line a20,
-                void (*reset_request)(void *opaque), void *reset_opaque);
+                void (*reset_request)(void *opaque), void *reset_opaque, struct inputport *input);
 void i8042_reset(struct i8042 *k);
 
 #endif
