@@ -9,8 +9,9 @@
 #include "vmcore/vm.h"
 
 enum { RAM = 64 << 20, GDT_PA = 0x1000, DIR_PA = 0x2000, LDT_PA = 0x3000, FIRST_FREE = 0x4000, LDT_MAX = 8 };
-#define GDT_VA 0xffc00000u
-#define LDT_VA 0xffc01000u
+#define GDT_VA   0xffc00000u
+#define LDT_VA   0xffc01000u
+#define GDT_VA64 0xffff800000000000ull
 
 struct cpu_test {
     struct vm *vm;
@@ -55,6 +56,32 @@ static uint32_t *pte(struct cpu_test *t, uint64_t lin)
     return phys(t, *d) + ((va >> 12) & 1023);
 }
 
+static uint64_t *pte64(struct cpu_test *t, uint64_t va)
+{
+    uint32_t table = DIR_PA;
+
+    for (unsigned level = 3; level > 0; level--) {
+        uint64_t *e = (uint64_t *)phys(t, table) + ((va >> (12 + 9 * level)) & 511);
+        if (!*e)
+            *e = new_page(t) | 7;
+        table = (uint32_t)*e & 0xfffff000u;
+    }
+    return (uint64_t *)phys(t, table) + ((va >> 12) & 511);
+}
+
+static uint64_t pte_get(struct cpu_test *t, uint64_t va)
+{
+    return t->mode == CPU_TEST_64 ? *pte64(t, va) : *pte(t, va);
+}
+
+static void pte_put(struct cpu_test *t, uint64_t va, uint64_t v)
+{
+    if (t->mode == CPU_TEST_64)
+        *pte64(t, va) = v;
+    else
+        *pte(t, va) = (uint32_t)v;
+}
+
 int cpu_test_new(enum cpu_test_mode mode, const char *model, struct cpu_test **ret)
 {
     /* 23h code, 2Bh data, 33h 64-bit code */
@@ -64,14 +91,12 @@ int cpu_test_new(enum cpu_test_mode mode, const char *model, struct cpu_test **r
     struct err e = {0};
     struct cpu *c;
 
-    if (mode == CPU_TEST_64)
-        return VT_GONE;
     struct cpu_test *t = calloc(1, sizeof *t);
     if (!t)
         return VT_FAIL;
     t->mode = mode;
     for (unsigned i = 0; i < 6; i++)
-        t->sel[i] = i == S_CS ? 0x23 : 0x2b;
+        t->sel[i] = i == S_CS ? (mode == CPU_TEST_64 ? 0x33 : 0x23) : 0x2b;
     t->next_free = FIRST_FREE;
     if (vm_new(&config, &t->vm, &e) || vm_thread_init(t->vm, &e)) {
         cpu_test_free(t);
@@ -79,14 +104,16 @@ int cpu_test_new(enum cpu_test_mode mode, const char *model, struct cpu_test **r
     }
     c = t->vm->cpu;
     memcpy(phys(t, GDT_PA), gdt, sizeof gdt);
-    *pte(t, GDT_VA) = GDT_PA | 3;
-    *pte(t, LDT_VA) = LDT_PA | 3;
+    bool wide = mode == CPU_TEST_64;
+    pte_put(t, wide ? GDT_VA64 : GDT_VA, GDT_PA | 3);
+    pte_put(t, LDT_VA, LDT_PA | 3);
     c->seg[S_TR].limit = 0; /* no I/O permission map */
-    c->gdt.base = GDT_VA;
+    c->gdt.base = wide ? GDT_VA64 : GDT_VA;
     c->gdt.limit = sizeof gdt - 1;
     c->cr0 = CR0_PE | CR0_PG | CR0_WP | CR0_NE | CR0_ET | CR0_MP;
     c->cr3 = DIR_PA;
-    c->cr4 = CR4_PSE | CR4_OSFXSR | CR4_OSXMMEXCPT;
+    c->cr4 = CR4_PSE | CR4_OSFXSR | CR4_OSXMMEXCPT | (wide ? CR4_PAE : 0);
+    c->efer = wide ? EFER_LME | EFER_LMA | EFER_NXE : 0;
     c->exc_hook = on_exception;
     *ret = t;
     return 0;
@@ -102,18 +129,18 @@ void cpu_test_free(struct cpu_test *t)
 
 uint8_t *cpu_test_map(struct cpu_test *t, uint64_t va, int writable)
 {
-    uint32_t *p = pte(t, va), pa = *p & 0xfffff000u;
+    uint32_t pa = (uint32_t)pte_get(t, va) & 0xfffff000u;
 
     if (!pa)
         pa = new_page(t);
-    *p = pa | 5 | (writable ? 2 : 0);
+    pte_put(t, va, pa | 5 | (writable ? 2u : 0));
     mmu_flush_all(t->vm->cpu);
     return (uint8_t *)phys(t, pa);
 }
 
 void cpu_test_unmap(struct cpu_test *t, uint64_t va)
 {
-    *pte(t, va) &= ~1u;
+    pte_put(t, va, pte_get(t, va) & ~1ull);
     mmu_flush_all(t->vm->cpu);
 }
 
@@ -142,7 +169,7 @@ static void load_segments(const struct cpu_test *t)
             const uint32_t raw[2] = {(uint32_t)t->ldt[t->sel[i] >> 3], (uint32_t)(t->ldt[t->sel[i] >> 3] >> 32)};
             seg_from_raw(c, i, t->sel[i], raw);
         } else {
-            seg_set_flat(c, i, t->sel[i], i == S_CS ? 0xc0fb : 0xc0f3);
+            seg_set_flat(c, i, t->sel[i], i != S_CS ? 0xc0f3 : t->mode == CPU_TEST_64 ? 0xa0fb : 0xc0fb);
         }
     }
 }
@@ -151,11 +178,15 @@ static void load(struct cpu_test *t, const struct cpu_test_regs *r)
 {
     struct cpu *c = t->vm->cpu;
 
-    for (unsigned i = 0; i < 8; i++)
+    for (unsigned i = 0; i < (t->mode == CPU_TEST_64 ? 16u : 8u); i++)
         c->gpr[i] = r->gpr[i];
-    c->eip = (uint32_t)r->rip;
+    c->eip = t->mode == CPU_TEST_64 ? r->rip : (uint32_t)r->rip;
     c->cpl = 3;
     load_segments(t);
+    if (t->mode == CPU_TEST_64) {
+        c->seg[S_FS].base = r->fs_base;
+        c->seg[S_GS].base = r->gs_base;
+    }
     c->eflags = ((uint32_t)r->rflags & (EF_TF | EF_DF | EF_AC | EF_ID)) | EF_IF;
     c->r12 = cpu_flags_from_ef((uint32_t)r->rflags);
     memcpy(c->fx, r->fx, sizeof c->fx);
@@ -187,8 +218,11 @@ void cpu_test_run(struct cpu_test *t, struct cpu_test_regs *r, uint64_t until, s
         *f = (struct cpu_test_fault){(int)c->exc_vector, c->exc_has_error ? c->exc_error : 0,
                                      c->exc_vector == X_PF ? c->exc_cr2 : 0};
     c->exc_pending = 0;
-    for (unsigned i = 0; i < 8; i++)
-        r->gpr[i] = (uint32_t)c->gpr[i];
+    for (unsigned i = 0; i < 16; i++)
+        if (t->mode == CPU_TEST_64)
+            r->gpr[i] = c->gpr[i];
+        else if (i < 8)
+            r->gpr[i] = (uint32_t)c->gpr[i];
     r->rip = c->eip;
     r->rflags = cpu_get_eflags(c, FL_ALL);
     memcpy(r->fx, c->fx, sizeof r->fx);
