@@ -2,7 +2,7 @@
 
 /* A command is over when its main process is and its outputs have been quiet for a while: what a filter behind it has
  * still to say comes, and a daemon that keeps them open keeps nobody waiting. One that goes on writing ends too. */
-enum { QUIET_MS = 50, OPEN_MS = 5000, TICK_MS = 10, CREDIT_STEP = EW_WINDOW / 4 };
+enum { QUIET_MS = 50, OPEN_MS = 2000, TICK_MS = 10, CREDIT_STEP = EW_WINDOW / 4 };
 
 void session_init(struct session *s, uint32_t id)
 {

@@ -1,0 +1,192 @@
+#!/usr/bin/env python3
+"""Commands in a real guest: their streams, terminal, signals and end, what survives what, and who a fork is."""
+
+import fcntl
+import hashlib
+import os
+import pty
+import select
+import signal
+import struct
+import subprocess
+import termios
+import time
+import unittest
+
+import common
+from harness import vmtest
+
+MIB = 1 << 20
+
+
+def until(fd, text, seconds=30):
+    """Reads from fd until text is there; all that came."""
+    got, end = b"", time.monotonic() + seconds
+    while text not in got:
+        ready, _, _ = select.select([fd], [], [], max(0, end - time.monotonic()))
+        part = os.read(fd, 65536) if ready else b""
+        if not part:
+            raise AssertionError(f"{text!r} did not come; only {got[-500:]!r} did")
+        got += part
+    return got
+
+
+class Exec(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.store = vmtest.Store()
+        cls.addClassCleanup(cls.store.close)
+        cls.store.run("create", "web", *common.debian().words)
+        cls.store.run("start", "web", timeout=1500)
+
+    def run_in(self, *words, want=0, **kwargs):
+        return self.store.run("exec", *words, want=want, **kwargs)
+
+    def sh(self, script, want=0, **kwargs):
+        return self.run_in("--", "sh", "-c", script, want=want, **kwargs)
+
+    def attached(self, *words, **kwargs):
+        """A running `vmtest exec` with pipes; killed at the test's end, if it is there still."""
+        p = self.store.popen("exec", *words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                             **kwargs)
+        self.addCleanup(self.end, p)
+        return p
+
+    @staticmethod
+    def end(p):
+        p.kill()
+        p.wait()
+        for stream in (p.stdin, p.stdout, p.stderr):
+            stream.close()
+
+    def test_long_output_comes_whole(self):
+        got = self.sh("dd if=/dev/urandom of=/dev/shm/long bs=1M count=40 2>/dev/null; sha256sum </dev/shm/long >&2; "
+                      "cat /dev/shm/long; rm /dev/shm/long")
+        self.assertEqual(len(got.out), 40 * MIB)
+        self.assertEqual(got.errors.split()[0], hashlib.sha256(got.out).hexdigest())
+
+    def test_long_input_goes_whole(self):
+        data = os.urandom(20 * MIB)
+        self.assertEqual(self.run_in("--", "sha256sum", stdin=data).text.split()[0], hashlib.sha256(data).hexdigest())
+
+    def test_input_and_output_stream(self):
+        p = self.attached("--", "sh", "-c", "while read -r line; do echo \"<$line>\"; echo err >&2; done; echo end")
+        for word in (b"one", b"two"):
+            p.stdin.write(word + b"\n")
+            p.stdin.flush()
+            self.assertEqual(until(p.stdout.fileno(), b">\n"), b"<" + word + b">\n")
+        p.stdin.close()
+        self.assertEqual(until(p.stdout.fileno(), b"end\n"), b"end\n")
+        self.assertEqual(p.stderr.read(), b"err\nerr\n")
+        self.assertEqual(p.wait(30), 0)
+
+    def test_streams_apart_and_status(self):
+        got = self.sh("echo out; echo err >&2; exit 42", want=42)
+        self.assertEqual((got.text, got.errors), ("out\n", "err\n"))
+        self.sh("kill -SEGV $$", want=139)
+        self.run_in("--", "/no/such/program", want=127)
+        self.run_in("--", "/etc/passwd", want=126)
+        got = self.store.json("exec", "--", "sh", "-c", "echo hi; exit 3", want=3)
+        self.assertEqual((got["stdout"], got["guest_status"], got["error"]), ("hi\n", 3, None))
+
+    def test_directory_user_environment(self):
+        self.assertEqual(self.run_in("-w", "/usr/lib", "--", "pwd").text, "/usr/lib\n")
+        self.assertEqual(self.sh("pwd; echo $HOME $USER $SHELL; umask").text, "/\n/root root /bin/bash\n0022\n")
+        self.assertEqual(self.run_in("-u", "www-data", "--", "id").text,
+                         "uid=33(www-data) gid=33(www-data) groups=33(www-data)\n")
+        got = self.run_in("-e", "A=b c", "-e", "PATH=/bin", "--", "/bin/sh", "-c", "echo \"$A|$PATH|$HOME\"")
+        self.assertEqual(got.text, "b c|/bin|/root\n")
+        got = self.run_in("-w", "/no/such", "--", "true", want=125)
+        self.assertIn("/no/such: No such file or directory", got.errors)
+        self.assertIn("nobody-at-all: no such user", self.run_in("-u", "nobody-at-all", "--", "true", want=125).errors)
+
+    def test_terminal(self):
+        pid, fd = pty.fork()
+        if pid == 0:
+            fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("4H", 37, 91, 0, 0))
+            os.execve(vmtest.program(), ["vmtest", "exec", "-t", "--", "sh"], {**self.store.env, "TERM": "vt220"})
+        self.addCleanup(os.close, fd)
+        until(fd, b"# ")
+        os.write(fd, b"tty; stty size; echo $TERM\r")
+        self.assertRegex(until(fd, b"vt220\r\n").decode(), r"/dev/pts/\d+\r\n37 91\r\n")
+        fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("4H", 50, 132, 0, 0))
+        os.write(fd, b"sh -c 'while [ \"$(stty size)\" != \"50 132\" ]; do :; done; echo res''ized'\r")
+        until(fd, b"resized\r\n")
+        os.write(fd, b"echo be''gun; sleep 1000\r")
+        until(fd, b"begun\r\n")
+        os.write(fd, b"\x03")  # interrupts the guest's sleep, and not vmtest
+        until(fd, b"# ")
+        os.write(fd, b"exit 5\r")
+        with self.assertRaises(OSError):  # the terminal says so when vmtest is gone
+            until(fd, b"no such text")
+        self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), 5)
+
+    def test_a_login_shell_without_a_command(self):
+        got = self.run_in("-u", "root", stdin=b"pwd; echo $0; shopt -q login_shell && echo login\nexit 4\n", want=4)
+        self.assertEqual(got.text, "/root\n-bash\nlogin\n")
+
+    def test_signals(self):
+        for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+            p = self.attached("--", "sh", "-c", "echo ready; sleep 1000")
+            until(p.stdout.fileno(), b"ready\n")
+            p.send_signal(number)
+            self.assertEqual(p.wait(30), status)
+        p = self.attached("--", "sh", "-c", "trap 'echo caught; exit 7' USR1; echo ready; while :; do sleep 0.01; done")
+        until(p.stdout.fileno(), b"ready\n")
+        p.send_signal(signal.SIGUSR1)
+        until(p.stdout.fileno(), b"caught\n")
+        self.assertEqual(p.wait(30), 7)
+
+    def test_who_goes_away_ends_the_command(self):
+        p = self.attached("--", "sh", "-c", "echo $$; trap '' HUP; sleep 1000")
+        pid = until(p.stdout.fileno(), b"\n").decode().strip()
+        p.kill()
+        p.wait()
+        self.sh(f"i=0; while [ -d /proc/{pid} ]; do i=$((i + 1)); [ $i -lt 3000 ] || exit 1; sleep 0.01; done")
+
+    def test_two_at_once_and_a_time_out(self):
+        one = self.attached("--", "sh", "-c", "read -r x; echo one $x")
+        two = self.attached("--timeout", "1s", "--", "sh", "-c", "echo two; sleep 1000")
+        until(two.stdout.fileno(), b"two\n")
+        self.assertEqual(self.sh("echo three").text, "three\n")
+        self.assertEqual(two.wait(30), 124)
+        self.assertEqual(one.communicate(b"still\n", 30)[0], b"one still\n")
+
+    def test_a_daemon_keeps_nobody_waiting(self):
+        pid = self.sh("sleep 1000 & echo $!").text.strip()
+        self.sh(f"kill {pid}")
+
+    def test_the_agents_service_is_not_its_parent(self):
+        p = self.attached("--", "sh", "-c", "echo ready; read -r x; echo done")
+        until(p.stdout.fileno(), b"ready\n")
+        self.sh("systemctl restart qemu-guest-agent; systemctl stop qemu-guest-agent")
+        self.assertEqual(p.communicate(b"\n", 30)[0], b"done\n")
+        self.assertEqual(self.sh("systemctl start qemu-guest-agent; echo up").text, "up\n")
+
+    def test_revert_ends_it_and_forks_differ(self):
+        self.store.run("snapshot", "clean")
+        self.addCleanup(self.store.run, "delete", "clean", want=None)
+        p = self.attached("--", "sh", "-c", "echo ready; sleep 1000")
+        until(p.stdout.fileno(), b"ready\n")
+        self.store.run("revert", "clean")
+        _, errors = p.communicate(timeout=30)
+        self.assertEqual(p.returncode, 125)
+        self.assertIn(b"reverted", errors)
+        self.assertEqual(self.sh("pgrep -x sleep || echo none").text, "none\n")
+
+        random = ("--", "python3", "-c", "import os, time; print(os.getrandom(16).hex(), time.time())")
+        forks = [self.store.run("run", "--from", "clean", *options, *random).text.split()
+                 for options in ((), (), ("--frozen",), ("--frozen",), ("--clock", "snapshot"))]
+        numbers = [f[0] for f in forks]
+        self.assertEqual(numbers[2], numbers[3])
+        self.assertEqual(len(set(numbers)), 4, numbers)
+        now = time.time()
+        self.assertLess(abs(float(forks[1][1]) - now), 30)
+        # A clock that goes on from the snapshot's is behind all that was done since.
+        behind = float(forks[0][1]) - float(forks[4][1])
+        self.assertGreater(behind, 0)
+        self.assertNotEqual(self.run_in(*random).text.split()[0], numbers[2])
+
+
+if __name__ == "__main__":
+    unittest.main()
