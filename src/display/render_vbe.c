@@ -32,7 +32,7 @@ static uint32_t direct_colour(uint32_t v, unsigned bpp)
 int render_vbe(const struct display *d, struct picture *ret, struct err *e)
 {
     const uint16_t *v = d->regs.vbe;
-    unsigned bpp = v[VBE_BPP], bytes = (bpp + 7) / 8;
+    unsigned bpp = v[VBE_BPP], bytes = MIN((bpp + 7) / 8, 4u);
     uint32_t colour[256];
     int rc = picture_new(MAX(v[VBE_XRES], 1), MAX(v[VBE_YRES], 1), ret, e);
 
