@@ -164,11 +164,15 @@ static void command(struct ide_channel *ch, uint8_t code)
 {
     struct ide_drive *d;
 
+    if (ch->control & CTL_SRST)
+        return;
     ch->control &= (uint8_t)~CTL_HOB;
-    if (code == DIAGNOSTIC && ch->x.phase == IDE_IDLE) /* both drives', whichever is selected */
+    if (code == DIAGNOSTIC && ch->x.phase == IDE_IDLE) { /* both drives', whichever is selected */
         ch->select = 0;
+        ide_update_line(ch);
+    }
     d = ide_selected(ch);
-    if (d->kind == IDE_NONE || (ch->control & CTL_SRST))
+    if (d->kind == IDE_NONE)
         return;
     if (code == DEVICE_RESET && d->kind == IDE_CD) {
         ide_abort(ch);

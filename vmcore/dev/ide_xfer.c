@@ -38,10 +38,9 @@ static void failed(struct ide_channel *ch)
         ata_failed(d);
 }
 
-static void submit(struct ide_channel *ch, enum blk_op op, uint32_t len)
+static void submit(struct ide_channel *ch, enum blk_op op, uint64_t at, uint32_t len)
 {
     const struct blkport *p = &ide_selected(ch)->port;
-    uint64_t at = op == BLK_FLUSH ? 0 : ch->x.at;
 
     if (at > p->size || len > p->size - at) {
         failed(ch);
@@ -65,6 +64,12 @@ static void begin(struct ide_channel *ch)
         ata_command(d);
 }
 
+/* Bytes of the sector at x->at that the guest has had already: a CD's blocks may end in the midst of one. */
+static uint32_t had(const struct ide_xfer *x)
+{
+    return x->at % IDE_SECTOR;
+}
+
 /* Does what the phase asks for, as soon as the buffer is here. */
 static void go(struct ide_channel *ch)
 {
@@ -77,13 +82,13 @@ static void go(struct ide_channel *ch)
         begin(ch);
         break;
     case IDE_FETCH:
-        submit(ch, BLK_READ, (uint32_t)MIN(x->left, (uint64_t)IDE_PIECE));
+        submit(ch, BLK_READ, x->at - had(x), (uint32_t)MIN(x->left + had(x), (uint64_t)IDE_PIECE));
         break;
     case IDE_STORE:
-        submit(ch, BLK_WRITE, x->len);
+        submit(ch, BLK_WRITE, x->at, x->len);
         break;
     case IDE_FLUSH:
-        submit(ch, BLK_FLUSH, 0);
+        submit(ch, BLK_FLUSH, 0, 0);
         break;
     case IDE_DMA_IN:
     case IDE_DMA_OUT:
@@ -192,7 +197,7 @@ static bool next_region(struct ide_channel *ch, struct ide_region *r)
     return true;
 }
 
-static uint32_t move(struct ide_channel *ch, struct ide_region *r, uint32_t len, bool to_memory)
+static uint32_t move(struct ide_channel *ch, struct ide_region *r, uint8_t *buf, uint32_t len, bool to_memory)
 {
     struct mem *m = ch->ide->ctx->mem;
     uint32_t moved = 0;
@@ -201,7 +206,7 @@ static uint32_t move(struct ide_channel *ch, struct ide_region *r, uint32_t len,
         if (!r->left && (r->last || !next_region(ch, r)))
             break;
         uint32_t n = MIN(r->left, len - moved);
-        if (!(to_memory ? dma_write(m, r->addr, ch->buf + moved, n) : dma_read(m, r->addr, ch->buf + moved, n))) {
+        if (!(to_memory ? dma_write(m, r->addr, buf + moved, n) : dma_read(m, r->addr, buf + moved, n))) {
             ch->bm.status |= BM_ERROR;
             break;
         }
@@ -227,9 +232,9 @@ void ide_master_run(struct ide_channel *ch)
 
     if ((!in && x->phase != IDE_DMA_OUT) || ch->lent || !(b->status & BM_ACTIVE) || !pci_may_dma(&ch->ide->pci))
         return;
-    uint32_t len = in ? x->len : (uint32_t)MIN(x->left, (uint64_t)IDE_PIECE);
+    uint32_t from = in ? x->pos : 0, len = in ? x->len - from : (uint32_t)MIN(x->left, (uint64_t)IDE_PIECE);
     b->after = b->region;
-    if (move(ch, &b->after, len, in) != len) {
+    if (move(ch, &b->after, ch->buf + from, len, in) != len) {
         b->status &= (uint8_t)~BM_ACTIVE;
         return;
     }
@@ -377,9 +382,9 @@ static void fetched(struct ide_channel *ch)
     struct ide_xfer *x = &ch->x;
 
     x->len = ch->req.len;
-    x->pos = x->end = 0;
-    x->at += x->len;
-    x->left -= x->len;
+    x->pos = x->end = had(x);
+    x->at += x->len - x->pos;
+    x->left -= x->len - x->pos;
     if (x->verify) {
         x->pos = x->len;
         emptied(ch);
@@ -444,8 +449,8 @@ void ide_save_transfer(struct ide_channel *ch)
             s->len = x->len;
         } else {
             s->phase = IDE_FETCH;
-            s->at -= x->len;
-            s->left += x->len;
+            s->at -= x->len - x->pos;
+            s->left += x->len - x->pos;
         }
         break;
     case IDE_PIO_OUT:
@@ -472,10 +477,11 @@ static bool plausible(const struct ide_channel *ch)
     const struct ide_saved *s = &ch->saved;
     const struct ide_xfer *x = &ch->x;
     uint8_t kind = ch->drive[ch->select].kind;
-    bool whole = s->len && s->len % IDE_SECTOR == 0 && s->len <= s->left && x->unit % IDE_SECTOR == 0;
+    bool sectors = s->at % IDE_SECTOR == 0 && s->left;
+    bool whole = sectors && s->len && s->len % IDE_SECTOR == 0 && s->len <= s->left && x->unit % IDE_SECTOR == 0;
 
-    if (s->len > IDE_BLOCK || s->end > s->len || s->at % IDE_SECTOR || s->left % IDE_SECTOR || s->at >> 56 ||
-        s->left >> 56 || x->unit < 2 || x->unit > IDE_BLOCK || (s->phase != IDE_PACKET && s->pos > s->end))
+    if (s->len > IDE_BLOCK || s->end > s->len || (s->at + s->left) % IDE_SECTOR || s->at >> 56 || s->left >> 56 ||
+        x->unit < 2 || x->unit > IDE_BLOCK || (s->phase != IDE_PACKET && s->pos > s->end))
         return false;
     if (s->phase == IDE_IDLE)
         return true;
@@ -495,7 +501,7 @@ static bool plausible(const struct ide_channel *ch)
     case IDE_DMA_IN:
         return s->len && x->reply && x->dma;
     case IDE_DMA_OUT:
-        return kind == IDE_DISK && s->left && x->dma;
+        return kind == IDE_DISK && sectors && x->dma;
     case IDE_STORE:
         return kind == IDE_DISK && whole && !x->dma;
     case IDE_FLUSH:
