@@ -13,7 +13,7 @@
 
 struct run_opts {
     struct guest_opts guest;
-    const char *from, *kernel, *initrd, *append, *cpu, *bios, *boot, *screenshot, *disk_bus, *cdrom;
+    const char *from, *kernel, *initrd, *append, *cpu, *bios, *boot, *screenshot, *disk_bus, *cdrom, *gdb;
     struct strlist copy_in, copy_out, disks;
     const char *clock;
     uint64_t mem;
@@ -47,6 +47,8 @@ const struct opt run_options[] = {
      OPT_STR, 0},
     {"cdrom", "FILE", "an IDE CD drive with this disc (\"none\": empty)", offsetof(struct run_opts, cdrom), OPT_STR, 0},
     {"screenshot", "FILE", "write what the display shows at the end, as PNG", offsetof(struct run_opts, screenshot),
+     OPT_STR, 0},
+    {"gdb", "SOCKET|tcp::PORT", "wait there for gdb before the first instruction", offsetof(struct run_opts, gdb),
      OPT_STR, 0},
     {"no-reboot", NULL, "a reset ends the machine", offsetof(struct run_opts, no_reboot), OPT_FLAG, 0},
     {"log", NULL, "print the machine's log, debug ports E9h and 402h included", offsetof(struct run_opts, log),
@@ -110,6 +112,8 @@ static int boot_machine(struct cli *c, const struct run_opts *o, struct err *e)
         strlist_addf(&argv, "--timeout=%lluns", (unsigned long long)o->guest.timeout);
     if (o->screenshot)
         strlist_addf(&argv, "--screenshot=%s", o->screenshot);
+    if (o->gdb)
+        strlist_addf(&argv, "--gdb=%s", o->gdb);
     if (o->no_reboot)
         strlist_add(&argv, "--no-reboot");
     if (o->log)
@@ -204,7 +208,7 @@ static int from_snapshot(struct cli *c, struct run_opts *o, struct err *e)
     int r;
 
     if (o->kernel || o->initrd || o->append || o->cpu || o->mem || o->disks.n || o->no_reboot || o->bios || o->boot ||
-        o->log || o->screenshot || o->disk_bus || o->cdrom)
+        o->log || o->screenshot || o->disk_bus || o->cdrom || o->gdb)
         return err_set(e, VT_USAGE,
                        "--from takes its hardware from the snapshot: no --kernel, --mem, --disk and the like");
     if (o->clock && strcmp(o->clock, "host") != 0 && strcmp(o->clock, "snapshot") != 0)

@@ -8,7 +8,7 @@
 struct start_opts {
     bool no_wait, paused;
     uint64_t timeout;
-    const char *cache;
+    const char *cache, *gdb;
 };
 
 const struct opt start_options[] = {
@@ -18,6 +18,7 @@ const struct opt start_options[] = {
     {"paused", NULL, "do not run the guest yet; implies --no-wait", offsetof(struct start_opts, paused), OPT_FLAG, 0},
     {"cache", "MODE", "safe, or unsafe: guest flushes may be lost with the host's power",
      offsetof(struct start_opts, cache), OPT_STR, 0},
+    {"gdb", "SOCKET|tcp::PORT", "let gdb in there, on this host", offsetof(struct start_opts, gdb), OPT_STR, 0},
     OPT_END(struct start_opts),
 };
 
@@ -54,8 +55,10 @@ int cmd_start(struct cli *c, void *opts, struct err *e)
     if (r)
         return r;
     already = client != NULL;
+    if (already && o->gdb)
+        return err_set(e, VT_BUSY, "%s: runs already; --gdb is for when it starts", m.name);
     if (!already)
-        r = life_start(c, &m, &lock, o->paused, o->cache && o->cache[0] == 'u', &client, e);
+        r = life_start(c, &m, &lock, o->paused, o->cache && o->cache[0] == 'u', o->gdb, &client, e);
     if (!r && !o->no_wait && !o->paused)
         r = wait_for_agent(m.name, client, o->timeout ? o->timeout : DEFAULT_TIMEOUT, e);
     if (r == VT_GONE) {

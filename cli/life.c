@@ -36,13 +36,14 @@ int life_end(struct cli *c, const struct machine_info *m, struct client *client,
     return life_wait_unlocked(c, m, e);
 }
 
-int life_start(struct cli *c, const struct machine_info *m, int *lock, bool paused, bool cache_unsafe,
+int life_start(struct cli *c, const struct machine_info *m, int *lock, bool paused, bool cache_unsafe, const char *gdb,
                struct client **ret, struct err *e)
 {
     struct monitor_spec spec = {.store = store_dir(c->store),
                                 .machine = m->id,
                                 .lock_fd = *lock,
                                 .paused = paused,
+                                .gdb = gdb,
                                 .cache_unsafe = cache_unsafe};
     cleanup(cleanup_free) char *log = NULL;
     int r = cli_log_path(c, m->id, &log, e);

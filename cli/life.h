@@ -10,8 +10,9 @@ int life_end(struct cli *c, const struct machine_info *m, struct client *client,
 /* Waits until nobody holds the machine's lock: a monitor that ends. VT_TIMEOUT after ten seconds. */
 int life_wait_unlocked(struct cli *c, const struct machine_info *m, struct err *e);
 
-/* Starts the monitor of a machine whose lock is held in *lock, which is given up on failure. */
-int life_start(struct cli *c, const struct machine_info *m, int *lock, bool paused, bool cache_unsafe,
+/* Starts the monitor of a machine whose lock is held in *lock, which is given up on failure. gdb: as in monitor_spec.
+ */
+int life_start(struct cli *c, const struct machine_info *m, int *lock, bool paused, bool cache_unsafe, const char *gdb,
                struct client **ret, struct err *e);
 
 /* Sends one command to the running machine that the verb's word names, and ends with "DONE NAME in …". */

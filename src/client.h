@@ -83,6 +83,7 @@ struct monitor_spec {
     bool paused; /* do not run the guest yet */
     bool frozen, keep_clock; /* ephemeral: the guest stays as it was; or its clock does */
     bool cache_unsafe;       /* guest flushes are not made durable; always so for an ephemeral machine */
+    const char *gdb;         /* where to let a debugger in (`start --gdb`); NULL: nowhere */
     const char *log;         /* file for the monitor's log, appended to; NULL: none */
 };
 /* Starts `vmtest-monitor` in a session of its own and waits until its machine stands (VT_TIMEOUT after a minute). Its

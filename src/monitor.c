@@ -1,6 +1,7 @@
 /* The life of the process that runs one machine. It holds the machine's lock, inherited from who started it; it
  * says over the ready descriptor that its machine stands, or why not; it ends when the guest powers off, on "quit" or
  * SIGTERM, and, for an ephemeral machine, with the connection it was started with. */
+#include "src/gdb.h"
 #include "src/monitor.h"
 
 #include <errno.h>
@@ -25,6 +26,7 @@ struct start {
     int64_t machine, fork_of;
     int lock_fd, ready_fd, client_fd;
     bool paused, cache_unsafe, frozen, keep_clock;
+    const char *gdb; /* where to listen for a debugger; NULL: none */
 };
 
 static int int_option(const char *name, uint64_t max, uint64_t *ret, struct err *e)
@@ -37,17 +39,12 @@ static int int_option(const char *name, uint64_t max, uint64_t *ret, struct err 
 static int parse(int argc, char **argv, struct start *s, struct err *e)
 {
     static const struct option words[] = {
-        {"store", required_argument, NULL, 's'},
-        {"machine", required_argument, NULL, 'm'},
-        {"fork", required_argument, NULL, 'f'},
-        {"lock-fd", required_argument, NULL, 'l'},
-        {"ready-fd", required_argument, NULL, 'r'},
-        {"client-fd", required_argument, NULL, 'c'},
-        {"paused", no_argument, NULL, 'p'},
-        {"cache-unsafe", no_argument, NULL, 'u'},
-        {"frozen", no_argument, NULL, 'z'},
-        {"keep-clock", no_argument, NULL, 'k'},
-        {0},
+        {"store", required_argument, NULL, 's'},    {"machine", required_argument, NULL, 'm'},
+        {"fork", required_argument, NULL, 'f'},     {"lock-fd", required_argument, NULL, 'l'},
+        {"ready-fd", required_argument, NULL, 'r'}, {"client-fd", required_argument, NULL, 'c'},
+        {"gdb", required_argument, NULL, 'g'},      {"paused", no_argument, NULL, 'p'},
+        {"cache-unsafe", no_argument, NULL, 'u'},   {"frozen", no_argument, NULL, 'z'},
+        {"keep-clock", no_argument, NULL, 'k'},     {0},
     };
     int c, rc = 0;
 
@@ -79,6 +76,9 @@ static int parse(int argc, char **argv, struct start *s, struct err *e)
             break;
         case 'c':
             s->client_fd = (int)n;
+            break;
+        case 'g':
+            s->gdb = optarg;
             break;
         case 'p':
             s->paused = true;
@@ -308,7 +308,7 @@ static int first_state(struct monitor *m, const struct start *s, struct err *e)
         atomic_store(&m->stale, true);
         if (!m->keep_clock)
             vm_set_wall(m->machine->vm, clock_wall_ns() / (int64_t)NS_PER_SEC);
-    } else if (rc == 0 && !s->paused) {
+    } else if (rc == 0 && (!s->paused || s->gdb)) { /* a debugger sees the first instruction */
         rc = machine_boot(m->machine, e);
         m->booted = rc == 0;
     }
@@ -329,6 +329,38 @@ static int serve(struct monitor *m, const struct start *s, struct err *e)
     return rc;
 }
 
+/* ---- the debugger */
+
+static void debugger_runs(void *opaque)
+{
+    struct monitor *m = opaque;
+    struct err err = {0};
+
+    if ((m->state == RUN_PRELAUNCH || m->state == RUN_PAUSED) && monitor_cont(m, &err) < 0)
+        log_msg(&m->log, LOG_ERROR, "%s", err.msg);
+}
+
+static void debugger_resets(void *opaque)
+{
+    struct monitor *m = opaque;
+    struct err err = {0};
+
+    if (monitor_reset(m, &err) < 0)
+        log_msg(&m->log, LOG_ERROR, "%s", err.msg);
+}
+
+static void debugger_kills(void *opaque)
+{
+    monitor_shut(opaque, "debugger");
+}
+
+static int let_debugger_in(struct monitor *m, const struct start *s, struct err *e)
+{
+    struct gdb_hooks hooks = {debugger_runs, debugger_resets, debugger_kills, m};
+
+    return s->gdb ? gdb_new(m->loop, m->machine, s->gdb, false, &hooks, &m->gdb, e) : 0;
+}
+
 static int set_up(struct monitor *m, const struct start *s, struct err *e)
 {
     int rc = loop_new(&m->loop, e);
@@ -347,6 +379,8 @@ static int set_up(struct monitor *m, const struct start *s, struct err *e)
     if (rc == 0)
         rc = first_state(m, s, e);
     if (rc == 0)
+        rc = let_debugger_in(m, s, e);
+    if (rc == 0)
         rc = serve(m, s, e);
     return rc;
 }
@@ -364,6 +398,7 @@ static void tear_down(struct monitor *m)
     if (m->qmp)
         qmp_flush(m->qmp, 2000);
     drain_log(m);
+    gdb_free(m->gdb);
     machine_free(m->machine);
     m->machine = NULL;
     capture_free(m->capture);

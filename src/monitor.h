@@ -29,6 +29,8 @@ enum run_state {
 };
 /* In every state but RUN_RUNNING the vCPU is paused once on the state's account. */
 
+struct gdb;
+
 struct monitor {
     struct log log;
     struct loop *loop;
@@ -41,6 +43,7 @@ struct monitor {
     struct machine *machine;
     struct capture *capture;
     struct qmp *qmp;
+    struct gdb *gdb; /* NULL: no debugger is let in */
     struct loop_fd signals;
     struct loop_timer log_timer;
 

@@ -12,6 +12,7 @@
 #include "src/base/io.h"
 #include "src/base/units.h"
 #include "src/base/util.h"
+#include "src/gdb.h"
 #include "src/loop.h"
 #include "src/machine.h"
 #include "src/rawdisk.h"
@@ -23,6 +24,7 @@
 struct options {
     uint64_t timeout; /* ns, 0: none */
     bool no_reboot, log, stats;
+    const char *gdb;        /* where to listen for a debugger; NULL: none */
     const char *screenshot; /* file to write at the end; NULL: none */
     const char *disk[CONFIG_MAX_DISKS];
     bool disk_write[CONFIG_MAX_DISKS];
@@ -34,6 +36,8 @@ struct oneshot {
     struct loop *loop;
     struct blockdev *disk[CONFIG_MAX_DISKS];
     struct machine *machine;
+    struct gdb *gdb;
+    bool triple; /* the guest stands after a triple fault, for its debugger */
     struct loop_timer timer, log_timer;
     struct loop_fd signals;
     struct vcpu_end end;
@@ -45,7 +49,7 @@ static const char usage[] =
     "                  [--mem SIZE] [--cpu MODEL]\n"
     "                  [--disk FILE]... [--disk-write FILE]... [--disk-bus virtio|ide] [--cdrom FILE]\n"
     "                  [--net] [--timeout DURATION] [--no-reboot]\n"
-    "                  [--screenshot FILE] [--log] [--stats]\n";
+    "                  [--screenshot FILE] [--gdb SOCKET|tcp::PORT] [--log] [--stats]\n";
 
 static int set_text(char **field, const char *value, struct err *e)
 {
@@ -103,6 +107,9 @@ static int option(struct oneshot *s, int c, struct err *e)
     case 'S':
         s->opt.screenshot = optarg;
         return 0;
+    case 'g':
+        s->opt.gdb = optarg;
+        return 0;
     case 'l':
         s->opt.log = true;
         return 0;
@@ -130,6 +137,7 @@ static int parse(struct oneshot *s, int argc, char **argv, struct err *e)
         {"timeout", required_argument, NULL, 't'},
         {"no-reboot", no_argument, NULL, 'n'},
         {"screenshot", required_argument, NULL, 'S'},
+        {"gdb", required_argument, NULL, 'g'},
         {"log", no_argument, NULL, 'l'},
         {"stats", no_argument, NULL, 's'},
         {0},
@@ -158,6 +166,7 @@ static void finish(struct oneshot *s, int status)
 {
     if (s->status < 0)
         s->status = status;
+    gdb_exited(s->gdb, status);
     loop_stop(s->loop);
 }
 
@@ -167,10 +176,12 @@ static void fail(struct oneshot *s, const struct err *err)
     finish(s, STATUS_OURS);
 }
 
-static void reboot(struct oneshot *s)
+static void reboot(void *opaque)
 {
+    struct oneshot *s = opaque;
     struct err err = {0};
 
+    s->triple = false;
     vcpu_pause(s->machine->vcpu);
     vm_reset(s->machine->vm);
     if (machine_boot(s->machine, &err) < 0)
@@ -185,6 +196,11 @@ static void on_end(void *opaque)
 {
     struct oneshot *s = opaque;
 
+    s->triple = s->end.stop == VM_STOP_TRIPLE;
+    if (s->triple)
+        fprintf(stderr, "vmtest: run: the virtual CPU panicked (triple fault)\n");
+    if (gdb_stopped(s->gdb, &s->end))
+        return;
     switch (s->end.stop) {
     case VM_STOP_POWEROFF:
         finish(s, 0);
@@ -199,10 +215,10 @@ static void on_end(void *opaque)
         finish(s, (2 * s->end.exit_code + 1) & 0xff);
         break;
     case VM_STOP_TRIPLE:
-        fprintf(stderr, "vmtest: run: the virtual CPU panicked (triple fault)\n");
         finish(s, 1);
         break;
     case VM_STOP_FAIL:
+    case VM_STOP_DEBUG: /* the debugger's, above */
     case VM_STOP_KICK:
         fail(s, &s->end.err);
         break;
@@ -277,6 +293,23 @@ static int watch_signals(struct oneshot *s, struct err *e)
     return 0;
 }
 
+static void on_kill(void *opaque)
+{
+    struct oneshot *s = opaque;
+
+    finish(s, s->triple ? 1 : 128 + SIGKILL);
+}
+
+static int start_gdb(struct oneshot *s, struct err *e)
+{
+    struct gdb_hooks hooks = {.reset = reboot, .kill = on_kill, .opaque = s};
+    int rc = s->opt.gdb ? gdb_new(s->loop, s->machine, s->opt.gdb, true, &hooks, &s->gdb, e) : 0;
+
+    if (rc == 0 && s->gdb)
+        fprintf(stderr, "vmtest: run: the guest waits for a debugger: target remote %s\n", s->opt.gdb);
+    return rc;
+}
+
 static int set_up(struct oneshot *s, struct err *e)
 {
     struct machine_spec spec = {.config = &s->config, .ended = vcpu_ended, .trouble = disk_trouble, .opaque = s};
@@ -294,6 +327,8 @@ static int set_up(struct oneshot *s, struct err *e)
         rc = machine_boot(s->machine, e);
     if (rc == 0)
         rc = chrhost_attach(s->machine->serial_host, STDIN_FILENO, STDOUT_FILENO, false, NULL, NULL, NULL, e);
+    if (rc == 0)
+        rc = start_gdb(s, e);
     return rc;
 }
 
@@ -363,6 +398,7 @@ static void tear_down(struct oneshot *s)
             fputs(text ? text : "", stderr);
         }
     }
+    gdb_free(s->gdb);
     machine_free(s->machine);
     for (unsigned i = 0; i < s->config.ndisks; i++)
         if (s->disk[i])

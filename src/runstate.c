@@ -4,6 +4,7 @@
 #include "src/base/banned.h"
 #include "src/base/units.h"
 #include "src/base/util.h"
+#include "src/gdb.h"
 #include "src/monitor.h"
 
 const char *run_state_name(enum run_state s)
@@ -103,6 +104,7 @@ void monitor_shut(struct monitor *m, const char *reason)
               json_pack("{s:b, s:s}", "guest", strcmp(reason, "guest-shutdown") == 0, "reason", reason));
     agent_shut(m->machine->agent);
     execport_shut(m->machine->exec);
+    gdb_exited(m->gdb, 0);
     if (write(m->end_fd, &one, sizeof one) < 0)
         vt_assert(errno == EAGAIN || errno == EINTR);
     loop_stop(m->loop);
@@ -123,6 +125,8 @@ void monitor_ended(struct monitor *m)
 
     if (m->state == RUN_SHUTDOWN || m->reverting || !atomic_exchange(&m->end_pending, false))
         return;
+    if (gdb_stopped(m->gdb, &m->end))
+        return;
     switch (m->end.stop) {
     case VM_STOP_POWEROFF:
     case VM_STOP_EXIT:
@@ -139,6 +143,7 @@ void monitor_ended(struct monitor *m)
         qmp_event(m->qmp, "GUEST_PANICKED", json_pack("{s:s}", "action", "pause"));
         break;
     case VM_STOP_FAIL:
+    case VM_STOP_DEBUG: /* the debugger's, above */
     case VM_STOP_KICK:
         monitor_broken(m, &m->end.err);
         break;

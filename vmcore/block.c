@@ -5,6 +5,7 @@
 
 #include "src/base/util.h"
 #include "vmcore/cpuid.h"
+#include "vmcore/debug.h"
 #include "vmcore/mem.h"
 #include "vmcore/verify.h"
 #include "vmcore/vm.h"
@@ -456,6 +457,8 @@ static bool decode_run(struct tb *t, uint32_t off, unsigned max)
     t->n = 0;
     while (t->n < max) {
         struct ginsn *g = &t->in[t->n];
+        if (t->n && t->cpu->debug && debug_splits(t->cpu->debug, off))
+            break;
         if (!tb_decode(t, off, g))
             break;
         if (t->n && off + g->len > 4096)

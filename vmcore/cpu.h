@@ -13,6 +13,7 @@ struct mem;
 struct block;
 struct cache;
 struct vm;
+struct debug;
 
 enum { R_EAX, R_ECX, R_EDX, R_EBX, R_ESP, R_EBP, R_ESI, R_EDI };
 enum { S_ES, S_CS, S_SS, S_DS, S_FS, S_GS, S_LDTR, S_TR };
@@ -250,6 +251,7 @@ struct cpu {
     struct cache *cache;
     struct vm *vm;
     struct bus *bus;
+    struct debug *debug; /* NULL: no debugger; see debug.h */
     /* board hooks */
     int (*ack_irq)(void *board);
     void *board;

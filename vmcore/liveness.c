@@ -1,5 +1,6 @@
 /* Which arithmetic flags each guest instruction reads and surely writes, and what is live at a place. Only an
  * unconditional write kills: not a shift by CL, not REP CMPS; an "undefined" result kills only AF after logic. */
+#include "vmcore/debug.h"
 #include "vmcore/tb.h"
 
 static uint8_t from_zydis(uint32_t f)
@@ -87,7 +88,7 @@ uint8_t live_ahead(struct tb *t, uint32_t off)
     if (b)
         return b->live_in;
     for (unsigned i = 0; i < 8 && open; i++) {
-        if (off >= 4096 || !tb_decode(t, off, &g))
+        if (off >= 4096 || (t->cpu->debug && debug_splits(t->cpu->debug, off)) || !tb_decode(t, off, &g))
             return need | open;
         need |= g.reads & open;
         open &= (uint8_t) ~(g.kills | g.reads);

@@ -5,6 +5,7 @@
  * given only once the dirty bit is set, the page's version is kept, and no translated code is on it (mem.h). */
 #include "vmcore/tlb.h"
 
+#include "vmcore/debug.h"
 #include "vmcore/mem.h"
 #include "vmcore/rt.h"
 
@@ -53,6 +54,8 @@ void tlb_fill(struct cpu *c, int user, uint64_t lin, uint8_t *host, bool write, 
 {
     uint32_t page = (uint32_t)(lin >> 12), base = (uint32_t)lin & 0xfffff000u, *t;
 
+    if (c->debug && debug_watched(c->debug, lin & ~0xfffull, 4096))
+        return;
     c->fills++;
     if (c->mode & M_CODE64) {
         fill64(c, user, lin, host, write, flags);

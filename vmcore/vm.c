@@ -165,7 +165,8 @@ static void interrupts(struct vm *vm)
     struct cpu *c = vm->cpu;
     int v;
 
-    if (c->exc_pending || c->trap_after || (c->inhibit && c->inhibit_eip == c->eip)) {
+    if (c->exc_pending || c->trap_after || (c->inhibit && c->inhibit_eip == c->eip) ||
+        (c->debug && debug_holds_interrupts(c))) {
         cpu_update_intr(c);
         return;
     }
@@ -204,6 +205,9 @@ static bool requests(struct vm *vm, enum vm_stop *ret_stop)
     } else if (vm->want_reset) {
         vm->want_reset = 0;
         *ret_stop = VM_STOP_RESET;
+    } else if (vm->debug.stopped) {
+        vm->debug.stopped = false;
+        *ret_stop = VM_STOP_DEBUG;
     } else if (__atomic_exchange_n(&vm->kicked, 0, __ATOMIC_SEQ_CST)) {
         *ret_stop = VM_STOP_KICK;
     } else

@@ -10,6 +10,7 @@
 #include "vmcore/cache.h"
 #include "vmcore/clock.h"
 #include "vmcore/cpu.h"
+#include "vmcore/debug.h"
 #include "vmcore/mem.h"
 #include "vmcore/rt_log.h"
 #include "vmcore/state.h"
@@ -46,6 +47,7 @@ struct vm {
     void *alt_stack;
     size_t alt_size;
     uint64_t halts, halted_ns;
+    struct debug debug;
 
     struct bios_files *bios_files; /* what firmware reads */
     struct {                       /* direct boot, kept for resets; all malloc'ed */

@@ -91,6 +91,7 @@ enum vm_stop {
     VM_STOP_EXIT,     /* isa-debug-exit: vm_exit_code() */
     VM_STOP_TRIPLE,   /* triple fault */
     VM_STOP_FAIL,     /* we failed: the message is in *e */
+    VM_STOP_DEBUG,    /* a breakpoint, a watchpoint, or the end of a step: vm_debug_why() */
 };
 /* Runs the guest until something stops it. The state is complete at return and may be saved. */
 enum vm_stop vm_run(struct vm *vm, struct err *e);
@@ -128,6 +129,46 @@ bool vm_phys_write(struct vm *vm, uint64_t pa, const void *src, size_t len);
  */
 int vm_display(struct vm *vm, struct display *ret, struct err *e);
 void display_release(struct display *d);
+
+/* Debugging. All of it only while stopped. Addresses are linear. */
+enum { VM_BREAK_EXEC = 1, VM_WATCH_READ = 2, VM_WATCH_WRITE = 4 };
+/* Adds or removes one breakpoint (kinds VM_BREAK_EXEC; vm_run stops before the instruction) or watchpoint (VM_WATCH_*,
+ * len bytes; vm_run stops after the instruction). What is there, or not there, already is no error. VT_FAIL: too many;
+ * VT_USAGE: not such a length. */
+int vm_debug_break(struct vm *vm, unsigned kinds, uint64_t lin, uint32_t len, bool add, struct err *e);
+/* The next vm_run runs one instruction, or one run of a REP, with interrupts held back unless the processor is halted.
+ */
+void vm_debug_step(struct vm *vm);
+/* The debugger is gone: all of it is forgotten. */
+void vm_debug_clear(struct vm *vm);
+struct vm_debug_stop {
+    unsigned kinds; /* of what was met; 0: the step is over */
+    uint64_t lin;   /* of the breakpoint or watchpoint */
+};
+struct vm_debug_stop vm_debug_why(const struct vm *vm); /* after VM_STOP_DEBUG */
+/* Through the guest's page tables as a supervisor that no write protection stops, without side effects on tables and
+ * devices. Return how many bytes could be accessed. */
+size_t vm_debug_read(struct vm *vm, uint64_t lin, void *dst, size_t len);
+size_t vm_debug_write(struct vm *vm, uint64_t lin, const void *src, size_t len);
+enum { VM_SEG_ES, VM_SEG_CS, VM_SEG_SS, VM_SEG_DS, VM_SEG_FS, VM_SEG_GS, VM_SEG_LDTR, VM_SEG_TR };
+struct vm_debug_regs {
+    uint64_t gpr[16]; /* rax rcx rdx rbx rsp rbp rsi rdi r8..r15 */
+    uint64_t rip;     /* offset in CS */
+    uint64_t rflags;  /* a flag that the code to come does not read may show as 0 */
+    struct {
+        uint64_t base;
+        uint32_t limit;
+        uint16_t sel, attr; /* attr: the descriptor's bits 55:40 */
+    } seg[8];
+    uint64_t cr0, cr2, cr3, cr4, cr8, efer, dr[8];
+    uint64_t gdt_base, idt_base;
+    uint32_t gdt_limit, idt_limit;
+    uint8_t cpl, halted, code_bits; /* 16, 32 or 64: what the instruction at rip is decoded as */
+    uint8_t fx[512];                /* FXSAVE's layout */
+};
+void vm_debug_get_regs(struct vm *vm, struct vm_debug_regs *ret);
+/* Takes gpr, rip, rflags (but VM and IOPL) and fx; the rest changes what the processor is doing too much. */
+void vm_debug_set_regs(struct vm *vm, const struct vm_debug_regs *r);
 
 /* Counters, as "name value" lines. malloc'ed. [any thread]: approximate while running */
 char *vm_stats(struct vm *vm);

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
+#include "src/base/util.h"
 #include "vmcore/vmcore.h"
 
 #define MAX_EPOCH 4096
@@ -40,6 +41,10 @@ struct vm {
     atomic_int req_done;
     bool req_busy; /* submitted, not answered: a kicked guest waits on when it runs again */
     uint8_t sector[512];
+    struct vm_debug_regs regs; /* but rip, which is `at` */
+    uint64_t breaks[8];        /* lines to stop in front of, by `at`; 0: none */
+    bool step, told;           /* told: the stop at this line was told */
+    struct vm_debug_stop why;
 };
 
 /* ---- events and ports */
@@ -390,6 +395,69 @@ static bool step(struct vm *vm, const char *line, enum vm_stop *ret_stop, struct
     return true;
 }
 
+/* ---- debugging: a line is an instruction */
+
+int vm_debug_break(struct vm *vm, unsigned kinds, uint64_t lin, uint32_t len, bool add, struct err *e)
+{
+    for (size_t i = 0; kinds == VM_BREAK_EXEC && i < ARRAY_LEN(vm->breaks); i++)
+        if (vm->breaks[i] == (add ? 0 : lin)) {
+            vm->breaks[i] = add ? lin : 0;
+            return 0;
+        }
+    return err_set(e, VT_FAIL, "a fake machine has a few breakpoints and no more");
+}
+
+void vm_debug_step(struct vm *vm)
+{
+    vm->step = true;
+}
+
+void vm_debug_clear(struct vm *vm)
+{
+    memset(vm->breaks, 0, sizeof vm->breaks);
+    vm->step = false;
+}
+
+struct vm_debug_stop vm_debug_why(const struct vm *vm)
+{
+    return vm->why;
+}
+
+size_t vm_debug_read(struct vm *vm, uint64_t lin, void *dst, size_t len)
+{
+    return vm_phys_read(vm, lin, dst, len) ? len : 0;
+}
+
+size_t vm_debug_write(struct vm *vm, uint64_t lin, const void *src, size_t len)
+{
+    return vm_phys_write(vm, lin, src, len) ? len : 0;
+}
+
+void vm_debug_get_regs(struct vm *vm, struct vm_debug_regs *ret)
+{
+    *ret = vm->regs;
+    ret->rip = vm->at;
+    ret->code_bits = 32;
+}
+
+void vm_debug_set_regs(struct vm *vm, const struct vm_debug_regs *r)
+{
+    vm->regs = *r;
+    if (r->rip <= strlen(vm->text))
+        vm->at = r->rip;
+}
+
+static bool breaks_here(struct vm *vm)
+{
+    for (size_t i = 0; i < ARRAY_LEN(vm->breaks); i++)
+        if (vm->breaks[i] && vm->breaks[i] == vm->at && !vm->told) {
+            vm->why = (struct vm_debug_stop){VM_BREAK_EXEC, vm->at};
+            return vm->told = true;
+        }
+    vm->told = false;
+    return false;
+}
+
 enum vm_stop vm_run(struct vm *vm, struct err *e)
 {
     while (!atomic_exchange(&vm->kicked, 0)) {
@@ -399,6 +467,8 @@ enum vm_stop vm_run(struct vm *vm, struct err *e)
         enum vm_stop stop;
 
         run_events(vm);
+        if (!vm->step && breaks_here(vm))
+            return VM_STOP_DEBUG;
         if (!end) {
             return VM_STOP_POWEROFF; /* the text has ended */
         }
@@ -409,6 +479,11 @@ enum vm_stop vm_run(struct vm *vm, struct err *e)
         vm->at = vm->at == was ? was + (size_t)(end - from) + 1 : 7;
         if (stop != VM_STOP_KICK)
             return stop;
+        if (vm->step) {
+            vm->step = false;
+            vm->why = (struct vm_debug_stop){0};
+            return VM_STOP_DEBUG;
+        }
     }
     return VM_STOP_KICK;
 }

@@ -73,6 +73,7 @@ void debugport_init(struct debugport *d, struct devctx *c, void (*exit)(void *op
     bus_map(c->bus, &d->post_win, false, 0x80, 1, &post_ops, d, "post");
     console_init(&d->e9, c, "debug", 0xe9);
     console_init(&d->firmware, c, "bios", 0x402);
-    bus_map(c->bus, &d->exit_win, false, 0xf4, 4, &exit_ops, d, "debug-exit");
+    bus_map(c->bus, &d->exit_win[0], false, 0xf4, 4, &exit_ops, d, "debug-exit");
+    bus_map(c->bus, &d->exit_win[1], false, 0x501, 4, &exit_ops, d, "debug-exit");
     c->add_state(c, &d->state, "debugport", &debugport_table, d);
 }

@@ -1,4 +1,4 @@
-/* Ports that only testers and firmware use: POST code (80h), debug consoles (E9h, 402h), debug exit (F4h). What is
+/* Ports that only testers and firmware use: POST code (80h), debug consoles (E9h, 402h), debug exit (F4h, 501h). What is
  * written to the consoles goes to the machine's log, a line at a time. */
 #ifndef VT_DEBUGPORT_H
 #define VT_DEBUGPORT_H
@@ -21,7 +21,7 @@ struct debugport {
     struct debug_console e9, firmware;
     void (*exit)(void *opaque, uint32_t code);
     void *exit_opaque;
-    struct bus_window post_win, exit_win;
+    struct bus_window post_win, exit_win[2];
     struct state_entry state;
 };
 void debugport_init(struct debugport *d, struct devctx *c, void (*exit)(void *opaque, uint32_t code),

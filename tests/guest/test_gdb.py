@@ -1,0 +1,335 @@
+#!/usr/bin/env python3
+"""`vmtest run --gdb` and `start --gdb`: gdb itself in batch mode, and the bare protocol for the processor's corners."""
+
+import os
+import re
+import subprocess
+import tempfile
+import unittest
+
+import common
+from harness import gdbremote, kernels, vmtest
+from harness.gdbremote import EFLAGS, EIP, ESP
+
+CODE, DATA = 0x300000, 0x380000  # free memory, where tests put code of their own
+CF, ZF, IF = 1, 0x40, 0x200
+
+
+class Base(unittest.TestCase):
+    def setUp(self):
+        holder = tempfile.TemporaryDirectory(prefix="vmtest-gdb-")
+        self.addCleanup(holder.cleanup)
+        self.tmp = holder.name
+
+    def debug(self, *options, form="both", append="exit=3"):
+        guest = gdbremote.Debuggee(kernels.words(kernels.path(form), "--append", append, *options), self.tmp)
+        self.addCleanup(guest.close)
+        return guest
+
+    def attach(self, guest):
+        remote = guest.connect()
+        self.addCleanup(remote.close)
+        self.assertEqual(remote.ask("?"), "T05thread:1;")
+        return remote
+
+
+class Gdb(Base):
+    """gdb in batch mode."""
+
+    def gdb(self, guest, *commands, file=None):
+        words = ["gdb", "-nx", "-batch", "-ex", "set pagination off", "-ex", f"target remote {guest.socket}"]
+        for command in commands:
+            words += ["-ex", command]
+        done = subprocess.run([*words, *([str(file)] if file else [])], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=90)
+        return done.stdout.decode(errors="replace")
+
+    def test_a_multiboot_kernel(self):
+        guest = self.debug()
+        out = self.gdb(guest, "p/x $eip == &start", "p/x $ebx != 0", "x/i $pc", "break work", "continue", "p n",
+                       "stepi", "p/x $pc - (long)work", "finish", "watch watched", "delete 1", "continue",
+                       "p/x watched", "info registers eflags", "hbreak end", "continue", "x/s s", "delete",
+                       "monitor info registers", "info threads", "p $st0", "p $xmm0.uint128", "continue",
+                       file=kernels.path("both"))
+        self.assertRegex(out, r"\$1 = 0x1\n")
+        self.assertRegex(out, r"\$2 = 0x1\n")
+        self.assertRegex(out, r"=> 0x2\w+ <start>:\s+mov")
+        self.assertRegex(out, r"Breakpoint 1, (0x\w+ in )?work \(n=0\)")
+        self.assertRegex(out, r"\$3 = 0\n")
+        self.assertRegex(out, r"\$4 = 0x[1-9a-f]\n")  # behind its first instruction
+        self.assertIn("Value returned is $5 = 0", out)
+        self.assertRegex(out, r"Hardware watchpoint 2: watched\s+Old value = 0\s+New value = 4660\n")
+        self.assertRegex(out, r"\$6 = 0x1234\n")
+        self.assertRegex(out, r'"exit=3"')
+        self.assertRegex(out, r"rip 0000000000\w{6}  rflags \w+  cpl 0  32-bit code")
+        self.assertIn("CPU 0", out)
+        self.assertIn("exited with code 07", out)
+        status, said = guest.end()
+        self.assertEqual(status, 7)
+        self.assertEqual(kernels.facts(said)["work"], ["38"])
+
+    def test_source_steps_and_changes(self):
+        guest = self.debug()
+        out = self.gdb(guest, "break work if n == 5", "continue", "p rounds", "set var rounds = 100", "next", "next",
+                       "p rounds", "set var $eax = 0x1234", "p/x $eax", "delete", "continue",
+                       file=kernels.path("both"))
+        self.assertIn("work (n=5)", out)
+        self.assertRegex(out, r"\$1 = 5\n")
+        self.assertRegex(out, r"\$2 = 101\n")
+        self.assertRegex(out, r"\$3 = 0x1234\n")
+        self.assertEqual(guest.end()[0], 7)
+
+    def test_architectures(self):
+        guest = self.debug()
+        out = self.gdb(guest, "show architecture", "set architecture i8086", "x/i 0x300000", "p/x $eip",
+                       "set architecture i386", "kill")
+        self.assertRegex(out, r'"?i386"?\)?')
+        self.assertNotRegex(out, r"(?i)error|not compatible|truncated")
+        self.assertEqual(guest.end()[0], 137)
+
+    def test_linux(self):
+        """Debian's kernel with the tiny initrd: through the decompressor into the kernel, and on to its end."""
+        tiny = common.tiny()
+        words = [vmtest.program(), "run", "--kernel", str(tiny.kernel), "--initrd", str(tiny.initrd), "--mem", "128M",
+                 "--append", f'{tiny.append} vmtest.cmd="echo answer=$((6*7))"', "--timeout", "120s"]
+        guest = gdbremote.Debuggee(words, self.tmp)
+        self.addCleanup(guest.close)
+        # 1 MiB is the 32-bit entry; the kernel proper runs at PAGE_OFFSET (3 GiB) once paging is on.
+        out = self.gdb(guest, "p/x $pc", "stepi 1000", "p/x $cr0 & 0x80000001", "p/x $cs", "detach")
+        self.assertRegex(out, r"\$1 = 0x100000\n")
+        self.assertRegex(out, r"\$2 = 0x1\n")
+        self.assertRegex(out, r"\$3 = 0x10\n")
+        status, said = guest.end(150)
+        self.assertEqual(status, 0, said[-1000:])
+        self.assertIn(b"answer=42", said)
+
+
+class Processor(Base):
+    """Code of a few bytes, run under the bare protocol."""
+
+    def code(self, hexadecimal, **registers):
+        """A guest that stands at these instructions."""
+        self.guest = self.debug()
+        remote = self.attach(self.guest)
+        remote.write(CODE, bytes.fromhex(hexadecimal))
+        remote.set_register(EIP, CODE)
+        remote.set_register(ESP, DATA + 0x8000)
+        for name, value in registers.items():
+            remote.set_register(["eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi"].index(name), value)
+        return remote
+
+    def at(self, remote, offset):
+        self.assertEqual(f"{remote.register(EIP):x}", f"{CODE + offset:x}")
+
+    def test_a_step_is_one_instruction(self):
+        remote = self.code("40 43 01d8 eb 00 f4 90", eax=1, ebx=2)  # inc, inc, add, jmp, hlt, nop
+        for offset in (1, 2, 4, 6, 7, 8):
+            if offset == 8:
+                break  # it is halted: a step would wait for an interrupt
+            self.assertEqual(remote.ask("s"), "T05thread:1;")
+            self.at(remote, offset)
+        self.assertEqual(remote.register(0), 5)
+        self.assertIn("halted", remote.monitor("info registers")[0])
+
+    def test_a_breakpoint_in_a_loop_that_runs_already(self):
+        remote = self.code("40 43 eb fc", eax=0, ebx=0)  # 1: inc eax; inc ebx; jmp 1b
+        remote.send("c")
+        remote.raw(b"\x03")
+        self.assertEqual(remote.receive(), "T02thread:1;")
+        self.assertEqual(remote.ask(f"Z0,{CODE + 1:x},1"), "OK")
+        for _ in range(5):
+            self.assertEqual(remote.ask("c"), "T05thread:1;swbreak:;")
+            self.at(remote, 1)
+            self.assertEqual(remote.register(0), remote.register(3) + 1 & 0xffffffff)
+        self.assertEqual(remote.ask(f"z0,{CODE + 1:x},1"), "OK")
+        self.assertEqual(remote.ask(f"Z1,{CODE + 2:x},1"), "OK")
+        self.assertEqual(remote.ask("c"), "T05thread:1;hwbreak:;")
+        self.at(remote, 2)
+        self.assertEqual(remote.register(0), remote.register(3))
+
+    def test_flags_at_a_breakpoint_are_exact(self):
+        # stc; nop; xor eax, eax; nop: nobody reads the carry that is set, and a debugger sees it
+        remote = self.code("f9 90 31c0 90 eb fe", eax=5)
+        for offset, carry, zero in ((2, CF, None), (4, 0, ZF)):
+            self.assertEqual(remote.ask(f"Z1,{CODE + offset:x},1"), "OK")
+            self.assertEqual(remote.ask("c"), "T05thread:1;hwbreak:;")
+            self.at(remote, offset)
+            flags = remote.register(EFLAGS)
+            self.assertEqual(flags & CF, carry)
+            if zero is not None:
+                self.assertEqual(flags & ZF, zero)
+
+    def test_a_watchpoint_stops_right_behind_the_store(self):
+        # mov [DATA], eax; inc eax; mov [DATA+4], eax; inc eax; jmp .
+        remote = self.code("a3 00003800 40 a3 04003800 40 eb fe", eax=7)
+        self.assertEqual(remote.ask(f"Z2,{DATA + 4:x},4"), "OK")
+        self.assertEqual(remote.ask("c"), f"T05thread:1;watch:{DATA + 4:x};")
+        self.at(remote, 11)
+        self.assertEqual(remote.register(0), 8)
+        self.assertEqual(remote.read(DATA, 8), bytes([7, 0, 0, 0, 8, 0, 0, 0]))
+
+    def test_reads_and_accesses(self):
+        # mov eax, [DATA]; mov [DATA], eax; mov eax, [DATA+2]; jmp .
+        remote = self.code("a1 00003800 a3 00003800 66 a1 02003800 eb fe")
+        self.assertEqual(remote.ask(f"Z3,{DATA + 2:x},2"), "OK")
+        for offset in (5, 16):
+            self.assertEqual(remote.ask("c"), f"T05thread:1;rwatch:{DATA + 2:x};")
+            self.at(remote, offset)
+        self.assertEqual(remote.ask(f"z3,{DATA + 2:x},2"), "OK")
+        remote.set_register(EIP, CODE)
+        self.assertEqual(remote.ask(f"Z4,{DATA + 1:x},1"), "OK")
+        for offset in (5, 10):
+            self.assertEqual(remote.ask("c"), f"T05thread:1;awatch:{DATA + 1:x};")
+            self.at(remote, offset)
+
+    def test_a_watched_page_works_as_before(self):
+        # rep movsb over the page's end, into it; push and pop in it; then the store that is watched
+        remote = self.code("f3a4 6a 55 58 c605 00013800 77 eb fe", esi=CODE, edi=DATA + 0x8000 - 16, ecx=32,
+                           esp=DATA + 0x200)
+        self.assertEqual(remote.ask(f"Z2,{DATA + 0x100:x},1"), "OK")
+        self.assertEqual(remote.ask(f"Z2,{DATA + 0x7000:x},1"), "OK")  # the page of the copy's first half
+        self.assertEqual(remote.ask("c"), f"T05thread:1;watch:{DATA + 0x100:x};")
+        self.at(remote, 12)
+        self.assertEqual(remote.register(0), 0x55)
+        self.assertEqual(remote.read(DATA + 0x8000 - 16, 32), remote.read(CODE, 32))
+        self.assertEqual(remote.read(DATA + 0x100, 1), b"\x77")
+
+    def test_a_watchpoint_under_a_string(self):
+        remote = self.code("f3a4 90 eb fe", esi=CODE, edi=DATA, ecx=64)
+        self.assertEqual(remote.ask(f"Z2,{DATA + 32:x},4"), "OK")
+        self.assertEqual(remote.ask("c"), f"T05thread:1;watch:{DATA + 32:x};")
+        self.assertEqual(remote.read(DATA, 33), remote.read(CODE, 33))
+        for _ in range(3):  # the other bytes of the watched word, then no more
+            self.assertEqual(remote.ask("c"), f"T05thread:1;watch:{DATA + 32:x};")
+        self.assertEqual(remote.ask(f"Z0,{CODE + 2:x},1"), "OK")
+        self.assertEqual(remote.ask("c"), "T05thread:1;swbreak:;")
+        self.assertEqual(remote.register(1), 0)
+        self.assertEqual(remote.read(DATA, 64), remote.read(CODE, 64))
+
+    def test_steps_do_not_go_into_interrupts(self):
+        # The kernel's IDT is empty: an interrupt that is taken is a triple fault. The timer ticks every 13 us.
+        # 8254: channel 0, mode 2, count 10h; 8259: IRQ 0 let in; STI; 1: inc eax; jmp 1b
+        remote = self.code("b034 e643 b010 e640 b000 e640 b0fe e621 fb 40 eb fd")
+        for _ in range(2000):
+            self.assertEqual(remote.ask("s"), "T05thread:1;")
+        self.assertEqual(remote.register(EFLAGS) & IF, IF)
+        self.assertIn(remote.register(EIP) - CODE, (17, 18))
+        self.assertGreater(remote.register(0) & 0xffffff, 900)
+        self.assertEqual(remote.ask("c"), "T0bthread:1;")  # there it comes
+
+    def test_a_triple_fault_can_be_looked_at(self):
+        remote = self.code("40 0f0b", eax=41)  # inc eax; ud2, with no IDT
+        self.assertEqual(remote.ask("c"), "T0bthread:1;")
+        self.assertEqual(remote.register(0), 42)
+        self.at(remote, 1)
+        self.assertEqual(remote.ask("c"), "W01")
+        self.assertEqual(self.guest.end()[0], 1)
+        self.assertIn(b"triple fault", self.guest.err)
+
+
+class Protocol(Base):
+    def test_packets_that_are_damaged_or_unknown(self):
+        remote = self.attach(self.debug())
+        remote.raw(b"$g#00")
+        self.assertEqual(remote.byte(), b"-")
+        self.assertEqual(remote.ask("vMustReplyEmpty"), "")
+        self.assertEqual(remote.ask("!"), "")
+        for bad in ("mzz,4", "m0", "p", "pffff", "M0,4:00", "Z0,1", "Z2,0,ffffffffffff", "P8=", "Hg7", "m100000000,4"):
+            self.assertEqual(remote.ask(bad), "E01", bad)
+        self.assertEqual(remote.ask("P0a=00000000"), "E01")  # CS cannot be set
+        self.assertEqual(remote.ask("m0,8"), remote.ask("m0,8"))
+
+    def test_all_registers_and_back(self):
+        remote = self.attach(self.debug())
+        packet = remote.ask("g")
+        self.assertEqual(remote.ask("G" + packet), "OK")
+        self.assertEqual(remote.ask("g"), packet)
+        names = re.findall(r'<reg name="(\w+)" bitsize="(\d+)"', self.description(remote))
+        self.assertEqual(len(packet), sum(int(bits) for _, bits in names) // 4)
+        self.assertEqual([name for name, _ in names[:10]],
+                         ["eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi", "eip", "eflags"])
+
+    def description(self, remote):
+        text = ""
+        while True:
+            got = remote.ask(f"qXfer:features:read:target.xml:{len(text):x},200")
+            text += got[1:]
+            if got[0] == "l":
+                return text
+
+    def test_no_acknowledgements(self):
+        remote = self.attach(self.debug())
+        self.assertEqual(remote.ask("QStartNoAckMode"), "OK")
+        remote.send("qC")
+        self.assertEqual(remote.byte(), b"$")
+        remote.data = b"$" + remote.data
+        self.assertEqual(remote.receive(), "QC1")
+
+    def test_binary_writes(self):
+        remote = self.attach(self.debug())
+        data = bytes(range(256))
+        escaped = b"".join(b"}" + bytes([b ^ 0x20]) if b in b"#$}*" else bytes([b]) for b in data)
+        remote.send(f"X{DATA:x},{len(data):x}:".encode() + escaped)
+        self.assertEqual(remote.receive(), "OK")
+        self.assertEqual(remote.read(DATA, 256), data)
+
+    def test_monitor_reset(self):
+        guest = self.debug()
+        remote = self.attach(guest)
+        entry = remote.register(EIP)
+        remote.ask("s")
+        self.assertNotEqual(remote.register(EIP), entry)
+        self.assertEqual(remote.monitor("reset")[1], "OK")
+        self.assertEqual(remote.register(EIP), entry)
+        self.assertIn("no such command", remote.monitor("dance")[0])
+        self.assertEqual(remote.ask("c"), "W07")
+        self.assertEqual(guest.end()[0], 7)
+
+    def test_who_detaches_or_leaves_lets_the_guest_go(self):
+        for leave in (lambda remote: self.assertEqual(remote.ask("D"), "OK"), lambda remote: remote.close()):
+            guest = self.debug()
+            remote = self.attach(guest)
+            self.assertEqual(remote.ask(f"Z0,{remote.register(EIP):x},1"), "OK")
+            leave(remote)
+            self.assertEqual(guest.end()[0], 7)
+            self.assertFalse(os.path.exists(guest.socket))
+
+    def test_one_debugger_at_a_time(self):
+        guest = self.debug(append="spin")
+        first = self.attach(guest)
+        second = guest.connect()
+        self.addCleanup(second.close)
+        second.send("?")
+        self.assertEqual(first.ask("D"), "OK")
+        first.close()
+        self.assertEqual(second.receive(), "T05thread:1;")
+        second.send("k")
+        self.assertEqual(guest.end()[0], 137)
+
+    def test_where_it_may_listen(self):
+        for where, status in (("tcp:192.0.2.1:1234", 125), ("tcp::0", 125), ("tcp::x", 125), ("/" + 120 * "x", 125)):
+            done = kernels.run("both", "--gdb", where)
+            self.assertEqual(done.returncode, status, done.stderr)
+            self.assertIn(b"--gdb", done.stderr)
+            self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
+
+    def test_a_machine_of_a_store(self):
+        with vmtest.Store() as store:
+            store.run("create", "dbg", "--kernel", kernels.path("both"), "--append", "spin", "--mem", "16M")
+            where = os.path.join(self.tmp, "gdb")
+            store.run("start", "--paused", "--gdb", where, "dbg")
+            remote = gdbremote.Remote(where)
+            self.assertEqual(remote.ask("?"), "T05thread:1;")
+            self.assertEqual(remote.ask("s"), "T05thread:1;")  # from the kernel's entry
+            self.assertEqual(remote.register(ESP) & 0xfff00000, 0x200000)
+            store.run("snapshot", "stopped", "dbg", want=None)
+            remote.send("c")
+            remote.raw(b"\x03")
+            self.assertEqual(remote.receive(), "T02thread:1;")
+            self.assertEqual(store.run("start", "--gdb", where, "dbg", want=75).status, 75)
+            self.assertEqual(remote.ask("k"), "W00")
+            remote.close()
+
+
+if __name__ == "__main__":
+    unittest.main()
