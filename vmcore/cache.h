@@ -19,7 +19,6 @@
 #define CACHE_SHARED    1024
 #define SHARED_LEAVE    (1ull << 60)
 #define SHARED_STACK    (2ull << 60)
-#define SHARED_LOOKUP   (3ull << 60)
 
 struct link {             /* a direct exit that can be linked */
     struct link *next_in; /* list of links into the same block */

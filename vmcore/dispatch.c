@@ -176,11 +176,22 @@ static uint64_t on_xpage(struct cpu *c, const struct site *s, uint64_t unused)
     return link_and_go(c, s, site_target(c, s), true);
 }
 
+/* Is EIP a target at which a near branch itself faults? */
+static bool out_of_bounds(const struct cpu *c)
+{
+    return c->mode & M_CODE64 ? !cpu_canonical(c->eip) : !(c->mode & M_CS_FLAT) && c->eip > c->seg[S_CS].limit;
+}
+
 static uint64_t on_indirect(struct cpu *c, const struct site *s, uint64_t unused)
 {
     c->exits[K_INDIRECT]++;
     c->r12 = cpu_mask_flags(c->r12, FL_ALL);
     c->eip = cpu_wrap(c, c->r11);
+    if (out_of_bounds(c)) {
+        c->eip = site_eip(c, s);
+        cpu_set_sp(c, c->gpr[R_ESP] - (uint64_t)(int64_t)(int32_t)s->arg2);
+        cpu_raise(c, X_GP, 0);
+    }
     return cpu_resume(c);
 }
 
@@ -189,6 +200,12 @@ static uint64_t on_next(struct cpu *c, const struct site *s, uint64_t unused)
     c->exits[s->kind]++;
     c->r12 = cpu_mask_flags(c->r12, s->live);
     c->eip = site_target(c, s);
+    if (s->rw && out_of_bounds(c)) { /* a branch */
+        c->eip = site_eip(c, s);
+        cpu_set_sp(c, c->gpr[R_ESP] - (uint64_t)(int64_t)(int32_t)s->arg2);
+        cpu_raise(c, X_GP, 0);
+        return cpu_resume(c);
+    }
     if (s->arg2 == UINT32_MAX) { /* the thunk of a dead block: what led here must not lead here again */
         struct block *b = resume_block(c);
         return b ? (uint64_t)(c->cache->x + b->entry_saved) : 0;

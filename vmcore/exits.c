@@ -129,6 +129,7 @@ static bool in_page(const struct tb *t, int32_t toff)
 
 void exit_next(struct tb *t, int32_t off, uint8_t live)
 {
+    const struct ginsn *g = t->cur;
     struct site s;
     uint8_t *at;
 
@@ -139,6 +140,10 @@ void exit_next(struct tb *t, int32_t off, uint8_t live)
     site_init(t, &s, K_NEXT);
     s.arg = (uint32_t)off;
     s.live = live;
+    if (g->z.raw.imm[0].is_relative && off != g->off + g->len) { /* a branch faults itself: see on_next() */
+        s.rw = 1;
+        s.arg2 = g->row->emit == emit_CALL ? 0u - g->z.operand_width / 8u : 0;
+    }
     put_site(&t->cold, &s);
 }
 
@@ -235,31 +240,6 @@ static void lookup(struct tb *t, struct em *c, uint8_t *miss[5])
     e_gs(c, 0, 0xff, 4, H_NONE, 0, CPU_GO);
 }
 
-/* Where a lookup's misses go: to C. One a mode and plan. */
-static uint8_t *lookup_missed(struct tb *t)
-{
-    struct em *c = &t->cold;
-    uint64_t key = SHARED_LOOKUP | t->plan | (uint64_t)t->mode << 16;
-    uint32_t at = cache_shared(t->cache, key);
-    uint8_t *start;
-    struct site s;
-
-    if (at)
-        return t->cache->w + at;
-    if (t->m64)
-        plan_leave(t);
-    start = c->p;
-    struct ginsn *cur = t->cur;
-    t->cur = NULL;
-    site_init(t, &s, K_INDIRECT);
-    t->cur = cur;
-    s.live = FL_ALL;
-    e_site(t, c, &s);
-    if (!c->full)
-        cache_share(t->cache, key, (uint32_t)(start - t->cache->w));
-    return start;
-}
-
 /* Finds the page of an access off ESP in the TLB, if it may be written, and keeps it for the next; else, and where the
  * access crosses pages, to the stub. ra = address, rx = the site. */
 uint8_t *stack_routine(struct tb *t)
@@ -327,24 +307,26 @@ uint8_t *stack_routine(struct tb *t)
     return start;
 }
 
-void exit_indirect(struct tb *t)
+/* undo: how far ESP moved already, should the target be out of bounds: then the branch itself faults. */
+void exit_indirect(struct tb *t, int32_t undo)
 {
     struct em *h = &t->hot;
+    uint8_t *miss[5], *at;
     struct site s;
-    uint8_t *at;
 
     fl_save(t);
+    site_init(t, &s, K_INDIRECT);
+    s.live = FL_ALL;
+    s.arg2 = (uint32_t)undo;
     if (!chained(t)) {
         at = e_stub_at(t, h);
         e_patch32(h, at, t->cold.p);
-        site_init(t, &s, K_INDIRECT);
-        s.live = FL_ALL;
         put_site(&t->cold, &s);
     } else {
-        uint8_t *missed = lookup_missed(t), *miss[5];
         lookup(t, h, miss);
         for (int i = 0; i < 5; i++)
-            e_patch32(h, miss[i], missed);
+            e_patch32(h, miss[i], t->cold.p);
+        e_site(t, &t->cold, &s);
     }
     t->open = false;
 }
@@ -384,7 +366,7 @@ static void exit_short(struct tb *t, int32_t toff)
 {
     t_vbase(t, &t->hot, t->rv, toff);
     e_movzx16(&t->hot, t->rv, t->rv);
-    exit_indirect(t);
+    exit_indirect(t, 0);
 }
 
 void emit_JCC(struct tb *t)
@@ -542,7 +524,7 @@ void emit_JMP(struct tb *t)
             exit_direct(t, target(t), g->taken_live);
     } else {
         target_to_rv(t);
-        exit_indirect(t);
+        exit_indirect(t, 0);
     }
     t->open = false;
 }
@@ -582,7 +564,7 @@ void emit_CALL(struct tb *t)
     emit_access(t, S_SS, (unsigned)size, 2, store_return);
     stack_commit(t, -size);
     if (g->op[0].type != ZYDIS_OPERAND_TYPE_IMMEDIATE)
-        exit_indirect(t);
+        exit_indirect(t, -size);
     else if (short_eip(g))
         exit_short(t, target(t));
     else
@@ -604,5 +586,5 @@ void emit_RET(struct tb *t)
     stack_ea(t, H_RSP, 0);
     emit_access(t, S_SS, (unsigned)size, 1, load_target);
     stack_commit(t, size + drop);
-    exit_indirect(t);
+    exit_indirect(t, size + drop);
 }

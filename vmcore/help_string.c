@@ -313,14 +313,13 @@ int help_string(struct cpu *c, const struct site *s, uint64_t addr)
         return 0;
     if (!t.rep)
         return turn(c, &t, 1) == 1;
+    if (t.mask == 0xffffffffu && (c->mode & M_CODE64)) /* cut whatever happens, as current CPUs do */
+        advance(c, &t, 0);
     for (;;) {
         uint64_t count = get(c, R_ECX, t.mask);
         int r;
-        if (!count) {
-            if (t.mask == 0xffffffffu) /* an instruction with 32-bit addresses was here */
-                put(c, R_ECX, 0, t.mask);
+        if (!count)
             return 0;
-        }
         r = turn(c, &t, bounded ? 1 : count);
         if (r == 1) {
             c->r12 = before;

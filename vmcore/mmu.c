@@ -459,10 +459,22 @@ static uint64_t stack_read(struct cpu *c, const struct site *s, uint64_t lin)
     return (uint64_t)(s + 1);
 }
 
+/* The first page that a site's access touches. */
+static int site_translate(struct cpu *c, const struct site *s, uint64_t lin, uint64_t *ret_pa, uint32_t *ret_flags)
+{
+    if (cpu_long(c) && cpu_canonical(lin) && !cpu_canonical(lin + s->size - 1)) /* ranks before a page fault */
+        cpu_raise(c, X_GP, 0);
+    else if (!mmu_translate(c, lin, s->rw & 2 ? ACC_WRITE : ACC_READ, ret_pa, ret_flags))
+        return 0;
+    if ((s->arg2 & (SITE_SS | SITE_STACK)) && c->exc_vector == X_GP) /* not canonical */
+        c->exc_vector = X_SS;
+    return 1;
+}
+
 uint64_t mmu_slow(struct cpu *c, const struct site *s, uint64_t lin)
 {
     int user = c->cpl == 3;
-    unsigned acc = (s->rw & 2) ? ACC_WRITE : ACC_READ, first = MIN(s->size, (unsigned)(VT_PAGE_SIZE - (lin & 0xfff)));
+    unsigned first = MIN(s->size, (unsigned)(VT_PAGE_SIZE - (lin & 0xfff)));
     uint64_t pa[2] = {0, 0}, killed = c->invalidations;
     uint32_t flags, bpn;
 
@@ -480,11 +492,11 @@ uint64_t mmu_slow(struct cpu *c, const struct site *s, uint64_t lin)
     c->r12 = cpu_mask_flags(c->r12, s->live);
     if (s->arg2 && first_checks(c, s, lin))
         return cpu_resume(c);
-    if (mmu_translate(c, lin, acc, &pa[0], &flags))
+    if (site_translate(c, s, lin, &pa[0], &flags))
         return s->arg2 ? x87_fault(c, s, lin) : cpu_resume(c);
     if (first < s->size) {
         uint32_t f2;
-        if (mmu_translate(c, cpu_lin_wrap(c, lin + first), acc, &pa[1], &f2))
+        if (mmu_translate(c, cpu_lin_wrap(c, lin + first), s->rw & 2 ? ACC_WRITE : ACC_READ, &pa[1], &f2))
             return s->arg2 ? x87_fault(c, s, lin) : cpu_resume(c);
     }
     bpn = mem_bpn(c->mem, pa[0]);

@@ -170,7 +170,7 @@ static inline void e_mov_size(struct em *e, unsigned size, int dst, int src)
 /* exits.c */
 uint8_t *stack_routine(struct tb *t);
 void exit_direct(struct tb *t, int32_t toff, uint8_t live); /* ends the hot path */
-void exit_indirect(struct tb *t);                           /* r11d = EIP */
+void exit_indirect(struct tb *t, int32_t undo);             /* rv = EIP */
 void exit_next(struct tb *t, int32_t off, uint8_t live);    /* through C, always */
 
 void emit_LEA(struct tb *t);
