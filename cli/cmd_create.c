@@ -11,9 +11,9 @@
 #include "src/imagefile.h"
 
 struct create_opts {
-    const char *image, *kernel, *initrd, *append, *cpu, *bios, *boot, *disk_bus, *cdrom;
+    const char *image, *kernel, *initrd, *append, *cpu, *bios, *boot, *disk_bus, *cdrom, *nic;
     uint64_t mem;
-    struct strlist disks, forwards;
+    struct strlist disks, floppies, forwards;
     bool import;
 };
 
@@ -33,6 +33,10 @@ const struct opt create_options[] = {
     {"disk-bus", "BUS", "what the disks are on: virtio (unless given) or ide", offsetof(struct create_opts, disk_bus),
      OPT_STR, 0},
     {"cdrom", "FILE", "a CD drive with this disc (\"none\": empty)", offsetof(struct create_opts, cdrom), OPT_STR, 0},
+    {"floppy", "FILE", "a floppy drive with this disk; twice for two", offsetof(struct create_opts, floppies), OPT_LIST,
+     0},
+    {"nic", "MODEL", "the network card: virtio (unless given) or ne2k_pci", offsetof(struct create_opts, nic), OPT_STR,
+     0},
     {"forward", "SPEC", "[tcp:|udp:][ADDR:]HOST_PORT:GUEST_PORT; may be repeated",
      offsetof(struct create_opts, forwards), OPT_LIST, 0},
     {"import", NULL, "copy raw images into the store, rather than use them in place",
@@ -53,8 +57,8 @@ static void release_sources(struct sources *s)
         imagefile_release(&s->file[i]);
 }
 
-static int add_disk(struct cli *c, struct sources *s, struct machine_config *cfg, const char *path, bool import,
-                    struct err *e)
+static int add_disk(struct cli *c, struct sources *s, struct machine_config *cfg, const char *path, bool floppy,
+                    bool import, struct err *e)
 {
     struct config_disk *d = &cfg->disk[cfg->ndisks];
     struct slot_spec *spec = &s->slot[s->n];
@@ -69,7 +73,13 @@ static int add_disk(struct cli *c, struct sources *s, struct machine_config *cfg
     s->n++;
     if (f->converted)
         out_note(c, "%s: converted from %s", path, f->format);
-    snprintf(d->slot, sizeof d->slot, "disk%u", cfg->ndisks++);
+    if (floppy) {
+        r = config_floppy_add(cfg, path, f->bytes, &d, e);
+        if (r)
+            return r;
+    } else {
+        snprintf(d->slot, sizeof d->slot, "disk%u", cfg->ndisks++);
+    }
     *spec = (struct slot_spec){.slot = d->slot, .bytes = f->bytes, .import_fd = -1};
     if (f->converted || import)
         spec->import_fd = f->fd;
@@ -97,6 +107,8 @@ static int fill_config(struct machine_config *cfg, const struct create_opts *o, 
         r = config_set_disk_bus(cfg, o->disk_bus, e);
     if (!r && o->cdrom)
         r = config_set_cdrom(cfg, o->cdrom, e);
+    if (!r && o->nic)
+        r = config_set_nic(cfg, o->nic, e);
     for (size_t i = 0; i < o->forwards.n && !r; i++)
         r = config_forward_add(cfg, o->forwards.items[i], e);
     return r;
@@ -113,8 +125,8 @@ int cmd_create(struct cli *c, void *opts, struct err *e)
     int r;
 
     r = name_valid(name, e);
-    if (!r && !o->kernel && !o->image && !o->disks.n && !o->boot)
-        r = err_set(e, VT_USAGE, "nothing to boot: neither --image nor --disk nor --kernel");
+    if (!r && !o->kernel && !o->image && !o->disks.n && !o->floppies.n && !o->boot)
+        r = err_set(e, VT_USAGE, "nothing to boot: neither --image nor --disk nor --floppy nor --kernel");
     if (!r)
         r = fill_config(&cfg, o, e);
     if (!r)
@@ -123,9 +135,11 @@ int cmd_create(struct cli *c, void *opts, struct err *e)
     if (!r && machine_find(c->store, name, true, &id, NULL) == 0)
         r = err_set(e, VT_EXISTS, "%s: there is a machine of this name", name);
     if (!r && o->image)
-        r = add_disk(c, &s, &cfg, o->image, o->import, e);
+        r = add_disk(c, &s, &cfg, o->image, false, o->import, e);
     for (size_t i = 0; i < o->disks.n && !r; i++)
-        r = add_disk(c, &s, &cfg, o->disks.items[i], o->import, e);
+        r = add_disk(c, &s, &cfg, o->disks.items[i], false, o->import, e);
+    for (size_t i = 0; i < o->floppies.n && !r; i++)
+        r = add_disk(c, &s, &cfg, o->floppies.items[i], true, o->import, e);
     if (!r)
         r = config_disks_check(&cfg, e);
     if (r)

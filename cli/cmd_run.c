@@ -13,8 +13,8 @@
 
 struct run_opts {
     struct guest_opts guest;
-    const char *from, *kernel, *initrd, *append, *cpu, *bios, *boot, *screenshot, *disk_bus, *cdrom, *gdb;
-    struct strlist copy_in, copy_out, disks;
+    const char *from, *kernel, *initrd, *append, *cpu, *bios, *boot, *screenshot, *disk_bus, *cdrom, *nic, *gdb;
+    struct strlist copy_in, copy_out, disks, floppies;
     const char *clock;
     uint64_t mem;
     bool frozen, no_reboot, log;
@@ -46,6 +46,9 @@ const struct opt run_options[] = {
     {"disk-bus", "BUS", "what its disks are on: virtio (unless given) or ide", offsetof(struct run_opts, disk_bus),
      OPT_STR, 0},
     {"cdrom", "FILE", "an IDE CD drive with this disc (\"none\": empty)", offsetof(struct run_opts, cdrom), OPT_STR, 0},
+    {"floppy", "FILE", "a floppy drive with this disk; twice for two", offsetof(struct run_opts, floppies), OPT_LIST,
+     0},
+    {"nic", "MODEL", "a network card behind NAT: virtio or ne2k_pci", offsetof(struct run_opts, nic), OPT_STR, 0},
     {"screenshot", "FILE", "write what the display shows at the end, as PNG", offsetof(struct run_opts, screenshot),
      OPT_STR, 0},
     {"gdb", "SOCKET|tcp::PORT", "wait there for gdb before the first instruction", offsetof(struct run_opts, gdb),
@@ -82,6 +85,10 @@ static int boot_machine(struct cli *c, const struct run_opts *o, struct err *e)
         r = imagefile_check_kernel(o->kernel, &is_linux, e);
     if (!r && o->initrd && is_linux) /* the others take a list of modules */
         r = imagefile_check_initrd(o->initrd, e);
+    for (size_t i = 0; i < o->floppies.n && !r; i++)
+        r = config_floppy_add_file(&checked, o->floppies.items[i], e);
+    if (!r && o->nic)
+        r = config_set_nic(&checked, o->nic, e);
     if (!r)
         r = libexec_path("vmtest-monitor", path, sizeof path, e);
     if (r)
@@ -108,6 +115,10 @@ static int boot_machine(struct cli *c, const struct run_opts *o, struct err *e)
         strlist_addf(&argv, "--disk-bus=%s", o->disk_bus);
     if (o->cdrom)
         strlist_addf(&argv, "--cdrom=%s", o->cdrom);
+    for (size_t i = 0; i < o->floppies.n; i++)
+        strlist_addf(&argv, "--floppy=%s", o->floppies.items[i]);
+    if (o->nic)
+        strlist_addf(&argv, "--nic=%s", o->nic);
     if (o->guest.timeout)
         strlist_addf(&argv, "--timeout=%lluns", (unsigned long long)o->guest.timeout);
     if (o->screenshot)
@@ -208,7 +219,7 @@ static int from_snapshot(struct cli *c, struct run_opts *o, struct err *e)
     int r;
 
     if (o->kernel || o->initrd || o->append || o->cpu || o->mem || o->disks.n || o->no_reboot || o->bios || o->boot ||
-        o->log || o->screenshot || o->disk_bus || o->cdrom || o->gdb)
+        o->log || o->screenshot || o->disk_bus || o->cdrom || o->floppies.n || o->nic || o->gdb)
         return err_set(e, VT_USAGE,
                        "--from takes its hardware from the snapshot: no --kernel, --mem, --disk and the like");
     if (o->clock && strcmp(o->clock, "host") != 0 && strcmp(o->clock, "snapshot") != 0)
@@ -241,7 +252,7 @@ int cmd_run(struct cli *c, void *opts, struct err *e)
 
     if (o->from)
         return from_snapshot(c, o, e);
-    if (o->kernel || o->disks.n || o->bios || o->boot)
+    if (o->kernel || o->disks.n || o->floppies.n || o->bios || o->boot)
         return boot_machine(c, o, e);
     return err_set(e, VT_USAGE, "neither --from, --kernel nor --disk; see vmtest run --help");
 }

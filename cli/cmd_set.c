@@ -6,7 +6,7 @@
 #include "src/config.h"
 
 struct set_opts {
-    const char *name, *kernel, *initrd, *append, *cpu, *bios, *boot;
+    const char *name, *kernel, *initrd, *append, *cpu, *bios, *boot, *nic;
     uint64_t mem;
     struct strlist forwards, no_forwards;
 };
@@ -22,6 +22,7 @@ const struct opt set_options[] = {
      'k'},
     {"initrd", "FILE", "its initial RAM disk (\"\": none)", offsetof(struct set_opts, initrd), OPT_STR, 0},
     {"append", "TEXT", "its command line (\"\": none)", offsetof(struct set_opts, append), OPT_STR, 0},
+    {"nic", "MODEL", "the network card: virtio or ne2k_pci", offsetof(struct set_opts, nic), OPT_STR, 0},
     {"forward", "SPEC", "add [tcp:|udp:][ADDR:]HOST_PORT:GUEST_PORT", offsetof(struct set_opts, forwards), OPT_LIST, 0},
     {"no-forward", "HOST_PORT", "take a forward away", offsetof(struct set_opts, no_forwards), OPT_LIST, 0},
     OPT_END(struct set_opts),
@@ -29,7 +30,7 @@ const struct opt set_options[] = {
 
 static bool changes_config(const struct set_opts *o)
 {
-    return o->mem || o->cpu || o->kernel || o->initrd || o->append || o->bios || o->boot || o->forwards.n ||
+    return o->mem || o->cpu || o->kernel || o->initrd || o->append || o->bios || o->boot || o->nic || o->forwards.n ||
            o->no_forwards.n;
 }
 
@@ -68,6 +69,8 @@ static int apply(struct machine_config *cfg, const struct set_opts *o, struct er
         r = config_set_boot(cfg, o->kernel, o->initrd, o->append, e);
     if (!r)
         r = config_set_bios(cfg, o->bios, o->boot, e);
+    if (!r && o->nic)
+        r = config_set_nic(cfg, o->nic, e);
     for (size_t i = 0; i < o->no_forwards.n && !r; i++)
         r = remove_forward(cfg, o->no_forwards.items[i], e);
     for (size_t i = 0; i < o->forwards.n && !r; i++)

@@ -16,8 +16,9 @@ const struct verb verbs[] = {
     ROW(console, "[--port NAME] [MACHINE]", "attach the terminal to a guest's serial port", 0, 1, 0),
     ROW(cp, "SOURCE TARGET", "copy files between host and guest", 2, 2, 0),
     ROW(create,
-        "[--image FILE] [--disk FILE]... [--disk-bus BUS] [--cdrom FILE] [--import] [--boot ORDER] [--bios FILE] "
-        "[--kernel FILE [--initrd FILE] [--append TEXT]] [--mem SIZE] [--cpu MODEL] [--forward SPEC]... NAME",
+        "[--image FILE] [--disk FILE]... [--disk-bus BUS] [--cdrom FILE] [--floppy FILE]... [--import] [--boot ORDER] "
+        "[--bios FILE] [--kernel FILE [--initrd FILE] [--append TEXT]] [--mem SIZE] [--cpu MODEL] [--nic MODEL] "
+        "[--forward SPEC]... NAME",
         "make a machine", 1, 1, 0),
     ROW(delete, "[MACHINE] SNAP", "remove a snapshot", 1, 2, 0),
     ROW(diff, "[--stat | --patch] [--all] [--times] [--disk SLOT] {A [B] | MACHINE A B}",
@@ -40,14 +41,14 @@ const struct verb verbs[] = {
         "{--from SNAP [--copy-in PATH]... [--copy-out GUEST[:HOST]]... [--env NAME=VALUE]... [--dir DIR] [--user USER] "
         "[--timeout TIME] [--clock WHICH] [--frozen] -- COMMAND [ARG]... | [--kernel FILE [--initrd FILE] [--append "
         "TEXT]] [--bios FILE] "
-        "[--boot ORDER] [--mem SIZE] [--cpu MODEL] [--disk FILE]... [--disk-bus BUS] [--cdrom FILE] [--timeout TIME] "
-        "[--screenshot FILE] [--no-reboot] [--log]}",
+        "[--boot ORDER] [--mem SIZE] [--cpu MODEL] [--disk FILE]... [--disk-bus BUS] [--cdrom FILE] [--floppy FILE]... "
+        "[--nic MODEL] [--timeout TIME] [--screenshot FILE] [--no-reboot] [--log]}",
         "run something in a machine that is thrown away", 0, 0, VERB_GUEST),
     ROW(screen, "[MACHINE]", "print the text that a display shows", 0, 1, 0),
     ROW(screenshot, "[MACHINE] FILE", "write what a display shows to a PNG file", 1, 2, 0),
     ROW(set,
         "[--name NAME] [--mem SIZE] [--cpu MODEL] [--bios FILE] [--boot ORDER] [--kernel FILE] [--initrd FILE] "
-        "[--append TEXT] [--forward SPEC]... "
+        "[--append TEXT] [--nic MODEL] [--forward SPEC]... "
         "[--no-forward HOST_PORT]... [MACHINE]",
         "change a machine", 0, 1, 0),
     ROW(snapshot, "[--note TEXT] [--quiesce HOW] [--quiesce-timeout TIME] [MACHINE] SNAP",

@@ -6,7 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include "src/base/buf.h"
+#include "src/base/floppyformat.h"
 #include "src/base/json.h"
 #include "src/base/units.h"
 #include "src/base/util.h"
@@ -228,9 +230,57 @@ unsigned config_ide_slot(const struct machine_config *c, unsigned disk)
 
 int config_disks_check(const struct machine_config *c, struct err *e)
 {
-    if (c->ide && c->ndisks > config_ide_slots(c))
-        return err_set(e, VT_USAGE, "%u disks: IDE has room for %u%s", c->ndisks, config_ide_slots(c),
+    unsigned hard = 0;
+
+    for (unsigned i = 0; i < c->ndisks; i++)
+        hard += !c->disk[i].floppy;
+    if (c->ide && hard > config_ide_slots(c))
+        return err_set(e, VT_USAGE, "%u disks: IDE has room for %u%s", hard, config_ide_slots(c),
                        c->cdrom ? " beside the CD drive" : "");
+    return 0;
+}
+
+/* ---- floppy drives, network cards */
+
+int config_floppy_add(struct machine_config *c, const char *path, uint64_t bytes, struct config_disk **ret_disk,
+                      struct err *e)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < c->ndisks; i++)
+        n += c->disk[i].floppy;
+    if (n == FLOPPY_DRIVES)
+        return err_set(e, VT_USAGE, "%s: a machine has at most %d floppy drives", path, FLOPPY_DRIVES);
+    if (c->ndisks == CONFIG_MAX_DISKS)
+        return err_set(e, VT_USAGE, "%s: a machine has at most %d disks, floppies included", path, CONFIG_MAX_DISKS);
+    if (!floppy_format(bytes))
+        return err_set(e, VT_USAGE,
+                       "%s: no floppy disk has %llu bytes; 360K, 720K, 1200K, 1440K and 2880K are usual sizes", path,
+                       (unsigned long long)bytes);
+    *ret_disk = &c->disk[c->ndisks];
+    snprintf((*ret_disk)->slot, sizeof(*ret_disk)->slot, "disk%u", c->ndisks++);
+    (*ret_disk)->floppy = true;
+    return 0;
+}
+
+int config_floppy_add_file(struct machine_config *c, const char *path, struct err *e)
+{
+    struct config_disk *d;
+    struct stat st;
+
+    if (stat(path, &st) < 0)
+        return err_set(e, err_from_errno(errno), "%s: %m", path);
+    return config_floppy_add(c, path, S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0, &d, e);
+}
+
+int config_set_nic(struct machine_config *c, const char *model, struct err *e)
+{
+    bool ne2k = !strcmp(model, "ne2k_pci");
+
+    if (!ne2k && strcmp(model, "virtio"))
+        return err_set(e, VT_USAGE, "\"%s\": a network card is virtio or ne2k_pci", model);
+    for (unsigned i = 0; i < CONFIG_MAX_NICS; i++)
+        c->nic[i].ne2k = ne2k;
     return 0;
 }
 
@@ -264,6 +314,8 @@ static json_t *hardware_json(const struct machine_config *c)
 
         if (c->disk[i].read_only)
             json_object_set_new(d, "read_only", json_true());
+        if (c->disk[i].floppy)
+            json_object_set_new(d, "floppy", json_true());
         json_array_append_new(disks, d);
     }
     for (unsigned i = 0; i < c->nnics; i++) {
@@ -271,7 +323,7 @@ static json_t *hardware_json(const struct machine_config *c)
         char mac[18];
 
         snprintf(mac, sizeof mac, "%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4], m[5]);
-        json_array_append_new(nics, json_pack("{s:s}", "mac", mac));
+        json_array_append_new(nics, json_pack("{s:s, s:s*}", "mac", mac, "model", c->nic[i].ne2k ? "ne2k_pci" : NULL));
     }
     if (json_object_set_new(hw, "disks", disks) | json_object_set_new(hw, "nics", nics)) {
         json_decref(hw);
@@ -318,6 +370,7 @@ static int copy_str(const json_t *j, const char *key, enum json_need need, char 
 
 static int read_disks(struct machine_config *c, json_t *disks, struct err *e)
 {
+    unsigned floppies = 0;
     json_t *d;
     size_t i;
     int r;
@@ -332,6 +385,8 @@ static int read_disks(struct machine_config *c, json_t *disks, struct err *e)
         r = json_get_str(d, "slot", JSON_REQUIRED, &slot, where, e);
         if (!r)
             r = json_get_bool(d, "read_only", JSON_OPTIONAL, &c->disk[i].read_only, where, e);
+        if (!r)
+            r = json_get_bool(d, "floppy", JSON_OPTIONAL, &c->disk[i].floppy, where, e);
         if (r)
             return r;
         if (strncmp(slot, "disk", 4) || number_parse(slot + 4, 0, 15, &number, NULL) ||
@@ -341,6 +396,9 @@ static int read_disks(struct machine_config *c, json_t *disks, struct err *e)
             if (!strcmp(c->disk[k].slot, slot))
                 return err_set(e, VT_CORRUPT, "%s: \"%s\" twice", where, slot);
         memcpy(c->disk[i].slot, slot, strlen(slot) + 1);
+        floppies += c->disk[i].floppy;
+        if (floppies > FLOPPY_DRIVES)
+            return err_set(e, VT_CORRUPT, "%s: more than %d floppy drives", where, FLOPPY_DRIVES);
         c->ndisks = (unsigned)i + 1;
     }
     return 0;
@@ -356,12 +414,17 @@ static int read_nics(struct machine_config *c, json_t *nics, struct err *e)
     json_array_foreach(nics, i, n)
     {
         uint8_t *m = c->nic[i].mac;
-        const char *mac = NULL;
+        const char *mac = NULL, *model = NULL;
         char end;
         int r = json_get_str(n, "mac", JSON_REQUIRED, &mac, where, e);
 
+        if (!r)
+            r = json_get_str(n, "model", JSON_OPTIONAL, &model, where, e);
         if (r)
             return r;
+        c->nic[i].ne2k = model && !strcmp(model, "ne2k_pci");
+        if (model && !c->nic[i].ne2k)
+            return err_set(e, VT_CORRUPT, "%s: \"%.20s\" is not a network card", where, model);
         if (strlen(mac) != 17 ||
             sscanf(mac, "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx%c", &m[0], &m[1], &m[2], &m[3], &m[4], &m[5], &end) != 6)
             return err_set(e, VT_CORRUPT, "%s: \"%.20s\" is not a hardware address", where, mac);

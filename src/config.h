@@ -4,7 +4,8 @@
  *    "hardware": {"mem": BYTES, "cpu": MODEL?, "boot": {"kernel": PATH, "initrd": PATH?, "append": TEXT?}?,
  *                 "bios": PATH?, "boot_order": ["disk"|"cdrom"|"floppy"|"net"…]?,
  *                 "disk_bus": "ide"?, "cdrom": PATH or ""?,
- *                 "disks": [{"slot": "disk0", "read_only": BOOL?}…], "nics": [{"mac": "52:54:00:…"}…]},
+ *                 "disks": [{"slot": "disk0", "read_only": BOOL?, "floppy": BOOL?}…],
+ *                 "nics": [{"mac": "52:54:00:…", "model": "ne2k_pci"?}…]},
  *    "forwards": [{"proto": "tcp"|"udp", "host": ADDRESS, "host_port": N, "guest_port": N}…]}
  *
  * The "hardware" object is also what a snapshot holds: a revert brings it back, and leaves the rest as it is. Files are
@@ -31,9 +32,11 @@ enum config_boot { CONFIG_BOOT_NONE, CONFIG_BOOT_DISK, CONFIG_BOOT_CDROM, CONFIG
 struct config_disk {
     char slot[8]; /* "disk0" … */
     bool read_only;
+    bool floppy; /* the first of these is in drive 0, the second in drive 1 */
 };
 struct config_nic {
     uint8_t mac[6];
+    bool ne2k; /* an NE2000 on PCI rather than virtio's */
 };
 struct config_forward {
     bool udp;
@@ -86,6 +89,14 @@ unsigned config_ide_slots(const struct machine_config *c); /* how many disks the
 unsigned config_ide_slot(const struct machine_config *c, unsigned disk);
 /* VT_USAGE: more disks than IDE has room for. */
 int config_disks_check(const struct machine_config *c, struct err *e);
+/* Adds a floppy drive with a disk of this size, path naming it in messages; *ret_disk is filled but for read_only.
+ * VT_USAGE: there are two already, or no floppy has this size. */
+int config_floppy_add(struct machine_config *c, const char *path, uint64_t bytes, struct config_disk **ret_disk,
+                      struct err *e);
+/* The same with the size of the file. VT_NOENT. */
+int config_floppy_add_file(struct machine_config *c, const char *path, struct err *e);
+/* "virtio" or "ne2k_pci", for all cards. VT_USAGE. */
+int config_set_nic(struct machine_config *c, const char *model, struct err *e);
 /* Parses and adds; one more of the same protocol, address and host port replaces the first. */
 int config_forward_add(struct machine_config *c, const char *text, struct err *e);
 /* "[tcp:|udp:][ADDRESS:]HOST_PORT:GUEST_PORT"; the address is 127.0.0.1 unless given. VT_USAGE. */

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include "src/base/banned.h"
+#include "src/base/floppyformat.h"
 #include "src/base/io.h"
 #include "src/base/units.h"
 #include "src/base/util.h"
@@ -103,18 +104,28 @@ static int make_disk(struct machine *m, unsigned n, const struct machine_spec *s
     return 0;
 }
 
-/* The disks, on their bus, and the CD drive. */
+/* The disks, on their bus, the floppies, and the CD drive. */
 static int make_drives(struct machine *m, const struct machine_spec *spec, struct vm_config *vc, struct err *e)
 {
     const struct machine_config *c = m->config;
     int rc = config_disks_check(c, e);
+    unsigned hard = 0, floppies = 0;
 
     for (unsigned i = 0; i < c->ndisks && rc == 0; i++) {
-        struct vm_disk_config *d = c->ide ? &vc->ide[config_ide_slot(c, i)] : &vc->disk[i];
+        bool floppy = c->disk[i].floppy;
+        struct vm_disk_config *d = &vc->disk[hard];
+        if (floppy)
+            d = &vc->floppy[floppies++];
+        else if (c->ide)
+            d = &vc->ide[config_ide_slot(c, hard)];
+        hard += !floppy;
         d->present = true;
         rc = make_disk(m, i, spec, d, e);
+        if (rc == 0 && floppy && !floppy_format(d->port.size))
+            rc = err_set(e, VT_CORRUPT, "%s: no floppy disk has %llu bytes", c->disk[i].slot,
+                         (unsigned long long)d->port.size);
     }
-    vc->ndisks = c->ide ? 0 : c->ndisks;
+    vc->ndisks = c->ide ? 0 : hard;
     if (rc == 0 && c->cdrom) {
         struct vm_disk_config *d = &vc->ide[CONFIG_IDE_CDROM];
         d->present = d->cdrom = true;
@@ -165,6 +176,7 @@ static int make_hardware(struct machine *m, const struct machine_spec *spec, str
     for (unsigned i = 0; i < c->nnics && rc == 0; i++) {
         rc = make_nic(m, i, spec, e);
         memcpy(vc.nic[i].mac, c->nic[i].mac, sizeof vc.nic[i].mac);
+        vc.nic[i].model = c->nic[i].ne2k ? VM_NIC_NE2K_PCI : VM_NIC_VIRTIO;
         vc.nic[i].port = &m->net[i];
     }
     if (rc == 0)

@@ -48,7 +48,7 @@ static const char usage[] =
     "usage: vmtest run [--kernel FILE [--initrd FILE] [--append STRING]] [--bios FILE] [--boot ORDER]\n"
     "                  [--mem SIZE] [--cpu MODEL]\n"
     "                  [--disk FILE]... [--disk-write FILE]... [--disk-bus virtio|ide] [--cdrom FILE]\n"
-    "                  [--net] [--timeout DURATION] [--no-reboot]\n"
+    "                  [--floppy FILE]... [--net] [--nic virtio|ne2k_pci] [--timeout DURATION] [--no-reboot]\n"
     "                  [--screenshot FILE] [--gdb SOCKET|tcp::PORT] [--log] [--stats]\n";
 
 static int set_text(char **field, const char *value, struct err *e)
@@ -69,6 +69,16 @@ static int add_disk(struct oneshot *s, const char *file, bool write, struct err 
     snprintf(c->disk[c->ndisks].slot, sizeof c->disk[0].slot, "disk%u", c->ndisks);
     c->ndisks++;
     return 0;
+}
+
+static int add_floppy(struct oneshot *s, const char *file, struct err *e)
+{
+    unsigned n = s->config.ndisks;
+    int rc = config_floppy_add_file(&s->config, file, e);
+
+    if (rc == 0)
+        s->opt.disk[n] = file;
+    return rc;
 }
 
 static int option(struct oneshot *s, int c, struct err *e)
@@ -96,6 +106,11 @@ static int option(struct oneshot *s, int c, struct err *e)
         return config_set_disk_bus(&s->config, optarg, e);
     case 'C':
         return config_set_cdrom(&s->config, optarg, e);
+    case 'f':
+        return add_floppy(s, optarg, e);
+    case 'M':
+        s->config.nnics = 1;
+        return config_set_nic(&s->config, optarg, e);
     case 'N':
         s->config.nnics = 1;
         return 0;
@@ -132,7 +147,9 @@ static int parse(struct oneshot *s, int argc, char **argv, struct err *e)
         {"disk", required_argument, NULL, 'd'},
         {"disk-bus", required_argument, NULL, 'D'},
         {"cdrom", required_argument, NULL, 'C'},
+        {"floppy", required_argument, NULL, 'f'},
         {"net", no_argument, NULL, 'N'},
+        {"nic", required_argument, NULL, 'M'},
         {"disk-write", required_argument, NULL, 'w'},
         {"timeout", required_argument, NULL, 't'},
         {"no-reboot", no_argument, NULL, 'n'},

@@ -1,5 +1,6 @@
 /* Machine configurations: text and back, a snapshot's hardware, forwards, and what a damaged store may hold. */
 #include "tests/unit/unit.h"
+#include <stdio.h>
 #include "src/config.h"
 
 static void goes_round(void **state)
@@ -71,6 +72,48 @@ static void forwards(void **state)
     }
 }
 
+static void floppies_and_cards(void **state)
+{
+    static const struct {
+        unsigned kib;
+        bool disk;
+    } sizes[] = {{160, true},  {180, true},  {320, true},  {360, true},   {720, true},
+                 {1200, true}, {1440, true}, {1680, true}, {1722, true},  {2880, true},
+                 {1, false},   {100, false}, {640, false}, {1441, false}, {4096, false}};
+    cleanup(config_release) struct machine_config a = {0}, b = {0};
+    cleanup(cleanup_free) char *text = NULL;
+    struct config_disk *d = NULL;
+    struct err e = {0};
+
+    for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+        struct machine_config c = {0};
+        assert_int_equal(config_floppy_add(&c, "x.img", sizes[i].kib * 1024, &d, NULL), sizes[i].disk ? 0 : VT_USAGE);
+        assert_int_equal(c.ndisks, sizes[i].disk);
+    }
+    config_init(&a);
+    a.ndisks = 1;
+    memcpy(a.disk[0].slot, "disk0", 6);
+    assert_int_equal(config_floppy_add(&a, "a.img", 1440 * 1024, &d, &e), 0);
+    assert_string_equal(d->slot, "disk1");
+    assert_int_equal(config_floppy_add(&a, "b.img", 360 * 1024, &d, &e), 0);
+    assert_int_equal(config_floppy_add(&a, "c.img", 360 * 1024, &d, &e), VT_USAGE);
+    assert_non_null(strstr(e.msg, "c.img"));
+    assert_int_equal(config_set_nic(&a, "ne2k_pci", &e), 0);
+    assert_int_equal(config_set_nic(&a, "rtl8139", &e), VT_USAGE);
+    text = config_text(&a);
+    assert_int_equal(config_parse(text, &b, &e), 0);
+    assert_int_equal(b.ndisks, 3);
+    assert_true(!b.disk[0].floppy && b.disk[1].floppy && b.disk[2].floppy);
+    assert_true(b.nic[0].ne2k);
+    /* IDE has room for four disks; floppies are not among them */
+    assert_int_equal(config_set_disk_bus(&b, "ide", &e), 0);
+    for (; b.ndisks < 6; b.ndisks++)
+        snprintf(b.disk[b.ndisks].slot, sizeof b.disk[0].slot, "disk%u", b.ndisks);
+    assert_int_equal(config_disks_check(&b, &e), 0);
+    memcpy(b.disk[b.ndisks++].slot, "disk7", 6);
+    assert_int_equal(config_disks_check(&b, &e), VT_USAGE);
+}
+
 static void damage_is_refused(void **state)
 {
     static const struct {
@@ -97,6 +140,12 @@ static void damage_is_refused(void **state)
         {"{\"format\":1,\"hardware\":{\"mem\":1048576,\"disks\":[],\"nics\":[{\"mac\":\"52:54:00:12:34\"}]},"
          "\"forwards\":[]}",
          VT_CORRUPT},
+        {"{\"format\":1,\"hardware\":{\"mem\":1048576,\"disks\":[{\"slot\":\"disk0\",\"floppy\":true},"
+         "{\"slot\":\"disk1\",\"floppy\":true},{\"slot\":\"disk2\",\"floppy\":true}],\"nics\":[]},\"forwards\":[]}",
+         VT_CORRUPT},
+        {"{\"format\":1,\"hardware\":{\"mem\":1048576,\"disks\":[],\"nics\":[{\"mac\":\"52:54:00:12:34:56\","
+         "\"model\":\"ne1000\"}]},\"forwards\":[]}",
+         VT_CORRUPT},
         {"{\"format\":1,\"hardware\":{\"mem\":1048576,\"disks\":[],\"nics\":[{},{},{},{},{}]},\"forwards\":[]}",
          VT_CORRUPT},
         {"{\"format\":1,\"hardware\":{\"mem\":1048576,\"disks\":[],\"nics\":[]},\"forwards\":[{\"proto\":\"tcp\","
@@ -118,9 +167,8 @@ static void damage_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(goes_round),
-        cmocka_unit_test(hardware_comes_back_and_forwards_stay),
-        cmocka_unit_test(forwards),
+        cmocka_unit_test(goes_round),        cmocka_unit_test(hardware_comes_back_and_forwards_stay),
+        cmocka_unit_test(forwards),          cmocka_unit_test(floppies_and_cards),
         cmocka_unit_test(damage_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

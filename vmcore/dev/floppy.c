@@ -19,21 +19,7 @@ enum {
     STEP_NS = 20000, /* a cylinder */
 };
 
-static const struct floppy_format formats[] = {
-    {160 << 10, 40, 1, 8, 2, 1},   {180 << 10, 40, 1, 9, 2, 1},   {320 << 10, 40, 2, 8, 2, 1},
-    {360 << 10, 40, 2, 9, 2, 1},   {720 << 10, 80, 2, 9, 2, 3},   {1200 << 10, 80, 2, 15, 0, 2},
-    {1440 << 10, 80, 2, 18, 0, 4}, {1680 << 10, 80, 2, 21, 0, 4}, {1722 << 10, 82, 2, 21, 0, 4},
-    {2880 << 10, 80, 2, 36, 3, 5},
-};
 enum { TYPE_EMPTY = 4 };
-
-const struct floppy_format *floppy_format(uint64_t bytes)
-{
-    for (unsigned i = 0; i < sizeof formats / sizeof formats[0]; i++)
-        if (formats[i].bytes == bytes)
-            return &formats[i];
-    return NULL;
-}
 
 uint8_t floppy_cmos_types(const struct floppy *f)
 {

@@ -9,20 +9,9 @@
 #ifndef VT_FLOPPY_H
 #define VT_FLOPPY_H
 
+#include "src/base/floppyformat.h"
 #include "vmcore/dev/dma8237.h"
 #include "vmcore/port.h"
-
-#define FLOPPY_DRIVES 2
-#define FLOPPY_SECTOR 512
-
-struct floppy_format {
-    uint32_t bytes;
-    uint8_t cyls, heads, sectors;
-    uint8_t rate; /* of CCR: 0 500, 1 300, 2 250 Kbit/s, 3 1 Mbit/s */
-    uint8_t type; /* of CMOS 10h: 1 360K, 2 1.2M, 3 720K, 4 1.44M, 5 2.88M */
-};
-/* NULL: no disk has this size. */
-const struct floppy_format *floppy_format(uint64_t bytes);
 
 struct floppy_drive {
     bool present;
