@@ -398,8 +398,7 @@ static void on_log_timer(void *opaque)
     struct oneshot *s = opaque;
 
     print_log(s);
-    s->log_timer.deadline = loop_now() + LOG_NS;
-    loop_timer_add(s->loop, &s->log_timer);
+    s->log_timer.deadline = loop_now() + LOG_NS; /* it is in the loop's list already */
 }
 
 static void tear_down(struct oneshot *s)
