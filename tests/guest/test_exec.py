@@ -10,6 +10,7 @@ import signal
 import struct
 import subprocess
 import termios
+import threading
 import time
 import unittest
 
@@ -57,7 +58,10 @@ class Exec(unittest.TestCase):
         p.kill()
         p.wait()
         for stream in (p.stdin, p.stdout, p.stderr):
-            stream.close()
+            try:
+                stream.close()
+            except BrokenPipeError:
+                pass  # what was not written yet
 
     def test_long_output_comes_whole(self):
         got = self.sh("dd if=/dev/urandom of=/dev/shm/long bs=1M count=40 2>/dev/null; sha256sum </dev/shm/long >&2; "
@@ -186,6 +190,43 @@ class Exec(unittest.TestCase):
         behind = float(forks[0][1]) - float(forks[4][1])
         self.assertGreater(behind, 0)
         self.assertNotEqual(self.run_in(*random).text.split()[0], numbers[2])
+
+    def test_a_snapshot_amid_full_streams(self):
+        # Each cut is at another place of the frames under way.
+        busy = [self.attached("--", "sh", "-c", script) for script in
+                ("echo; exec cat /dev/zero", "echo; exec cat >/dev/null", "while echo; do :; done")]
+        for p in busy:
+            until(p.stdout.fileno(), b"\n")
+        threads = [threading.Thread(target=f) for f in (lambda: self.take(busy[0].stdout),
+                                                        lambda: self.feed(busy[1].stdin),
+                                                        lambda: self.take(busy[2].stdout))]
+        for t in threads:
+            t.start()
+        for name in ("amid0", "amid1"):
+            self.store.run("snapshot", name)
+            self.addCleanup(self.store.run, "delete", name, want=None)
+            got = self.store.run("run", "--from", name, "--", "sh", "-c", "pgrep -fx 'cat /dev/zero' | wc -l; "
+                                 "head -c 1000000 /dev/zero")
+            self.assertEqual((got.out[:2], len(got.out)), (b"1\n", 1000002))
+        self.store.run("revert", "amid0")
+        for p in busy:
+            self.assertEqual(p.wait(30), 125)
+        for t in threads:
+            t.join()
+        self.sh("pkill -x cat; pkill -fx 'sh -c while echo; do :; done'; exit 0")
+
+    @staticmethod
+    def take(stream):
+        while stream.read(65536):
+            pass
+
+    @staticmethod
+    def feed(stream):
+        try:
+            while True:
+                stream.write(bytes(MIB))
+        except BrokenPipeError:
+            pass
 
 
 if __name__ == "__main__":

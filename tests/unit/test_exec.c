@@ -362,16 +362,14 @@ static void test_daemon(void **state)
 
 static void test_many_at_once(void **state)
 {
+    static const char *const argv[] = {"sh", "-c", "head -c 3000000 /dev/zero; exit 6", NULL};
     struct running r[8];
     int out[8];
 
     for (unsigned i = 0; i < 8; i++) {
         out[i] = scratch();
-        r[i] = (struct running){.bench = *state,
-                                .in = -1,
-                                .out = out[i],
-                                .err = -1,
-                                .spec = {.argv = SH("head -c 3000000 /dev/zero; exit 6"), .cancel_fd = -1}};
+        r[i] = (struct running){
+            .bench = *state, .in = -1, .out = out[i], .err = -1, .spec = {.argv = argv, .cancel_fd = -1}};
         assert_int_equal(pthread_create(&r[i].thread, NULL, run_main, &r[i]), 0);
     }
     for (unsigned i = 0; i < 8; i++) {

@@ -259,6 +259,44 @@ static void test_timeout(void **state)
     expect_file(out, "begun\n"); /* what it had said */
 }
 
+/* The host has no virtio port, so that the helper gets as far as looking for one. */
+static void test_helper_that_cannot_run(void **state)
+{
+    struct bench *b = *state;
+    struct execport *p = NULL;
+    const uint32_t closed = 0;
+    struct err e = {0};
+    int pair[2];
+
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    assert_int_equal(execport_new(pair[0], &closed, &p, NULL), 0);
+    assert_int_equal(execport_connect(p, NULL, -1, NULL), VT_NOENT);
+    assert_int_equal(execport_connect(p, b->agent, -1, &e), VT_FAIL);
+    assert_string_equal(e.msg, "in the guest: the helper finds no port");
+    assert_false(execport_connected(p));
+    /* It is not tried again, until the guest is another one. */
+    e = (struct err){0};
+    assert_int_equal(execport_connect(p, NULL, -1, &e), VT_FAIL);
+    assert_string_equal(e.msg, "in the guest: the helper finds no port");
+    execport_reset(p);
+    assert_int_equal(execport_connect(p, NULL, -1, NULL), VT_NOENT);
+    execport_free(p);
+    close(pair[1]);
+}
+
+static void test_terminal_without_helper(void **state)
+{
+    static const char *const argv[] = {"true", NULL};
+    struct bench *b = *state;
+    struct exec_way way = {.agent = b->agent, .why_plain = "no port"};
+    struct exec_spec x = {.argv = argv, .cancel_fd = -1, .tty = true};
+    struct err e = {0};
+    int status;
+
+    assert_int_equal(exec_streams(&way, &x, -1, -1, -1, &status, &e), VT_FAIL);
+    assert_string_equal(e.msg, "the helper does not run in the guest (no port), and its agent has no terminals");
+}
+
 static void test_no_reader(void **state)
 {
     struct bench *b = *state;
@@ -387,9 +425,20 @@ int main(int argc, char **argv)
 {
 #define WITH(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        WITH(test_status), WITH(test_left_behind), WITH(test_words),   WITH(test_long),
-        WITH(test_live),   WITH(test_open_input),  WITH(test_timeout), WITH(test_no_reader),
-        WITH(test_tree),   WITH(test_names),       WITH(test_bytes),   WITH(test_install_check),
+        WITH(test_status),
+        WITH(test_left_behind),
+        WITH(test_words),
+        WITH(test_long),
+        WITH(test_live),
+        WITH(test_open_input),
+        WITH(test_timeout),
+        WITH(test_no_reader),
+        WITH(test_helper_that_cannot_run),
+        WITH(test_terminal_without_helper),
+        WITH(test_tree),
+        WITH(test_names),
+        WITH(test_bytes),
+        WITH(test_install_check),
     };
 
     if (argc != 3)
