@@ -18,7 +18,8 @@ const struct opt start_options[] = {
     {"paused", NULL, "do not run the guest yet; implies --no-wait", offsetof(struct start_opts, paused), OPT_FLAG, 0},
     {"cache", "MODE", "safe, or unsafe: guest flushes may be lost with the host's power",
      offsetof(struct start_opts, cache), OPT_STR, 0},
-    {"gdb", "SOCKET|tcp::PORT", "let gdb in there, on this host", offsetof(struct start_opts, gdb), OPT_STR, 0},
+    {"gdb", "WHERE", "let gdb in there: a socket's path, or tcp::PORT on this host", offsetof(struct start_opts, gdb),
+     OPT_STR, 0},
     OPT_END(struct start_opts),
 };
 

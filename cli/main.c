@@ -42,7 +42,7 @@ const struct verb verbs[] = {
         "[--timeout TIME] [--clock WHICH] [--frozen] -- COMMAND [ARG]... | [--kernel FILE [--initrd FILE] [--append "
         "TEXT]] [--bios FILE] "
         "[--boot ORDER] [--mem SIZE] [--cpu MODEL] [--disk FILE]... [--disk-bus BUS] [--cdrom FILE] [--floppy FILE]... "
-        "[--nic MODEL] [--timeout TIME] [--screenshot FILE] [--no-reboot] [--log]}",
+        "[--nic MODEL] [--timeout TIME] [--screenshot FILE] [--gdb WHERE] [--no-reboot] [--log]}",
         "run something in a machine that is thrown away", 0, 0, VERB_GUEST),
     ROW(screen, "[MACHINE]", "print the text that a display shows", 0, 1, 0),
     ROW(screenshot, "[MACHINE] FILE", "write what a display shows to a PNG file", 1, 2, 0),
@@ -54,7 +54,7 @@ const struct verb verbs[] = {
     ROW(snapshot, "[--note TEXT] [--quiesce HOW] [--quiesce-timeout TIME] [MACHINE] SNAP",
         "keep the state of a machine under a name", 1, 2, 0),
     ROW(snapshots, "[MACHINE]", "list the snapshots of a machine", 0, 1, 0),
-    ROW(start, "[--no-wait] [--timeout TIME] [--paused] [--cache MODE] [MACHINE]", "run a machine", 0, 1, 0),
+    ROW(start, "[--no-wait] [--timeout TIME] [--paused] [--cache MODE] [--gdb WHERE] [MACHINE]", "run a machine", 0, 1, 0),
     ROW(stop, "[--force] [--timeout TIME] [MACHINE]", "shut a guest down", 0, 1, 0),
     ROW(use, "[--none] [MACHINE]", "choose the machine that verbs mean by default", 0, 1, 0),
     ROW(version, "", "print the version", 0, 0, 0),
