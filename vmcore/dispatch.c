@@ -4,6 +4,7 @@
 
 #include "src/base/util.h"
 #include "vmcore/cache.h"
+#include "vmcore/debug.h"
 #include "vmcore/helpers.h"
 #include "vmcore/mem.h"
 #include "vmcore/rt.h"
@@ -83,12 +84,14 @@ static struct block *resume_block(struct cpu *c)
             cpu_raise(c, X_DB, -1);
             continue;
         }
-        if (attn) {
-            if (attn != ATTN_INTR || !c->inhibit || c->inhibit_eip != c->eip)
-                return NULL;
-            c->single = 1; /* the instruction in the shadow of STI or MOV SS */
-        }
         lin = c->mode & M_CODE64 ? c->eip : (uint32_t)(c->eip + c->seg[S_CS].base);
+        if (c->debug && debug_stop(c, lin))
+            return NULL;
+        if (attn) {
+            if (attn != ATTN_INTR || !((c->inhibit && c->inhibit_eip == c->eip) || (c->debug && c->debug->step)))
+                return NULL;
+            c->single = 1; /* the instruction in the shadow of STI or MOV SS, or a debugger's step */
+        }
         if (!(c->mode & M_CS_FLAT) && c->eip > c->seg[S_CS].limit) {
             cpu_raise(c, X_GP, 0);
             continue;
@@ -112,7 +115,9 @@ static struct block *resume_block(struct cpu *c)
         }
         c->single = 0;
         c->r15 = cpu_wrap(c, c->eip - (lin & 0xfff));
-        if (!(mode & M_STEP) && (mode & M_CS_FLAT)) {
+        if (c->debug)
+            debug_enters(c, lin);
+        if (!(mode & M_STEP) && (mode & M_CS_FLAT) && !(c->debug && debug_splits(c->debug, lin))) {
             struct jump_hash *j = &c->jh[(c->eip ^ (c->eip >> 10)) & ((1u << JH_BITS) - 1)];
             j->eip = c->eip;
             j->mode = mode;
@@ -128,7 +133,7 @@ uint64_t cpu_resume(struct cpu *c)
 {
     struct block *b;
 
-    if (!c->exc_pending && !c->single && !c->trap_after && !__atomic_load_n(&c->attn, __ATOMIC_ACQUIRE) &&
+    if (!c->exc_pending && !c->single && !c->trap_after && !c->debug && !__atomic_load_n(&c->attn, __ATOMIC_ACQUIRE) &&
         !(c->eflags & EF_TF)) {
         const struct jump_hash *j = &c->jh[(c->eip ^ (c->eip >> 10)) & ((1u << JH_BITS) - 1)];
         if (j->eip == c->eip && j->mode == c->mode && j->code && tlb_code(c, c->cpl == 3, c->eip) == j->backing) {
@@ -156,6 +161,8 @@ static uint64_t link_and_go(struct cpu *c, const struct site *s, uint64_t eip, b
     c->from = NULL;
     if (!b)
         return 0;
+    if (c->debug && debug_splits(c->debug, c->eip + (c->mode & M_CODE64 ? 0 : c->seg[S_CS].base)))
+        own = NULL;
     if (s->arg2 != UINT32_MAX && own && !own->dead && c->eip == eip && b->mode == own->mode && !(b->mode & M_STEP) &&
         s->arg2 < own->nlinks && (saved || (b->bpn == own->bpn && b->off == s->arg)))
         cache_link(c->cache, &own->links[s->arg2], b, saved);
