@@ -1,0 +1,129 @@
+#!/usr/bin/env python3
+"""IDE with a real system's drivers (ata_piix, sd_mod, sr_mod, isofs): a disk and a CD by DMA and by PIO, snapshots taken
+amid transfers, and discs that are changed in a running machine."""
+
+import hashlib
+import os
+import random
+import subprocess
+import tempfile
+import unittest
+from pathlib import Path
+
+import common
+from harness import vmtest
+
+LIMIT = 120
+MIB = 1 << 20
+MAKE_ISO = os.environ.get("VMTEST_MAKE_ISO", "make_iso")
+
+# Writes what it reads elsewhere on the disk, reads both again from the medium, and the CD's file, and compares.
+ROUND = """\
+mount -t iso9660 /dev/sr0 /mnt || exit 3
+n=0
+while [ $n -lt ROUNDS ]; do
+    n=$((n + 1))
+    dd if=/dev/sda of=/tmp/a bs=64k skip=$n count=16 2>/dev/null
+    dd if=/tmp/a of=/dev/sda bs=64k seek=$((n + 80)) conv=fsync 2>/dev/null
+    echo 3 >/proc/sys/vm/drop_caches
+    dd if=/dev/sda of=/tmp/b bs=64k skip=$((n + 80)) count=16 2>/dev/null
+    cmp /tmp/a /tmp/b || exit 4
+    [ "$(sha256sum </mnt/data.bin)" = "SUM  -" ] || exit 5
+    echo "round $n is good"
+done
+"""
+
+
+class Ide(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.guest = common.guest.make("tiny-pc", os.environ.get("VMTEST_GUEST_KERNEL"))
+        cls.temp = tempfile.TemporaryDirectory()
+        cls.dir = Path(cls.temp.name)
+        make = random.Random(7)
+        cls.data = make.randbytes(2 * MIB + 12345)
+        (cls.dir / "data.bin").write_bytes(cls.data)
+        cls.sum = hashlib.sha256(cls.data).hexdigest()
+        cls.disk = make.randbytes(16 * MIB)
+        (cls.dir / "disk.img").write_bytes(cls.disk)
+        cls.iso("cd.iso", "data.bin")
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.temp.cleanup()
+
+    @classmethod
+    def iso(cls, name, *files):
+        subprocess.run([MAKE_ISO, cls.dir / name, *(cls.dir / f for f in files)], check=True)
+        return cls.dir / name
+
+    def line(self, script, options="", rounds=""):
+        """The kernel's command line. Scripts go in hexadecimal: it has no quotes within quotes."""
+        files = {"script": script, "rounds": rounds}
+        command = "mkdir /mnt; " + "".join(f"echo {text.encode().hex()} | xxd -r -p >/tmp/{name}; "
+                                           for name, text in files.items()) + "sh /tmp/script"
+        return f'{self.guest.append} quiet {options} vmtest.cmd="{command}"'
+
+    def run_guest(self, script, options="", bus="ide"):
+        words = [vmtest.program(), "run", "--kernel", self.guest.kernel, "--initrd", self.guest.initrd, "--append",
+                 self.line(script, options), "--mem", "128M", "--disk", self.dir / "disk.img", "--disk-bus", bus,
+                 "--cdrom", self.dir / "cd.iso", "--timeout", f"{LIMIT}s"]
+        done = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              timeout=LIMIT + 30)
+        text = done.stdout.decode(errors="replace").replace("\r", "")
+        self.assertEqual(done.returncode, 0, text[-2000:] + done.stderr.decode())
+        return text
+
+    def rounds(self, n):
+        return ROUND.replace("ROUNDS", str(n)).replace("SUM", self.sum)
+
+    def check_both(self, options, mode):
+        text = self.run_guest("cat /sys/class/ata_device/dev*/xfer_mode; sha256sum </dev/sda\n" + self.rounds(3) +
+                              "dmesg | grep -E 'ata[0-9].*(exception|error|failed|timeout|lost)' && exit 6\nexit 0\n",
+                              options)
+        self.assertEqual(text.count(mode), 2, text)
+        self.assertIn(hashlib.sha256(self.disk).hexdigest(), text)
+        self.assertIn("round 3 is good", text)
+        self.assertIn("vmtest-tiny: status 0", text, text)
+
+    def test_by_dma(self):
+        self.check_both("", "XFER_MW_DMA_2\n")
+
+    def test_by_pio(self):
+        self.check_both("libata.dma=0", "XFER_PIO_4\n")
+
+    def test_the_drives_say_what_they_are(self):
+        text = self.run_guest("cat /sys/block/sda/size /sys/block/sr0/size /sys/block/sda/device/model; "
+                              "cat /sys/block/sda/queue/logical_block_size; eject -s /dev/sr0; echo tray $?")
+        self.assertIn(f"\n{16 * MIB // 512}\n{(self.dir / 'cd.iso').stat().st_size // 512}\nvmtest disk", text)
+
+    def test_a_disk_of_virtio_beside_the_cd(self):
+        text = self.run_guest("ls /dev; sha256sum </dev/sr0", bus="virtio")
+        self.assertNotIn("\nsda\n", text)
+        self.assertIn(hashlib.sha256((self.dir / "cd.iso").read_bytes()).hexdigest(), text)
+
+    def test_snapshots_amid_transfers(self):
+        """Each goes on to the same good end: in this process, and in one of its own."""
+        for options in ("", "libata.dma=0"):
+            with self.subTest(options=options), vmtest.Store() as store:
+                self.go_on(store, options)
+
+    def ends_well(self, store):
+        """The guest turns the power off after a good end only."""
+        store.run("wait", "--serial", "--text", "nothing says this", "--timeout", "60s", "old", want=1)
+
+    def go_on(self, store, options):
+        store.run("create", "--kernel", self.guest.kernel, "--initrd", self.guest.initrd, "--mem", "128M", "--append",
+                  self.line("sh /tmp/rounds || exec sleep 100000\n", options, rounds=self.rounds(16)), "--image",
+                  self.dir / "disk.img", "--disk-bus", "ide", "--cdrom", self.dir / "cd.iso", "old")
+        store.run("start", "--no-wait", "old")
+        for n in range(1, 5):
+            store.run("wait", "--serial", "--text", f"round {3 * n} is good", "--timeout", "60s", "old")
+            store.run("snapshot", "old", f"s{n}")
+        for n in (2, 4, 1):
+            store.run("revert", "old", f"s{n}")
+            self.ends_well(store)
+
+
+if __name__ == "__main__":
+    unittest.main()
