@@ -313,8 +313,11 @@ int help_string(struct cpu *c, const struct site *s, uint64_t addr)
         return 0;
     if (!t.rep)
         return turn(c, &t, 1) == 1;
-    if (t.mask == 0xffffffffu && (c->mode & M_CODE64)) /* cut whatever happens, as current CPUs do */
-        advance(c, &t, 0);
+    if (t.mask == 0xffffffffu && (c->mode & M_CODE64)) { /* cut whatever happens, as current CPUs do */
+        put(c, R_ECX, c->gpr[R_ECX], t.mask);
+        if (t.op <= OP_STOS)
+            advance(c, &t, 0);
+    }
     for (;;) {
         uint64_t count = get(c, R_ECX, t.mask);
         int r;

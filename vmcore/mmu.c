@@ -372,7 +372,7 @@ static uint64_t x87_fault(struct cpu *c, const struct site *s, uint64_t lin)
     uint16_t cw;
 
     __asm__ volatile("fnstcw %0" : "=m"(cw));
-    if (!(s->arg2 & SITE_X87) || (s->arg2 & SITE_MMX) || s->rw != 2 || (cw & 0x3f) == 0x3f || c->exc_vector != X_PF)
+    if (!(s->arg2 & SITE_X87) || (s->arg2 & SITE_MMX) || s->rw != 2 || (cw & 0x3f) == 0x3f)
         return cpu_resume(c);
     __asm__ volatile("fxsave64 %0" : "=m"(c->fx_probe));
     c->x87_probe = 1;
