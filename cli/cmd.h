@@ -34,6 +34,7 @@ CMD(snapshot);
 CMD(snapshots);
 CMD(start);
 CMD(stop);
+CMD(type);
 CMD(use);
 CMD(version);
 CMD(wait);

@@ -56,6 +56,8 @@ const struct verb verbs[] = {
     ROW(snapshots, "[MACHINE]", "list the snapshots of a machine", 0, 1, 0),
     ROW(start, "[--no-wait] [--timeout TIME] [--paused] [--cache MODE] [--gdb WHERE] [MACHINE]", "run a machine", 0, 1, 0),
     ROW(stop, "[--force] [--timeout TIME] [MACHINE]", "shut a guest down", 0, 1, 0),
+    ROW(type, "[--file FILE] [--key KEYS]... [--timeout TIME] [[MACHINE] TEXT]", "press keys of a guest's keyboard", 0,
+        2, 0),
     ROW(use, "[--none] [MACHINE]", "choose the machine that verbs mean by default", 0, 1, 0),
     ROW(version, "", "print the version", 0, 0, 0),
     ROW(wait, "--text TEXT [--regex] [--serial] [--timeout TIME] [MACHINE]", "wait until a guest shows a text", 0, 1,

@@ -13,6 +13,10 @@ void start_job(struct monitor *m, struct qmp_call *call, void (*work)(struct mon
 /* A number of seconds; absent: *ret_ns stays. */
 int get_seconds(const json_t *args, const char *key, uint64_t *ret_ns, struct err *e);
 
+/* commands_input.c */
+void cmd_type(void *opaque, struct qmp_call *call);
+void cmd_send_key(void *opaque, struct qmp_call *call);
+void cmd_input_send_event(void *opaque, struct qmp_call *call);
 /* commands_screen.c */
 void cmd_screendump(void *opaque, struct qmp_call *call);
 void cmd_screenshot(void *opaque, struct qmp_call *call);

@@ -172,6 +172,10 @@ static int make_hardware(struct machine *m, const struct machine_spec *spec, str
     if (rc == 0)
         rc = make_agent(m, e);
     if (rc == 0)
+        rc = typist_new(&m->typist, e);
+    if (rc == 0)
+        vc.input = typist_port(m->typist);
+    if (rc == 0)
         rc = make_exec(m, e);
     for (unsigned i = 0; i < c->nnics && rc == 0; i++) {
         rc = make_nic(m, i, spec, e);
@@ -194,6 +198,8 @@ int machine_new(struct loop *l, const struct machine_spec *spec, struct machine 
     m->loop = l;
     m->config = spec->config;
     rc = make_hardware(m, spec, e);
+    if (rc == 0)
+        typist_set_vm(m->typist, m->vm);
     for (unsigned i = 0; i < m->config->ndisks && rc == 0; i++)
         rc = blkworker_start(m->disk[i], m->vm, e);
     if (rc == 0 && m->disc.worker)
@@ -242,6 +248,7 @@ void machine_free(struct machine *m)
     chrport_release(&m->serial);
     chrport_release(&m->agent_port);
     chrport_release(&m->exec_port);
+    typist_free(m->typist);
     buf_release(&m->vga_bios);
     free(m);
 }
@@ -320,6 +327,7 @@ int machine_drop_connections(struct machine *m, struct err *e)
     execport_reset(m->exec);
     chrhost_discard(m->exec_host, true);
     chrhost_discard(m->serial_host, false);
+    typist_discard(m->typist);
     for (unsigned i = 0; i < m->config->nnics; i++) {
         int one = nat_reset_connections(m->nat[i], e);
         rc = rc < 0 ? rc : one;

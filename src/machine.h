@@ -15,6 +15,7 @@
 #include "src/execport.h"
 #include "src/loop.h"
 #include "src/net/nat.h"
+#include "src/typist.h"
 #include "src/vcpu.h"
 #include "vmcore/vmcore.h"
 
@@ -45,6 +46,7 @@ struct machine {
     struct blkworker *disk[CONFIG_MAX_DISKS];
     struct disc disc;
     struct buf vga_bios;
+    struct typist *typist;
 };
 
 /* Makes it, powered off: nothing loaded, the vCPU paused. On the loop's thread. VT_BUSY: a forward's port is taken. */

@@ -73,6 +73,11 @@ static void msi(void *opaque, uint64_t addr, uint32_t data)
     lapic_deliver(&b->lapic, (uint8_t)(addr >> 12), addr & 4, data >> 8 & 7, (uint8_t)data, data >> 15 & 1);
 }
 
+static bool irq1_in_service(void *opaque)
+{
+    return pic_in_service(&((const struct board *)opaque)->pic, 1);
+}
+
 static struct irq_line isa(struct board *b, unsigned n)
 {
     return (struct irq_line){isa_irq, b, n};
@@ -192,6 +197,8 @@ int board_init(struct board *b, struct devctx *c, const struct vm_config *config
     rtc_init(&b->rtc, c, isa(b, 8), config->ram_bytes);
     /* ports of the ISA bus */
     i8042_init(&b->i8042, c, isa(b, 1), isa(b, 12), hooks->a20, hooks->power.reset, hooks->power.opaque, config->input);
+    b->i8042.irq1_in_service = irq1_in_service;
+    b->i8042.service_opaque = b;
     uart_init(&b->uart[0], c, "uart0", 0x3f8, isa(b, 4), config->serial[0]);
     uart_init(&b->uart[1], c, "uart1", 0x2f8, isa(b, 3), config->serial[1]);
     debugport_init(&b->debugport, c, hooks->power.exit, hooks->power.opaque);

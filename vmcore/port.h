@@ -67,6 +67,8 @@ struct inputport {
     struct byteq mouse;    /* struct input_mouse each */
     struct host_kick kick; /* told when keys were taken: at the latest when half of the queue, or all, is empty */
     struct vm_event rx_event;
+    uint32_t withdraw; /* atomic: the host sets it, posts rx_event, and puts no keys until the device has dropped those
+                        * that wait and set it to 0 */
 };
 int inputport_init(struct inputport *p); /* 0 or -1 (no memory) */
 void inputport_release(struct inputport *p);

@@ -49,6 +49,17 @@ struct vm {
 
 /* ---- events and ports */
 
+/* The host takes back keys that nobody read. */
+static void input_event(struct vm_event *ev)
+{
+    struct inputport *in = ev->opaque;
+
+    if (__atomic_load_n(&in->withdraw, __ATOMIC_ACQUIRE)) {
+        byteq_drop(&in->keys, UINT32_MAX);
+        __atomic_store_n(&in->withdraw, 0, __ATOMIC_RELEASE);
+    }
+}
+
 static void wake(struct vm *vm)
 {
     host_kick(&(struct host_kick){.fd = vm->wake_fd});
@@ -199,6 +210,10 @@ int vm_new(const struct vm_config *c, struct vm **ret_vm, struct err *e)
     vm->track.vm = vm;
     vm->track.track = (struct pagetrack){vm->pages, track_capture, track_next, track_copy, track_done};
     vm->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (c->input) {
+        c->input->rx_event.fn = input_event;
+        c->input->rx_event.opaque = c->input;
+    }
     *ret_vm = vm;
     return 0;
 }
@@ -306,6 +321,26 @@ static bool echo(struct vm *vm)
     }
 }
 
+/* Takes so many presses and releases, and says them, "1e+1e-". */
+static bool keys(struct vm *vm, unsigned n)
+{
+    struct inputport *in = vm->config.input;
+    char text[256] = "";
+
+    n = n < 64 ? n : 64;
+    while (byteq_used(&in->keys) < n * sizeof(struct input_key))
+        if (!stand(vm))
+            return false;
+    for (unsigned i = 0; i < n; i++) {
+        struct input_key k;
+        byteq_peek(&in->keys, &k, sizeof k);
+        byteq_drop(&in->keys, sizeof k);
+        snprintf(text + 3 * i, 4, "%02x%c", k.code, k.down ? '+' : '-');
+    }
+    host_kick(&in->kick);
+    return say(vm, text);
+}
+
 static void disk_done(struct vm_event *ev)
 {
     struct vm *vm = ev->opaque;
@@ -352,6 +387,8 @@ static bool step(struct vm *vm, const char *line, enum vm_stop *ret_stop, struct
         return say(vm, line + 4);
     if (strcmp(line, "echo") == 0)
         return echo(vm);
+    if (sscanf(line, "keys %u", &byte) == 1)
+        return keys(vm, byte);
     if (strcmp(line, "spin") == 0) {
         while (stand(vm))
             ;

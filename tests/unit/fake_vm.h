@@ -3,6 +3,7 @@
  *   fakevm            the first line (else vm_load_kernel refuses it)
  *   say TEXT          writes TEXT and a newline to serial0
  *   echo              reads a line from serial0 and writes it back
+ *   keys N            waits for N presses and releases of keys and says them
  *   poke PAGE BYTE    fills a page of RAM
  *   peek PAGE         says the page's first byte
  *   write OFF BYTE, flush, read OFF

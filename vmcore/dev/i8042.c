@@ -75,9 +75,22 @@ static void ready(void *opaque)
     pump(opaque);
 }
 
+static bool in_service(void *opaque)
+{
+    const struct i8042 *k = opaque;
+    return k->irq1_in_service && k->irq1_in_service(k->service_opaque);
+}
+
 static void input_event(struct vm_event *ev)
 {
-    pump(ev->opaque);
+    struct i8042 *k = ev->opaque;
+
+    if (__atomic_load_n(&k->input->withdraw, __ATOMIC_ACQUIRE)) {
+        byteq_drop(&k->input->keys, UINT32_MAX);
+        __atomic_store_n(&k->input->withdraw, 0, __ATOMIC_RELEASE);
+        host_kick(&k->input->kick);
+    }
+    pump(k);
 }
 
 static void answer(struct i8042 *k, bool aux, uint8_t byte)
@@ -336,7 +349,7 @@ void i8042_reset(struct i8042 *k)
 void i8042_init(struct i8042 *k, struct devctx *c, struct irq_line irq1, struct irq_line irq12, struct irq_line a20,
                 void (*reset_request)(void *opaque), void *reset_opaque, struct inputport *input)
 {
-    const struct ps2_host host = {c, input, ready, k};
+    const struct ps2_host host = {c, input, ready, in_service, k};
 
     memset(k, 0, sizeof *k);
     k->irq1 = irq1;
@@ -344,6 +357,7 @@ void i8042_init(struct i8042 *k, struct devctx *c, struct irq_line irq1, struct 
     k->a20 = a20;
     k->reset_request = reset_request;
     k->reset_opaque = reset_opaque;
+    k->input = input;
     ps2_kbd_init(&k->kbd, &host);
     ps2_mouse_init(&k->mouse, &host);
     if (input) {

@@ -17,8 +17,11 @@ struct i8042 {
     struct ps2_queue answers; /* of the controller: pairs of whether it is the mouse's, and the byte */
     struct ps2_kbd kbd;
     struct ps2_mouse mouse;
+    struct inputport *input;
     uint8_t port92;
     struct irq_line irq1, irq12, a20;
+    bool (*irq1_in_service)(void *opaque); /* set by the board; NULL: not known */
+    void *service_opaque;
     void (*reset_request)(void *opaque);
     void *reset_opaque;
     struct bus_window data_win, cmd_win, win92;

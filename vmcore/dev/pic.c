@@ -75,6 +75,11 @@ bool pic_pending(const struct pic *p)
     return pending_input(&p->chip[0], true) >= 0;
 }
 
+bool pic_in_service(const struct pic *p, unsigned n)
+{
+    return p->chip[n >> 3].isr >> (n & 7) & 1;
+}
+
 void pic_set_irq(void *pic, unsigned n, int level)
 {
     struct pic *p = pic;

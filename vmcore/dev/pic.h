@@ -34,6 +34,7 @@ void pic_reset(struct pic *p);
 /* irq_line function: input n, 0..15 (2 is the cascade and ignored). */
 void pic_set_irq(void *pic, unsigned n, int level);
 /* The CPU's interrupt acknowledge cycle: the vector; a spurious one (input 7) when the request has gone. */
+bool pic_in_service(const struct pic *p, unsigned n); /* acknowledged, and not ended yet */
 uint8_t pic_ack(struct pic *p);
 /* Is INTR asserted? */
 bool pic_pending(const struct pic *p);

@@ -22,8 +22,9 @@ bool ps2_queue_ok(const struct ps2_queue *q);     /* after a load */
 /* What both get at their init. */
 struct ps2_host {
     struct devctx *ctx;
-    struct inputport *port;      /* NULL: nobody types */
-    void (*ready)(void *opaque); /* there may be something to take now */
+    struct inputport *port;           /* NULL: nobody types */
+    void (*ready)(void *opaque);      /* there may be something to take now */
+    bool (*in_service)(void *opaque); /* is the keyboard's interrupt being handled? */
     void *opaque;
 };
 

@@ -1,7 +1,8 @@
 /* Keys come from the host's port when the last one's scan code was read. Two things hold them back besides:
  *
  * Time: a byte takes a while on the keyboard's cable. Programs count on it: one that hooks the interrupt reads port 60h
- * and calls the BIOS, which reads it again and has to find the same byte.
+ * and calls the BIOS, which reads it again and has to find the same byte. So the next one comes BYTE_NS later, and not
+ * while the interrupt is in service, unless that lasts SERVICE_NS: then somebody polls in the handler.
  *
  * The BIOS's key buffer in low memory: BIOS and DOS programs take keys from there, and the BIOS drops what finds it
  * full. So no key is offered while less than RING_MARGIN places are free. A system of its own that never reads that
@@ -11,7 +12,8 @@
 #include "vmcore/clock.h"
 #include "vmcore/rt.h"
 
-#define BYTE_NS          300000u
+#define BYTE_NS          100000u
+#define SERVICE_NS       20000000u
 #define RING_LOOK_NS     1000000u
 #define RING_PATIENCE_NS (20 * NS_PER_S)
 #define RING_MARGIN      4u
@@ -288,9 +290,10 @@ bool ps2_kbd_take(struct ps2_kbd *k, uint8_t *ret, bool *ret_scan)
         *ret = k->last = ps2_pop(&k->reply);
         return true;
     }
-    if (now < k->scan_at) {
+    if (now < k->scan_at ||
+        (k->host.in_service && k->host.in_service(k->host.opaque) && now < k->scan_at + SERVICE_NS)) {
         if (k->scan.len || (k->host.port && byteq_used(&k->host.port->keys)))
-            look_again(k, k->scan_at);
+            look_again(k, now < k->scan_at ? k->scan_at : now + BYTE_NS);
         return false;
     }
     fill(k);
