@@ -25,7 +25,7 @@ struct cpu_test_fault {
  * on 64-bit Linux: code 23h (32-bit, flat) or 33h (64-bit), 2Bh in SS, DS, ES, FS and GS. 16-bit code needs
  * descriptors: cpu_test_set_ldt() and cpu_test_set_selector(). */
 struct cpu_test;
-/* model: a name of cpu_model_find(), NULL for the default one. VT_GONE: the mode is not there yet. */
+/* model: a name of cpu_model_find(), NULL for the default one. */
 int cpu_test_new(enum cpu_test_mode mode, const char *model, struct cpu_test **ret);
 void cpu_test_free(struct cpu_test *t);
 /* maps a page of guest memory at linear address va (page aligned); prot bits 1 = writable, 2 = user (always set);

@@ -29,11 +29,11 @@ static void add(struct text *t, const char *fmt, ...)
     t->used += n > 0 ? (size_t)n : 0;
 }
 
-/* Addresses that are the kernel's: the guest's descriptor tables are there, and a host kernel reports every fault there
- * as one of a page that is present. */
+/* Addresses that no program may have (with the last page below the middle): the guest's descriptor tables are there,
+ * and a host kernel reports every fault there as one of a page that is present. */
 static bool is_system_address(const struct mode *m, uint64_t va)
 {
-    return m->mode == CPU_TEST_64 ? va >> 47 != 0 : va >= 0xffc00000u;
+    return va >= (m->mode == CPU_TEST_64 ? (1ull << 47) - INSN_PAGE : 0xffc00000u);
 }
 
 static void add_bytes(struct text *t, const uint8_t *bytes, unsigned n)
