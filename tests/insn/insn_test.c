@@ -28,7 +28,7 @@
 #include "state.h"
 
 #define EXIT_SKIP 77
-#define REPORTED  400 /* failures told in full; the rest is counted */
+#define REPORTED  400 /* failures told in full; the rest is counted, unless --verbose */
 #define PER_NAME  3   /* of one mnemonic, unless --verbose */
 
 struct options {
@@ -85,7 +85,7 @@ static void report(struct run *r, const struct insn_case *c, const struct insn_r
     r->n_failed++;
     if (r->cover.failed[name]++ >= PER_NAME && !r->opt.verbose)
         return;
-    if (r->n_reported++ >= REPORTED)
+    if (r->n_reported++ >= REPORTED && !r->opt.verbose)
         return;
     printf("FAIL %s: ", name > ZYDIS_MNEMONIC_MAX_VALUE ? "(bad)" : ZydisMnemonicGetString(name));
     print_case(r, c, native);
