@@ -98,10 +98,28 @@ static bool vendor_specific(const ZydisDecodedInstruction *i)
     }
 }
 
+/* SIB without a base, REX.B set, 32-bit address: the decoder takes R13D for the base and drops the displacement. */
+static void drop_false_base(struct dec *d)
+{
+    if (d->i.address_width != 32 || !(d->i.attributes & ZYDIS_ATTRIB_HAS_SIB) || d->i.raw.modrm.mod != 0 ||
+        d->i.raw.sib.base != 5)
+        return;
+    for (unsigned i = 0; i < d->i.operand_count; i++) {
+        ZydisDecodedOperand *op = &d->op[i];
+        if (op->type != ZYDIS_OPERAND_TYPE_MEMORY || op->encoding != ZYDIS_OPERAND_ENCODING_MODRM_RM ||
+            op->mem.base != ZYDIS_REGISTER_R13D)
+            continue;
+        op->mem.base = ZYDIS_REGISTER_NONE;
+        op->mem.disp.has_displacement = ZYAN_TRUE;
+        op->mem.disp.value = d->i.raw.disp.value;
+    }
+}
+
 enum dec_class decode(const struct decoder *d, const uint8_t *code, size_t n, struct dec *ret)
 {
     if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&d->guest, code, n, &ret->i, ret->op)))
         return DEC_BAD;
+    drop_false_base(ret);
     if (!decode_offered(d, ret->i.meta.isa_set))
         return DEC_NOT_OFFERED;
     if (d->lacks[ret->i.meta.isa_set])
