@@ -1,5 +1,5 @@
 /* The fixed ACPI tables (ACPI 2.0 layouts) round the DSDT that iasl compiled from dsdt.asl: what the board is made of,
- * as constants; nothing here depends on the machine's configuration. */
+ * as constants but for what struct acpi_config says. */
 #include <string.h>
 
 #include "src/base/util.h"
@@ -118,7 +118,6 @@ static uint8_t *build_fadt(struct area *a, const uint8_t *facs, const uint8_t *d
         RESET_REG = 1 << 10,
         BOOT_LEGACY = 1 << 0,
         BOOT_8042 = 1 << 1,
-        BOOT_NO_VGA = 1 << 2,
     };
     uint8_t *p = table(a, "FACP", 3, 244);
 
@@ -139,7 +138,7 @@ static uint8_t *build_fadt(struct area *a, const uint8_t *facs, const uint8_t *d
     put(p, 96, 0xfff, 2); /* C2 and C3 latencies: not supported */
     put(p, 98, 0xfff, 2);
     p[108] = 0x32; /* century in CMOS */
-    put(p, 109, BOOT_LEGACY | BOOT_8042 | BOOT_NO_VGA, 2);
+    put(p, 109, BOOT_LEGACY | BOOT_8042, 2);
     put(p, 112, WBINVD | PROC_C1 | NO_SLEEP_BUTTON | NO_FIXED_RTC | RESET_REG, 4);
     put_gas(p, 116, 0xcf9, 8, GAS_BYTE);
     p[128] = 0x06;             /* what to write there */
@@ -186,7 +185,21 @@ static uint8_t *build_madt(struct area *a)
     return p;
 }
 
-static void build(struct area *a)
+/* The status of the DSDT's device FDC0, "Name (_STA, 0x0F)", is 0 where there is no drive: firmware that reads the
+ * table can do without evaluating a method. */
+static void set_floppy(uint8_t *dsdt, size_t len, bool present)
+{
+    static const uint8_t status[] = {0x08, '_', 'S', 'T', 'A', 0x0a, 0x0f};
+    uint8_t *device = memmem(dsdt, len, "FDC0", 4), *at;
+
+    vt_assert(device);
+    at = memmem(device, (size_t)(dsdt + len - device), status, sizeof status);
+    vt_assert(at && at < device + 64);
+    if (!present)
+        at[6] = 0;
+}
+
+static void build(struct area *a, const struct acpi_config *c)
 {
     uint8_t *facs = take(a, 64, 64);
     uint8_t *dsdt = take(a, sizeof dsdt_aml_code, 16);
@@ -195,6 +208,9 @@ static void build(struct area *a)
     put(facs, 4, 64, 4);
     facs[32] = 1;
     memcpy(dsdt, dsdt_aml_code, sizeof dsdt_aml_code);
+    set_floppy(dsdt, sizeof dsdt_aml_code, c->floppy);
+    dsdt[9] = 0;
+    finish(a, dsdt);
 
     const uint8_t *tables[] = {build_fadt(a, facs, dsdt), build_madt(a)};
     const unsigned n = ARRAY_LEN(tables);
@@ -234,12 +250,12 @@ static void place(struct area *a, uint32_t base)
     }
 }
 
-int acpi_load(const struct boot_mem *m, uint32_t *ret_rsdp, struct err *e)
+int acpi_load(const struct boot_mem *m, const struct acpi_config *c, uint32_t *ret_rsdp, struct err *e)
 {
     const uint32_t tables_at = ACPI_AREA + 64;
     struct area a = {0};
 
-    build(&a);
+    build(&a, c);
     place(&a, tables_at);
     if (m->ram_bytes < tables_at + sizeof a.bytes)
         return err_set(e, VT_USAGE, "%llu KiB of RAM are too little for ACPI tables",
@@ -287,11 +303,11 @@ static void allocate(struct acpi_files *f, bool rsdp, uint32_t align, uint8_t zo
     p[LOADER_NAME + 4] = zone;
 }
 
-void acpi_files(struct acpi_files *ret)
+void acpi_files(const struct acpi_config *c, struct acpi_files *ret)
 {
     struct area a = {0};
 
-    build(&a);
+    build(&a, c);
     memset(ret, 0, sizeof *ret);
     memcpy(ret->rsdp, a.rsdp, sizeof ret->rsdp);
     memcpy(ret->tables, a.bytes, a.used);

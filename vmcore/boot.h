@@ -37,10 +37,14 @@ struct boot_files {
     const char *cmdline;
 };
 
+/* What in the ACPI tables depends on the machine's configuration. */
+struct acpi_config {
+    bool floppy; /* there are floppy drives */
+};
 /* The ACPI tables' area: writes them, and sets *ret_rsdp to the root pointer's address. */
 #define ACPI_AREA 0xe0000u
 #define ACPI_SIZE 0x20000u
-int acpi_load(const struct boot_mem *m, uint32_t *ret_rsdp, struct err *e);
+int acpi_load(const struct boot_mem *m, const struct acpi_config *c, uint32_t *ret_rsdp, struct err *e);
 
 /* The same tables for firmware, which places them by the linker/loader commands of QEMU's bios-linker-loader: an
  * allocation for each file, then pointers and checksums. */
@@ -52,7 +56,7 @@ struct acpi_files {
     uint8_t rsdp[36], tables[0x2000], loader[40 * ACPI_LOADER_COMMAND];
     uint32_t tables_len, loader_len;
 };
-void acpi_files(struct acpi_files *ret);
+void acpi_files(const struct acpi_config *c, struct acpi_files *ret);
 
 /* SMBIOS for firmware: the entry point, its checksums right for a table at address 0, and the structures. */
 struct smbios_config {
@@ -91,6 +95,7 @@ int boot_load(const struct boot_mem *m, const struct boot_files *f, uint32_t rsd
 struct board;
 struct vm_config;
 struct bios_files;
+struct acpi_config boot_acpi_config(const struct vm_config *c);
 /* Fills b's firmware configuration device and CMOS. cpuid1: the processor's CPUID leaf 1. *ret lives as long as b. */
 int bios_files_new(struct board *b, const struct vm_config *c, const uint32_t cpuid1[4], struct bios_files **ret,
                    struct err *e);

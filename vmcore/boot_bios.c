@@ -50,20 +50,33 @@ static unsigned slot(const struct pci_dev *d)
     return d->devfn >> 3;
 }
 
-static void add_class(struct buf *f, const struct board *b, enum vm_boot class)
+static void add_ide(struct buf *f, const struct board *b, const struct vm_config *c, bool cdrom)
+{
+    for (unsigned i = 0; i < VM_IDE_SLOTS; i++)
+        if (c->ide[i].present && c->ide[i].cdrom == cdrom)
+            buf_printf(f, "/pci@i0cf8/ide@%x,1/drive@%x/disk@%x\n", slot(&b->piix3.pci), i / 2, i % 2);
+}
+
+static void add_class(struct buf *f, const struct board *b, const struct vm_config *c, enum vm_boot class)
 {
     switch (class) {
     case VM_BOOT_DISK:
         for (unsigned i = 0; i < b->ndisks; i++)
             buf_printf(f, "/pci@i0cf8/scsi@%x/disk@0,0\n", slot(&b->disk[i].v.pci));
+        add_ide(f, b, c, false);
+        break;
+    case VM_BOOT_CDROM:
+        add_ide(f, b, c, true);
         break;
     case VM_BOOT_NET:
         for (unsigned i = 0; i < b->nnics; i++)
-            buf_printf(f, "/pci@i0cf8/ethernet@%x/ethernet-phy@0\n", slot(&b->nic[i].v.pci));
+            buf_printf(f, "/pci@i0cf8/ethernet@%x/ethernet-phy@0\n",
+                       slot(c->nic[i].model == VM_NIC_NE2K_PCI ? &b->ne2k[i].pci : &b->nic[i].v.pci));
         break;
     case VM_BOOT_FLOPPY:
-        for (unsigned i = 0; i < 2; i++)
-            buf_printf(f, "/pci@i0cf8/isa@%x/fdc@03f0/floppy@%x\n", slot(&b->piix3.pci), i);
+        for (unsigned i = 0; i < VM_FLOPPIES; i++)
+            if (c->floppy[i].port.submit)
+                buf_printf(f, "/pci@i0cf8/isa@%x/fdc@03f0/floppy@%x\n", slot(&b->piix3.pci), i);
         break;
     default:
         break;
@@ -79,10 +92,15 @@ static void set_boot_order(struct board *b, const struct vm_config *c, struct bi
 
     for (unsigned i = 0; i < VM_BOOT_CLASSES && order[i] && order[i] <= VM_BOOT_CLASSES; i++) {
         nibble[i] = cmos[order[i]];
-        add_class(&f->bootorder, b, order[i]);
+        add_class(&f->bootorder, b, c, order[i]);
     }
     rtc_preset(&b->rtc, CMOS_BOOT, (uint8_t)(nibble[1] << 4 | nibble[0]));
     rtc_preset(&b->rtc, CMOS_BOOT_THIRD, (uint8_t)(nibble[2] << 4 | 1));
+}
+
+struct acpi_config boot_acpi_config(const struct vm_config *c)
+{
+    return (struct acpi_config){.floppy = c->floppy[0].port.submit || c->floppy[1].port.submit};
 }
 
 /* ---- memory and processors */
@@ -123,12 +141,14 @@ int bios_files_new(struct board *b, const struct vm_config *c, const uint32_t cp
                    struct err *e)
 {
     struct bios_files *f = calloc(1, sizeof *f);
+    struct acpi_config acpi;
 
     if (!f)
         return err_set(e, VT_FAIL, "out of memory");
     set_hardware(b, c, cpuid1, f);
     set_boot_order(b, c, f);
-    buf_char(&f->bootorder, 0); /* the file's end */
+    if (f->bootorder.len)
+        f->bootorder.data[f->bootorder.len - 1] = 0; /* the last line ends in a zero */
     if (buf_check(&f->bootorder, e)) {
         bios_files_free(f);
         return VT_FAIL;
@@ -139,7 +159,8 @@ int bios_files_new(struct board *b, const struct vm_config *c, const uint32_t cp
     fw_cfg_number(&b->fw_cfg, FW_CFG_BOOT_MENU, 0, 2); /* no menu, and no wait for it */
     fw_cfg_number(&b->fw_cfg, FW_CFG_NOGRAPHIC, 0, 2);
     fw_cfg_number(&b->fw_cfg, FW_CFG_NUMA, 0, 8);
-    acpi_files(&f->acpi);
+    acpi = boot_acpi_config(c);
+    acpi_files(&acpi, &f->acpi);
     fw_cfg_file(&b->fw_cfg, ACPI_RSDP_FILE, f->acpi.rsdp, sizeof f->acpi.rsdp);
     fw_cfg_file(&b->fw_cfg, ACPI_TABLES_FILE, f->acpi.tables, f->acpi.tables_len);
     fw_cfg_file(&b->fw_cfg, ACPI_LOADER_FILE, f->acpi.loader, f->acpi.loader_len);

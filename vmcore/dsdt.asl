@@ -132,6 +132,18 @@ DefinitionBlock ("dsdt.aml", "DSDT", 2, "VMTEST", "VMTPC   ", 1)
                         IRQNoFlags () { 12 }
                     })
                 }
+                Device (FDC0)
+                {
+                    Name (_HID, EisaId ("PNP0700"))
+                    Name (_STA, 0x0F) /* see acpi.c */
+                    Name (_CRS, ResourceTemplate ()
+                    {
+                        IO (Decode16, 0x3F2, 0x3F2, 1, 4)
+                        IO (Decode16, 0x3F7, 0x3F7, 1, 1)
+                        IRQNoFlags () { 6 }
+                        DMA (Compatibility, NotBusMaster, Transfer8) { 2 }
+                    })
+                }
                 Device (COM1)
                 {
                     Name (_HID, EisaId ("PNP0501"))

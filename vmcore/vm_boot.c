@@ -38,6 +38,7 @@ static void set_entry(struct cpu *c, const struct boot_entry *b)
 int vm_boot_again(struct vm *vm, struct err *e)
 {
     struct boot_mem m = {vm->config.ram_bytes, boot_write, vm};
+    const struct acpi_config acpi = boot_acpi_config(&vm->config);
     struct boot_entry b;
     uint32_t rsdp = 0;
     int r;
@@ -45,7 +46,7 @@ int vm_boot_again(struct vm *vm, struct err *e)
     cpu_reset(vm->cpu);
     if (vm->board)
         board_direct_boot(vm->board);
-    r = vm->board ? acpi_load(&m, &rsdp, e) : 0;
+    r = vm->board ? acpi_load(&m, &acpi, &rsdp, e) : 0;
     if (!r)
         r = boot_load(&m, &vm->boot.files, rsdp, &b, e);
     if (r)

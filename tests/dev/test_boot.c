@@ -190,11 +190,10 @@ static uint8_t sum(struct machine *g, uint64_t pa, uint64_t len)
     return s;
 }
 
-static void test_acpi(void **state)
+static void check_acpi(struct machine *g, bool floppy)
 {
-    struct machine *g = *state;
     uint32_t rsdp;
-    assert_int_equal(acpi_load(&g->m, &rsdp, NULL), 0);
+    assert_int_equal(acpi_load(&g->m, &(struct acpi_config){.floppy = floppy}, &rsdp, NULL), 0);
     assert_int_equal(rsdp % 16, 0);
     assert_true(rsdp >= 0xe0000 && rsdp < 0x100000); /* where systems without a hint look */
     assert_memory_equal(g->ram + rsdp, "RSD PTR ", 8);
@@ -231,6 +230,17 @@ static void test_acpi(void **state)
     for (uint32_t p = madt + 44; p < madt + at(g, madt + 4, 4); p += (uint32_t)at(g, p + 1, 1))
         kinds = kinds * 10 + (unsigned)at(g, p, 1);
     assert_int_equal(kinds, 1224); /* (0: processor,) I/O APIC, two overrides, NMI */
+    const uint8_t *fdc = memmem(g->ram + dsdt, at(g, dsdt + 4, 4), "FDC0", 4);
+    assert_non_null(fdc);
+    fdc = memmem(fdc, 64, "_STA", 4);
+    assert_non_null(fdc);
+    assert_int_equal(fdc[5], floppy ? 0x0f : 0);
+}
+
+static void test_acpi(void **state)
+{
+    check_acpi(*state, false);
+    check_acpi(*state, true);
 }
 
 int main(void)

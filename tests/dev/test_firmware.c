@@ -187,15 +187,26 @@ static void test_hardware(void **state)
     bios_files_free(f);
 }
 
+static void no_io(void *opaque, struct blk_req *r)
+{
+}
+
 static void test_boot_order(void **state)
 {
     struct rig *r = rig_new();
-    struct vm_config c = {.ram_bytes = 64u << 20, .boot_order = {VM_BOOT_FLOPPY, VM_BOOT_NET, VM_BOOT_DISK}};
+    struct vm_config c = {
+        .ram_bytes = 64u << 20,
+        .boot_order = {VM_BOOT_FLOPPY, VM_BOOT_NET, VM_BOOT_DISK, VM_BOOT_CDROM},
+        .floppy = {[1] = {.port = {.submit = no_io}}},
+        .ide = {{.present = true}, {.present = false}, {.present = true, .cdrom = true}, {.present = true}}};
     struct bios_files *f = fill(r, &c);
     uint8_t b[MAX_FILE];
 
     uint32_t len = read_file(r, "bootorder", b);
-    assert_string_equal((char *)b, "/pci@i0cf8/isa@1/fdc@03f0/floppy@0\n/pci@i0cf8/isa@1/fdc@03f0/floppy@1\n");
+    assert_string_equal((char *)b, "/pci@i0cf8/isa@1/fdc@03f0/floppy@1\n"
+                                   "/pci@i0cf8/ide@1,1/drive@0/disk@0\n"
+                                   "/pci@i0cf8/ide@1,1/drive@1/disk@1\n"
+                                   "/pci@i0cf8/ide@1,1/drive@1/disk@0");
     assert_int_equal(len, strlen((char *)b) + 1);
     assert_int_equal(cmos(r, 0x3d), 0x41);
     assert_int_equal(cmos(r, 0x38), 0x21);
@@ -205,6 +216,7 @@ static void test_boot_order(void **state)
     r = rig_new();
     c = (struct vm_config){.ram_bytes = 64u << 20};
     f = fill(r, &c);
+    assert_int_equal(read_file(r, "bootorder", b), 0);
     assert_int_equal(cmos(r, 0x3d), 0x32); /* disk, then CD */
     assert_int_equal(cmos(r, 0x38), 0x11);
     rig_free(r);
