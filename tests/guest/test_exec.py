@@ -184,6 +184,7 @@ class Exec(unittest.TestCase):
         # What a frozen fork has is its kernel's affair: the same numbers again, or not.
         numbers = [number for number, _ in forks[:3]] + [self.run_in(*random).text.split()[0]]
         self.assertEqual(len(set(numbers)), 4, numbers)
+        self.assertNotIn("seed", self.store.run("log", "web").text)  # it says where it could not be done
         times = [float(seconds) for _, seconds in forks]
         self.assertLess(abs(times[1] - time.time()), 30)
         # A clock that goes on from the snapshot's is behind by all that was done since.

@@ -321,6 +321,39 @@ static void test_reset_ends_it(void **state)
     close(out[1]);
 }
 
+/* A cut anywhere in the frames of either way: each time after another amount of them. */
+static void test_resets_amid_full_streams(void **state)
+{
+    static const char *const argv[] = {"cat", NULL}, *const again[] = {"echo", "again", NULL};
+    struct bench *b = *state;
+
+    for (size_t i = 0; i < 40; i++) {
+        struct running r = {.bench = b, .err = -1, .spec = {.argv = argv, .cancel_fd = -1}};
+        struct exec_spec x = {.argv = again};
+        int in[2], out[2];
+        char data[8191];
+        pthread_t feeder;
+
+        assert_int_equal(pipe2(in, O_CLOEXEC), 0);
+        assert_int_equal(pipe2(out, O_CLOEXEC), 0);
+        r.in = in[0];
+        r.out = out[1];
+        assert_int_equal(pthread_create(&feeder, NULL, feed, &in[1]), 0);
+        assert_int_equal(pthread_create(&r.thread, NULL, run_main, &r), 0);
+        for (size_t n = 0; n <= i; n++)
+            assert_true(read(out[0], data, sizeof data) > 0);
+        execport_reset(b->port);
+        pthread_join(r.thread, NULL);
+        assert_int_equal(r.rc, VT_GONE);
+        close(in[0]);
+        pthread_join(feeder, NULL);
+        assert_int_equal(execport_connect(b->port, NULL, -1, NULL), 0);
+        expect(b, &x, 0, "again\n", "");
+        close(out[0]);
+        close(out[1]);
+    }
+}
+
 static void test_helper_that_ends(void **state)
 {
     struct bench *b = *state;
@@ -393,6 +426,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(test_signals_and_resizing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_time_out, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_reset_ends_it, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_resets_amid_full_streams, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_helper_that_ends, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_daemon, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_many_at_once, set_up, tear_down),

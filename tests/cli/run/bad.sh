@@ -14,3 +14,5 @@ echo text >text
 status vmtest run --kernel text
 status vmtest run --kernel kernel --initrd absent
 status env VMTEST_LIBEXEC=/nowhere vmtest run --kernel kernel
+status vmtest run --from clean --clock noon -- true
+status vmtest run --kernel kernel --frozen
