@@ -4,6 +4,7 @@
 #include "vmcore/tlb.h"
 
 #include "src/base/util.h"
+#include "vmcore/debug.h"
 #include "vmcore/helpers.h"
 #include "vmcore/mem.h"
 #include "vmcore/rt.h"
@@ -41,6 +42,8 @@ static uint8_t *host_ptr(struct cpu *c, uint64_t lin, bool write, bool *fault)
         return NULL;
     }
     bpn = mem_bpn(c->mem, pa);
+    if (c->debug && debug_watched(c->debug, lin, 1))
+        return NULL;
     if (bpn == MEM_NONE || (write && (mem_wbpn(c->mem, pa) != bpn || mem_has_code(c->mem, bpn))))
         return NULL;
     if (write) /* its side effects are those of a write to come: version, dirty bit */

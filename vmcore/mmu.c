@@ -5,6 +5,7 @@
 #include "src/base/util.h"
 #include "vmcore/cache.h"
 #include "vmcore/cpuid.h"
+#include "vmcore/debug.h"
 #include "vmcore/dev/dev.h"
 #include "vmcore/mem.h"
 #include "vmcore/rt.h"
@@ -226,6 +227,8 @@ static int access_page(struct cpu *c, uint64_t lin, uint8_t *buf, unsigned n, un
     }
     if (mmu_translate(c, lin, acc | (write ? ACC_WRITE : ACC_READ), &pa, &flags))
         return 1;
+    if (c->debug)
+        debug_c_access(c, lin, n, write);
     bpn = write ? mem_wbpn(c->mem, pa) : mem_bpn(c->mem, pa);
     if (bpn == MEM_NONE) {
         for (unsigned i = 0; i < n; i += 4) {
@@ -471,6 +474,13 @@ static int site_translate(struct cpu *c, const struct site *s, uint64_t lin, uin
     return 1;
 }
 
+/* The instruction again, as a block of its own. */
+static uint64_t run_alone(struct cpu *c)
+{
+    c->single = 1;
+    return cpu_resume(c);
+}
+
 uint64_t mmu_slow(struct cpu *c, const struct site *s, uint64_t lin)
 {
     int user = c->cpl == 3;
@@ -499,8 +509,10 @@ uint64_t mmu_slow(struct cpu *c, const struct site *s, uint64_t lin)
         if (mmu_translate(c, cpu_lin_wrap(c, lin + first), s->rw & 2 ? ACC_WRITE : ACC_READ, &pa[1], &f2))
             return s->arg2 ? x87_fault(c, s, lin) : cpu_resume(c);
     }
+    if (c->debug && debug_access(c, s, lin, s->size, s->rw))
+        return run_alone(c);
     bpn = mem_bpn(c->mem, pa[0]);
-    if (first == s->size && bpn != MEM_NONE &&
+    if (first == s->size && bpn != MEM_NONE && !(c->debug && debug_watched(c->debug, lin, s->size)) &&
         !((s->rw & 2) && (mem_wbpn(c->mem, pa[0]) != bpn || mem_has_code(c->mem, bpn)))) {
         uint8_t *h = (s->rw & 2) ? mem_write_ptr(c->mem, bpn) : mem_read_ptr(c->mem, bpn);
         tlb_fill(c, user, lin, h, s->rw & 2, flags);
@@ -510,10 +522,8 @@ uint64_t mmu_slow(struct cpu *c, const struct site *s, uint64_t lin)
             return stack_read(c, s, lin);
         return (uint64_t)((const char *)s + s->retry);
     }
-    if ((s->rw & 2) && cache_hits_own_block(c->cache, s, pa[0], first, pa[1], s->size - first)) {
-        c->single = 1;
-        return cpu_resume(c);
-    }
+    if ((s->rw & 2) && cache_hits_own_block(c->cache, s, pa[0], first, pa[1], s->size - first))
+        return run_alone(c);
     return bounce(c, s, lin, pa, first);
 }
 
@@ -533,9 +543,9 @@ uint64_t mmu_seg_slow(struct cpu *c, const struct site *s, uint64_t off)
         return cpu_resume(c);
     if (first < s->size && mmu_translate(c, cpu_lin_wrap(c, lin + first), acc, &pa[1], &flags))
         return cpu_resume(c);
-    if ((s->rw & 2) && cache_hits_own_block(c->cache, s, pa[0], first, pa[1], s->size - first)) {
-        c->single = 1;
-        return cpu_resume(c);
-    }
+    if (c->debug && debug_access(c, s, lin, s->size, s->rw))
+        return run_alone(c);
+    if ((s->rw & 2) && cache_hits_own_block(c->cache, s, pa[0], first, pa[1], s->size - first))
+        return run_alone(c);
     return bounce(c, s, lin, pa, first);
 }
