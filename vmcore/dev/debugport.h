@@ -1,5 +1,5 @@
-/* Ports that only testers and firmware use: POST code (80h), debug consoles (E9h, 402h), debug exit (F4h, 501h). What is
- * written to the consoles goes to the machine's log, a line at a time. */
+/* Ports that only testers and firmware use: POST code (80h), debug consoles (E9h, 402h), debug exit (F4h, 501h). What
+ * is written to the consoles goes to the machine's log, a line at a time. */
 #ifndef VT_DEBUGPORT_H
 #define VT_DEBUGPORT_H
 
