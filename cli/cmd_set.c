@@ -1,4 +1,6 @@
-/* vmtest set: changes a machine's name (any time) or what it is made of (while it is off). */
+/* vmtest set: changes a machine's name and the disc in its CD drive (any time), or what it is made of (while it is
+ * off).
+ */
 #include "cli/cmd.h"
 
 #include <string.h>
@@ -6,7 +8,7 @@
 #include "src/config.h"
 
 struct set_opts {
-    const char *name, *kernel, *initrd, *append, *cpu, *bios, *boot, *nic;
+    const char *name, *kernel, *initrd, *append, *cpu, *bios, *boot, *nic, *disk_bus, *cdrom;
     uint64_t mem;
     struct strlist forwards, no_forwards;
 };
@@ -22,6 +24,9 @@ const struct opt set_options[] = {
      'k'},
     {"initrd", "FILE", "its initial RAM disk (\"\": none)", offsetof(struct set_opts, initrd), OPT_STR, 0},
     {"append", "TEXT", "its command line (\"\": none)", offsetof(struct set_opts, append), OPT_STR, 0},
+    {"disk-bus", "BUS", "what the disks are on: virtio or ide", offsetof(struct set_opts, disk_bus), OPT_STR, 0},
+    {"cdrom", "FILE", "the disc in the CD drive (\"none\": empty); at any time", offsetof(struct set_opts, cdrom),
+     OPT_STR, 0},
     {"nic", "MODEL", "the network card: virtio or ne2k_pci", offsetof(struct set_opts, nic), OPT_STR, 0},
     {"forward", "SPEC", "add [tcp:|udp:][ADDR:]HOST_PORT:GUEST_PORT", offsetof(struct set_opts, forwards), OPT_LIST, 0},
     {"no-forward", "HOST_PORT", "take a forward away", offsetof(struct set_opts, no_forwards), OPT_LIST, 0},
@@ -30,8 +35,8 @@ const struct opt set_options[] = {
 
 static bool changes_config(const struct set_opts *o)
 {
-    return o->mem || o->cpu || o->kernel || o->initrd || o->append || o->bios || o->boot || o->nic || o->forwards.n ||
-           o->no_forwards.n;
+    return o->mem || o->cpu || o->kernel || o->initrd || o->append || o->bios || o->boot || o->nic || o->disk_bus ||
+           o->forwards.n || o->no_forwards.n;
 }
 
 static int remove_forward(struct machine_config *cfg, const char *text, struct err *e)
@@ -71,11 +76,26 @@ static int apply(struct machine_config *cfg, const struct set_opts *o, struct er
         r = config_set_bios(cfg, o->bios, o->boot, e);
     if (!r && o->nic)
         r = config_set_nic(cfg, o->nic, e);
+    if (!r && o->disk_bus)
+        r = config_set_disk_bus(cfg, o->disk_bus, e);
+    if (!r && o->cdrom)
+        r = config_set_cdrom(cfg, o->cdrom, e);
     for (size_t i = 0; i < o->no_forwards.n && !r; i++)
         r = remove_forward(cfg, o->no_forwards.items[i], e);
     for (size_t i = 0; i < o->forwards.n && !r; i++)
         r = config_forward_add(cfg, o->forwards.items[i], e);
-    return r;
+    return r ? r : config_disks_check(cfg, e);
+}
+
+/* The machine runs: its monitor changes the disc, and the configuration with it. */
+static int change_disc(struct client *client, const struct machine_info *m, const char *disc, struct err *e)
+{
+    cleanup(config_release) struct machine_config cfg = {0};
+    int r = config_set_cdrom(&cfg, disc, e); /* looks at the file, and makes its path absolute */
+
+    if (!r)
+        r = client_call(client, "vmtest-cdrom", json_pack("{s:s}", "path", cfg.cdrom), NULL, e);
+    return r ? err_prefix(e, r, "%s", m->name) : 0;
 }
 
 static int change_config(struct cli *c, const struct machine_info *m, const struct set_opts *o, struct err *e)
@@ -87,6 +107,8 @@ static int change_config(struct cli *c, const struct machine_info *m, const stru
     int r;
 
     r = cli_lock_or_connect(c, m, &lock, &client, e);
+    if (!r && client && !changes_config(o))
+        return change_disc(client, m, o->cdrom, e);
     if (!r && client)
         r = err_set(e, VT_BUSY, "%s: is running; stop it to change what it is made of", m->name);
     if (!r)
@@ -107,12 +129,12 @@ int cmd_set(struct cli *c, void *opts, struct err *e)
     cleanup(machine_info_release) struct machine_info m = {0};
     int r;
 
-    if (!o->name && !changes_config(o))
+    if (!o->name && !o->cdrom && !changes_config(o))
         return err_set(e, VT_USAGE, "nothing to change; see vmtest set --help");
     r = o->name ? name_valid(o->name, e) : 0;
     if (!r)
         r = cli_machine(c, c->words[0], false, &m, e);
-    if (!r && changes_config(o))
+    if (!r && (o->cdrom || changes_config(o)))
         r = change_config(c, &m, o, e);
     if (!r && o->name)
         r = machine_rename(c->store, m.id, o->name, e);

@@ -17,6 +17,7 @@
  *   vmtest-snapshot {"name", "note"?, "quiesce"?: "auto"|"require"|"no", "quiesce-timeout"?}
  *                   -> {"id", "seconds", "stopped_seconds", "pages", "blocks", "ram": bool, "warning"?}
  *   vmtest-revert   {"id"}                              -> {"seconds", "pages", "blocks", "power": "running"|"off"…}
+ *   vmtest-cdrom    {"path": absolute path, or "" for none} -> {}
  *   vmtest-delete   {"id"}, vmtest-rename {"id", "name"} -> {}
  *   vmtest-exec     {"argv": […], "env"?: {…}, "dir"?, "user"?, "tty"?, "rows"?, "cols"?, "stdin"?: true, "control"?,
  * "timeout"?} [3 fds: 0, 1, 2; one more with "control"]; argv []: the user's login shell

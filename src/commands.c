@@ -357,6 +357,8 @@ static void work_revert(struct monitor *m, struct qmp_call *call)
         pthread_mutex_lock(&m->change);
         loop_call_wait(m->loop, revert_begin, &v);
         v.rc = capture_revert(m->capture, id, &v.r, &v.broken, &v.err);
+        if (v.rc == 0 && v.r.power != POWER_OFF)
+            v.rc = monitor_keep_disc(m, &v.err);
         loop_call_wait(m->loop, revert_end, &v);
         pthread_mutex_unlock(&m->change);
     }
@@ -369,6 +371,38 @@ static void work_revert(struct monitor *m, struct qmp_call *call)
 static void cmd_revert(void *opaque, struct qmp_call *call)
 {
     start_job(opaque, call, work_revert);
+}
+
+static int change_disc(struct monitor *m, const struct qmp_call *call, struct err *e)
+{
+    const char *path = NULL;
+    int rc = json_get_str(call->args, "path", JSON_REQUIRED, &path, WHERE, e);
+
+    if (rc == 0 && *path && *path != '/')
+        rc = err_set(e, VT_USAGE, "\"%s\" is not an absolute path", path);
+    if (rc < 0)
+        return rc;
+    pthread_mutex_lock(&m->change);
+    vcpu_pause(m->machine->vcpu);
+    rc = machine_change_disc(m->machine, path, e);
+    vcpu_resume(m->machine->vcpu);
+    if (rc == 0)
+        rc = monitor_keep_disc(m, e);
+    pthread_mutex_unlock(&m->change);
+    return rc;
+}
+
+static void work_cdrom(struct monitor *m, struct qmp_call *call)
+{
+    struct err err = {0};
+    int rc = change_disc(m, call, &err);
+
+    answer(call, rc, NULL, &err);
+}
+
+static void cmd_cdrom(void *opaque, struct qmp_call *call)
+{
+    start_job(opaque, call, work_cdrom);
 }
 
 static void work_delete(struct monitor *m, struct qmp_call *call)
@@ -605,6 +639,7 @@ const struct qmp_command monitor_commands[] = {
     {"vmtest-wait", cmd_wait},
     {"vmtest-snapshot", cmd_snapshot},
     {"vmtest-revert", cmd_revert},
+    {"vmtest-cdrom", cmd_cdrom},
     {"vmtest-delete", cmd_delete},
     {"vmtest-rename", cmd_rename},
     {"vmtest-exec", cmd_exec},

@@ -335,6 +335,13 @@ int machine_drop_connections(struct machine *m, struct err *e)
     return rc;
 }
 
+int machine_change_disc(struct machine *m, const char *path, struct err *e)
+{
+    if (!m->disc.worker)
+        return err_set(e, VT_BUSY, "the machine has no CD drive: stop it to add one");
+    return disc_change(&m->disc, m->vm, CONFIG_IDE_CDROM, path, e);
+}
+
 bool machine_agent_open(const struct machine *m)
 {
     return __atomic_load_n(&m->agent_port.guest_open, __ATOMIC_ACQUIRE) != 0;

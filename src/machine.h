@@ -66,6 +66,8 @@ int machine_quiesce_disks(struct machine *m, struct err *e);
 void machine_retry_disks(struct machine *m);
 /* [vCPU paused, loop's thread] The guest is another one now: bytes under way are dropped, connections reset. */
 int machine_drop_connections(struct machine *m, struct err *e);
+/* [vCPU paused, any thread] Another disc in the CD drive, "" for none. VT_BUSY: the machine has no CD drive. */
+int machine_change_disc(struct machine *m, const char *path, struct err *e);
 /* Is the agent's port open in the guest? [any thread] */
 bool machine_agent_open(const struct machine *m);
 

@@ -280,6 +280,25 @@ static int open_fork(struct monitor *m, const struct start *s, struct err *e)
     return head_fork(m->store, s->fork_of, &m->head, e);
 }
 
+int monitor_keep_disc(struct monitor *m, struct err *e)
+{
+    cleanup(cleanup_free) char *text = NULL;
+    const char *path = m->machine->disc.path;
+    char *copy;
+
+    if (!path || strcmp(m->config.cdrom, path) == 0)
+        return 0;
+    copy = strdup(path);
+    if (!copy)
+        return err_set(e, VT_FAIL, "out of memory");
+    free(m->config.cdrom);
+    m->config.cdrom = copy;
+    text = config_text(&m->config);
+    if (!text)
+        return err_set(e, VT_USAGE, "the disc's path is not UTF-8");
+    return m->fork_of ? 0 : machine_set_config(m->store, m->id, text, e);
+}
+
 static int make_machine(struct monitor *m, struct err *e)
 {
     struct machine_spec spec = {

@@ -176,7 +176,9 @@ static int restore_memory(struct capture *c, struct source *from, uint64_t *ret_
     return 0;
 }
 
-static int check_hardware(const struct capture *c, const struct snapshot_info *s, struct err *e)
+/* The disc may be another one, in the same drive: *ret_disc is the snapshot's (malloc'ed), NULL where that has no
+ * drive. */
+static int check_hardware(const struct capture *c, const struct snapshot_info *s, char **ret_disc, struct err *e)
 {
     cleanup(cleanup_free) char *ours = config_hardware(c->machine->config);
     struct machine_config theirs;
@@ -187,6 +189,11 @@ static int check_hardware(const struct capture *c, const struct snapshot_info *s
         return err_set(e, VT_FAIL, "out of memory");
     config_init(&theirs);
     rc = config_set_hardware(&theirs, s->hardware, e);
+    if (rc == 0 && theirs.cdrom && c->machine->config->cdrom) {
+        *ret_disc = theirs.cdrom;
+        theirs.cdrom = strdup(c->machine->config->cdrom);
+        rc = theirs.cdrom ? 0 : err_set(e, VT_FAIL, "out of memory");
+    }
     if (rc == 0)
         theirs_text = config_hardware(&theirs);
     config_release(&theirs);
@@ -243,6 +250,7 @@ int capture_revert(struct capture *c, int64_t snapshot, struct revert_result *re
 {
     cleanup(snapshot_info_release) struct snapshot_info s = {0};
     uint64_t begin = clock_mono_ns();
+    cleanup(cleanup_free) char *disc = NULL;
     struct source *from = NULL;
     struct err trouble = {0};
     int rc = snapshot_get(c->store, snapshot, &s, e);
@@ -251,7 +259,7 @@ int capture_revert(struct capture *c, int64_t snapshot, struct revert_result *re
     *ret = (struct revert_result){0};
     *ret_broken = false;
     if (rc == 0 && memory)
-        rc = check_hardware(c, &s, e);
+        rc = check_hardware(c, &s, &disc, e);
     if (rc == 0 && memory)
         rc = open_source(c, snapshot, &from, e);
     if (rc < 0)
@@ -260,6 +268,10 @@ int capture_revert(struct capture *c, int64_t snapshot, struct revert_result *re
     if (rc < 0 && rc != VT_BUSY) /* one in trouble stands as well, and what it holds is given up */
         return err_set(e, rc, "%s", trouble.msg);
     rc = count_blocks(c, snapshot, &ret->blocks, e);
+    if (rc < 0)
+        return rc;
+    if (disc && strcmp(disc, c->machine->disc.path) != 0)
+        rc = machine_change_disc(c->machine, disc, e);
     if (rc < 0)
         return rc;
     *ret_broken = true;

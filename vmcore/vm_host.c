@@ -331,6 +331,11 @@ void vm_power_button(struct vm *vm)
     vm_post(vm, &vm->power_event);
 }
 
+bool vm_change_disc(struct vm *vm, unsigned slot, const struct blkport *port)
+{
+    return vm->board && ide_change_disc(&vm->board->ide, slot, port);
+}
+
 /* ---- clock, state, images */
 
 uint64_t vm_clock_ns(struct vm *vm)

@@ -124,6 +124,41 @@ class Ide(unittest.TestCase):
             store.run("revert", "old", f"s{n}")
             self.ends_well(store)
 
+    def test_discs_are_changed(self):
+        """The guest sees another disc, none, and after a revert the one that was there."""
+        sums = {}
+        for name, text in (("one", b"first"), ("two", b"second"), ("three", b"third")):
+            (self.dir / name).write_bytes(text * 3000)
+            sums[name] = hashlib.sha256(self.iso(f"{name}.iso", name).read_bytes()).hexdigest()
+        watch = """\
+while :; do
+    now=$(sha256sum </dev/sr0 2>/dev/null | cut -c1-64)
+    [ "$now" = "$old" ] || echo "disc ${now:-none}"
+    old=$now
+    usleep 100000
+done
+"""
+        with vmtest.Store() as store:
+            store.run("create", "--kernel", self.guest.kernel, "--initrd", self.guest.initrd, "--mem", "128M",
+                      "--append", self.line(watch), "--cdrom", self.dir / "one.iso", "old")
+            store.run("start", "--no-wait", "old")
+
+            def sees(what):
+                store.run("wait", "--serial", "--text", f"disc {what}", "--timeout", "60s", "old")
+
+            sees(sums["one"])
+            store.run("set", "--cdrom", self.dir / "two.iso", "old")
+            sees(sums["two"])
+            store.run("snapshot", "old", "with-two")
+            store.run("set", "--cdrom", "none", "old")
+            sees("none")
+            store.run("revert", "old", "with-two")
+            self.assertIn("two.iso", store.run("info", "old").text)
+            store.run("set", "--cdrom", self.dir / "three.iso", "old")
+            sees(sums["three"])
+            store.run("stop", "--force", "old")
+            self.assertIn("three.iso", store.run("info", "old").text)
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -553,6 +553,18 @@ void vm_power_button(struct vm *vm) /* a guest that tells of it, and goes on */
     vm_post(vm, &vm->button);
 }
 
+bool vm_change_disc(struct vm *vm, unsigned slot, const struct blkport *port) /* one that looks at its disc at once */
+{
+    char text[64];
+
+    if (slot >= VM_IDE_SLOTS || !vm->config.ide[slot].cdrom)
+        return false;
+    if (port)
+        snprintf(text, sizeof text, "a disc of %llu bytes", (unsigned long long)port->size);
+    say(vm, port ? text : "no disc");
+    return true;
+}
+
 uint64_t vm_clock_ns(struct vm *vm)
 {
     return vm->clock;

@@ -72,6 +72,50 @@ static void forwards(void **state)
     }
 }
 
+static void ide_drives(void **state)
+{
+    static const char *const bad[] = {"\"disk_bus\":\"scsi\"", "\"disk_bus\":1", "\"cdrom\":\"cd.iso\"",
+                                      "\"cdrom\":true"};
+    cleanup(config_release) struct machine_config a = {0}, b = {0};
+    cleanup(cleanup_free) char *text = NULL, *old = NULL;
+    struct err e = {0};
+
+    config_init(&a);
+    old = config_text(&a);
+    assert_null(strstr(old, "cdrom")); /* a machine without says nothing of them: older versions read it */
+    assert_null(strstr(old, "disk_bus"));
+    assert_int_equal(config_set_disk_bus(&a, "scsi", &e), VT_USAGE);
+    assert_int_equal(config_set_disk_bus(&a, "ide", NULL), 0);
+    assert_int_equal(config_set_cdrom(&a, "none", NULL), 0);
+    assert_string_equal(a.cdrom, "");
+    assert_int_equal(config_set_cdrom(&a, "/absent.iso", NULL), VT_NOENT);
+    assert_string_equal(a.cdrom, "");
+    a.ndisks = 3;
+    for (unsigned i = 0; i < 4; i++)
+        snprintf(a.disk[i].slot, sizeof a.disk[i].slot, "disk%u", i);
+    text = config_text(&a);
+    assert_int_equal(config_parse(text, &b, NULL), 0);
+    assert_true(b.ide && b.cdrom && !*b.cdrom);
+    /* beside the CD drive at the secondary channel's first place there is room for three */
+    assert_int_equal(config_ide_slot(&a, 0), 0);
+    assert_int_equal(config_ide_slot(&a, 1), 1);
+    assert_int_equal(config_ide_slot(&a, 2), 3);
+    assert_int_equal(config_disks_check(&a, NULL), 0);
+    a.ndisks = 4;
+    assert_int_equal(config_disks_check(&a, NULL), VT_USAGE);
+    free(a.cdrom);
+    a.cdrom = NULL;
+    assert_int_equal(config_disks_check(&a, NULL), 0);
+    assert_int_equal(config_ide_slot(&a, 2), 2);
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        char json[200];
+        struct machine_config c;
+        snprintf(json, sizeof json,
+                 "{\"format\":1,\"hardware\":{\"mem\":1048576,%s,\"disks\":[],\"nics\":[]},\"forwards\":[]}", bad[i]);
+        assert_int_equal(config_parse(json, &c, NULL), VT_CORRUPT);
+    }
+}
+
 static void floppies_and_cards(void **state)
 {
     static const struct {
@@ -167,9 +211,9 @@ static void damage_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(goes_round),        cmocka_unit_test(hardware_comes_back_and_forwards_stay),
-        cmocka_unit_test(forwards),          cmocka_unit_test(floppies_and_cards),
-        cmocka_unit_test(damage_is_refused),
+        cmocka_unit_test(goes_round),         cmocka_unit_test(hardware_comes_back_and_forwards_stay),
+        cmocka_unit_test(forwards),           cmocka_unit_test(ide_drives),
+        cmocka_unit_test(floppies_and_cards), cmocka_unit_test(damage_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
