@@ -14,6 +14,8 @@ from harness import arch
 def qemu(name):
     """Problems of a program on QEMU, and its checks."""
     output, status = arch.run_qemu(name)
+    if name == "triple":  # it resets, which ends QEMU with 0
+        return [] if status == 0 and output.strip() == "ok the end is near" else [f"status {status}: {output}"], {}
     count, failed = arch.done(output)
     if failed is None:
         return [f"did not come to its end (status {status}): {output[-600:]}"], {}
@@ -46,7 +48,7 @@ def main():
         for line in problems:
             print(f"  {line}")
         bad += len(problems)
-        if "--vmtest" in sys.argv[1:]:
+        if "--vmtest" in sys.argv[1:] and checks:
             compare(name, checks)
     sys.exit(1 if bad else 0)
 
