@@ -1,0 +1,136 @@
+#!/usr/bin/env python3
+"""Machines that their BIOS boots: SeaBIOS finds the devices, reads the boot sector, and keys that are typed from the host
+reach a real-mode program through INT 16h."""
+
+import os
+import random
+import subprocess
+import tempfile
+import unittest
+from pathlib import Path
+
+import common  # noqa: F401
+from harness import vmtest
+
+SECTOR = Path(os.environ["VMTEST_SECTOR"])
+LIMIT = 60
+
+
+class Bios(unittest.TestCase):
+    def setUp(self):
+        scratch = tempfile.TemporaryDirectory()
+        self.addCleanup(scratch.cleanup)
+        self.scratch = Path(scratch.name)
+
+    def image(self, name, size):
+        path = self.scratch / name
+        path.write_bytes(SECTOR.read_bytes().ljust(size, b"\0"))
+        return path
+
+
+
+class Devices(Bios):
+    def assertBoots(self, drive, *words):
+        """What the BIOS said on its way. The byte on the serial line ends the program."""
+        done = subprocess.run([vmtest.program(), "run", *map(str, words), "--mem", "16M", "--timeout", f"{LIMIT}s", "--log"],
+                              input=b"q", capture_output=True, timeout=LIMIT + 30)
+        err = done.stderr.decode()
+        self.assertEqual(done.stdout.decode(), f"booted from {drive}:\r\nsecond sector\r\nready\r\n", err)
+        self.assertEqual(done.returncode, 43)
+        self.assertIn("bios: SeaBIOS (version", err)
+        return err
+
+    def test_a_virtio_disk(self):
+        self.assertBoots("C", "--disk", self.image("disk", 1 << 20))
+
+    def test_an_ide_disk(self):
+        self.assertBoots("C", "--disk", self.image("disk", 1 << 20), "--disk-bus", "ide")
+
+    def test_a_floppy(self):
+        self.assertBoots("A", "--floppy", self.image("floppy", 1440 << 10))
+
+    def test_the_boot_order(self):
+        both = ("--disk", self.image("disk", 1 << 20), "--floppy", self.image("floppy", 1440 << 10))
+        self.assertBoots("C", *both)
+        self.assertBoots("A", *both, "--boot", "floppy,disk")
+        empty = self.scratch / "empty"
+        empty.write_bytes(bytes(1 << 20))
+        self.assertBoots("A", "--disk", empty, "--floppy", both[3])  # what does not boot is passed over
+        err = self.assertBoots("C", "--disk", both[1], "--disk", empty, "--disk", empty)
+        order = [line.split()[-1] for line in err.splitlines() if "/pci@i0cf8/scsi@" in line]
+        self.assertEqual(order, sorted(order))
+
+    def test_nothing_to_boot(self):
+        empty = self.scratch / "empty"
+        empty.write_bytes(bytes(1 << 20))
+        with vmtest.Store() as store:
+            store.run("create", "--image", empty, "--mem", "16M", "m")
+            store.run("start", "--no-wait", "m")
+            store.run("wait", "--text", "No bootable device.", "--timeout", f"{LIMIT}s", "m")
+
+
+class Keys(Bios):
+    def setUp(self):
+        super().setUp()
+        self.store = vmtest.Store()
+        self.addCleanup(self.store.close)
+        self.store.run("create", "--image", self.image("disk", 1 << 20), "--import", "--mem", "16M", "m")
+        self.store.run("start", "--no-wait", "m")
+        self.wait("ready")
+        self.out = self.scratch / "out"
+        self.console = None
+
+    def wait(self, text):
+        self.store.run("wait", "--serial", "--text", text, "--timeout", f"{LIMIT}s", "m")
+
+    def listen(self):
+        with open(self.out, "wb") as f:
+            self.console = self.store.popen("console", "m", stdin=subprocess.DEVNULL, stdout=f)
+
+    def heard(self):
+        """All that the guest has sent; the machine ends."""
+        self.store.run("stop", "--force", "m")
+        self.console.wait(timeout=LIMIT)
+        return self.out.read_bytes().split(b"ready\r\n")[-1]
+
+    def test_ten_thousand_characters_at_full_speed(self):
+        dice = random.Random(5)
+        text = "".join(dice.choice([chr(c) for c in range(32, 127)]) for _ in range(10000)) + "END"
+        file = self.scratch / "text"
+        file.write_text(text)
+        self.listen()
+        self.store.run("-m", "m", "type", "--file", file)
+        self.wait(text[-20:])
+        self.assertEqual(self.heard().decode(), text)
+
+    def test_keys_over_a_revert(self):
+        self.store.run("snapshot", "m", "here")
+        for _ in range(2):
+            self.store.run("type", "m", "some keys")
+            self.wait("some keys")
+            self.store.run("revert", "m", "here")
+        self.store.run("type", "m", "and another")
+        self.wait("and another")
+        self.store.run("-m", "m", "type", "--key", "a")
+        self.wait("and anothera")
+        # The program's own end may come before the key's release was taken.
+        self.store.run("-m", "m", "type", "--key", "esc", want=(0, 69))
+        self.store.run("wait", "--text", "no such text", "--timeout", f"{LIMIT}s", "m", want=(1, 69, 75))
+
+    def test_ctrl_alt_delete_is_a_reset(self):
+        self.store.run("type", "m", "before")
+        self.wait("before")
+        self.listen()
+        self.store.run("-m", "m", "type", "--key", "ctrl-alt-delete")
+        self.store.run("type", "m", "after")  # waits for the BIOS and the program as any key does
+        self.wait("after")
+        self.assertTrue(self.heard().endswith(b"after"))
+
+    def test_the_screen_is_the_bios_s(self):
+        screen = self.store.run("screen", "m").text
+        for line in ("SeaBIOS (version", "Booting from Hard Disk", "booted from C:", "second sector"):
+            self.assertIn(line, screen)
+
+
+if __name__ == "__main__":
+    unittest.main()
