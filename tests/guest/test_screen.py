@@ -2,37 +2,13 @@
 """What a guest shows: its kernel's text console read from video memory, a graphics mode that a program in it sets up
 through the display's PCI resources, and both over a snapshot."""
 
-import struct
 import subprocess
 import tempfile
 import unittest
-import zlib
 from pathlib import Path
 
 import common
-from harness import vmtest
-
-
-def dots(path):
-    """(width, height, rows of RGB bytes) of an 8-bit RGB PNG file."""
-    data = Path(path).read_bytes()
-    width, height, depth, colour = struct.unpack(">IIBB", data[16:26])
-    assert (depth, colour) == (8, 2)
-    packed, at = b"", 8
-    while at < len(data):
-        n, kind = struct.unpack(">I4s", data[at:at + 8])
-        packed += data[at + 8:at + 8 + n] if kind == b"IDAT" else b""
-        at += n + 12
-    raw, rows, above = zlib.decompress(packed), [], bytearray(3 * width)
-    for y in range(height):
-        kind, row = raw[y * (3 * width + 1)], bytearray(raw[y * (3 * width + 1) + 1:(y + 1) * (3 * width + 1)])
-        for i in range(len(row)):
-            left, up, corner = (row[i - 3], above[i], above[i - 3]) if i >= 3 else (0, above[i], 0)
-            guess = min((left, up, corner), key=lambda v: abs(left + up - corner - v))
-            row[i] = (row[i] + [0, left, up, (left + up) // 2, guess][kind]) & 0xff
-        rows.append(bytes(row))
-        above = row
-    return width, height, rows
+from harness import picture, vmtest
 
 
 class Screen(unittest.TestCase):
@@ -67,7 +43,7 @@ class Screen(unittest.TestCase):
         before = self.store.run("screen", "web").text
         self.assertEqual(before.split(), ["first", "words"])
         self.store.run("screenshot", "web", self.scratch / "before.png")
-        width, height, rows = dots(self.scratch / "before.png")
+        width, height, rows = picture.png(self.scratch / "before.png")
         self.assertEqual((width, height), (720, 400))
         lit = {y // 16 for y in range(height) if any(rows[y])}
         self.assertEqual(lit, {0, 1}, "the words, and the cursor below them")
@@ -80,7 +56,7 @@ class Screen(unittest.TestCase):
         self.store.run("revert", "shown")  # in a new process
         self.assertEqual(self.store.run("screen", "web").text, before)
         self.store.run("screenshot", "web", self.scratch / "after.png")
-        self.assertEqual(dots(self.scratch / "after.png"), (width, height, rows))
+        self.assertEqual(picture.png(self.scratch / "after.png"), (width, height, rows))
 
     def test_frame_buffer(self):
         self.type("""cd /sys/bus/pci/devices/0000:00:02.0; echo 1 >enable
@@ -93,7 +69,7 @@ class Screen(unittest.TestCase):
         refused = self.store.run("screen", "web", want=75)
         self.assertIn("graphics mode of 640x480", refused.errors)
         self.store.run("screenshot", "web", self.scratch / "a.png")
-        width, height, rows = dots(self.scratch / "a.png")
+        width, height, rows = picture.png(self.scratch / "a.png")
         self.assertEqual((width, height), (640, 480))
         lit = {(x, y): rows[y][3 * x:3 * x + 3].hex() for y in range(height) if any(rows[y]) for x in range(width)
                if any(rows[y][3 * x:3 * x + 3])}
@@ -102,10 +78,10 @@ class Screen(unittest.TestCase):
         self.type("dot 0 0 0x00ff00; echo ag''ain")
         self.wait("--serial", "--regex", "--text", "^again$")
         self.store.run("screenshot", "web", self.scratch / "b.png")
-        self.assertEqual(dots(self.scratch / "b.png")[2][0][:3].hex(), "00ff00")
+        self.assertEqual(picture.png(self.scratch / "b.png")[2][0][:3].hex(), "00ff00")
         self.store.run("revert", "drawn")
         self.store.run("screenshot", "web", self.scratch / "c.png")
-        self.assertEqual(dots(self.scratch / "c.png"), (width, height, rows))
+        self.assertEqual(picture.png(self.scratch / "c.png"), (width, height, rows))
 
 
 if __name__ == "__main__":
