@@ -121,6 +121,9 @@ uint64_t target_for(struct setup *s, uint32_t size, const struct dec *d, const Z
     unsigned bits = d->i.address_width;
     if (bits == 64 && op->mem.base == ZYDIS_REGISTER_NONE && dec_gpr(op->mem.index) < 0 && d->i.raw.disp.size == 32)
         bits = 31; /* the displacement is all there is, and it is signed */
+    if (bits == 64 && ZydisRegisterGetClass(op->mem.base) == ZYDIS_REGCLASS_IP && s->mode->code2 &&
+        s->c->code_va >= s->mode->code2)
+        return s->pages->edge ? pick_target(s->r, size, s->mode->edge, 1, false) : s->mode->edge;
     return target_in(s, size, op->mem.segment, bits);
 }
 

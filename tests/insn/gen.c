@@ -10,9 +10,11 @@
 
 #define EXIT_ROOM 16 /* bytes kept behind a case for its end and its branch targets */
 
-void gen_place(const struct mode *m, struct rng *r, unsigned slot, struct insn_case *c)
+void gen_place(const struct gen *g, struct rng *r, unsigned slot, struct insn_case *c)
 {
-    c->code_va = m->code + slot * SLOT_BYTES + rng_below(r, SLOT_BYTES - EXIT_ROOM - c->len + 1u);
+    const struct mode *m = g->dec->mode;
+    uint64_t place = g->pages.edge && m->code2 && rng_chance(r, 12) ? m->code2 : m->code;
+    c->code_va = place + slot * SLOT_BYTES + rng_below(r, SLOT_BYTES - EXIT_ROOM - c->len + 1u);
 }
 
 /* Three bytes, or two where they say the same and a random bit wants them. Outside of 64-bit code the inverted bits
@@ -332,7 +334,7 @@ void gen_random(const struct gen *g, const struct stems *s, uint64_t n, unsigned
     c->skip_native = false;
     c->open_end = false;
     if (c->shape != SHAPE_SMC)
-        gen_place(m, &r, slot, c);
+        gen_place(g, &r, slot, c);
     if (c->shape != SHAPE_SMC && slot == BATCH - 1 && rng_chance(&r, 60)) {
         c->open_end = true;
         c->code_va = code_end - 1 - rng_below(&r, c->len);

@@ -70,6 +70,6 @@ void gen_append_random(const struct gen *g, const struct stems *s, struct rng *r
 void gen_smc(const struct gen *g, const struct stems *s, struct rng *r, struct insn_case *c, struct dec *d);
 
 /* Sets code_va for a case of c->len bytes in its slot. */
-void gen_place(const struct mode *m, struct rng *r, unsigned slot, struct insn_case *c);
+void gen_place(const struct gen *g, struct rng *r, unsigned slot, struct insn_case *c);
 
 #endif

@@ -204,7 +204,7 @@ static void make_case(const struct gen *g, struct rng *r, uint64_t id, unsigned 
     memcpy(c->code, code, c->len);
     if (cls == DEC_BAD) /* a host with more than the decoder knows must not run on into something wild */
         memset(c->code + head, INT3, head < c->len ? c->len - head : 0);
-    gen_place(g->dec->mode, r, slot, c);
+    gen_place(g, r, slot, c);
     setup_case(g->dec, r, c, d, &g->pages);
 }
 

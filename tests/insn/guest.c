@@ -20,7 +20,7 @@ struct machine {
     const struct mode *mode;
     struct cpu_test *t;
     uint8_t *page[MEM_PAGES];
-    uint8_t *code[CODE_PAGES];
+    uint8_t *code[2][CODE_PAGES]; /* at either place */
 };
 
 static void make_ldt(struct machine *m)
@@ -54,24 +54,30 @@ static int machine_new(struct machine *m, const struct insn_shm *in, const char 
             return VT_FAIL;
     }
     for (unsigned i = 0; i < CODE_PAGES; i++) {
-        m->code[i] = cpu_test_map(m->t, m->mode->code + i * INSN_PAGE, 0);
-        if (!m->code[i])
+        m->code[0][i] = cpu_test_map(m->t, m->mode->code + i * INSN_PAGE, 0);
+        m->code[1][i] = m->page[PAGE_EDGE] ? cpu_test_map(m->t, m->mode->code2 + i * INSN_PAGE, 0) : NULL;
+        if (!m->code[0][i] || (m->page[PAGE_EDGE] && !m->code[1][i]))
             return VT_FAIL;
     }
     return 0;
 }
 
+static void lay_out(const struct machine *m, const struct insn_case *c, uint8_t *const page[CODE_PAGES])
+{
+    for (unsigned k = 0; k < c->len && c->shape != SHAPE_SMC; k++) {
+        uint64_t at = mode_code_offset(m->mode, c->code_va) + k;
+        page[at / INSN_PAGE][at % INSN_PAGE] = c->code[k];
+    }
+}
+
 /* Lays out the code of the batch and the memory it starts from. */
 static void machine_load(struct machine *m, const struct insn_shm *in, uint32_t n)
 {
-    for (unsigned i = 0; i < CODE_PAGES; i++)
-        memset(m->code[i], 0xcc, INSN_PAGE);
-    for (uint32_t i = 0; i < n; i++) {
-        const struct insn_case *c = &in->cases[i];
-        for (unsigned k = 0; k < c->len && c->shape != SHAPE_SMC; k++) {
-            uint64_t at = c->code_va + k - m->mode->code;
-            m->code[at / INSN_PAGE][at % INSN_PAGE] = c->code[k];
-        }
+    for (unsigned place = 0; place < 2 && m->code[place][0]; place++) {
+        for (unsigned i = 0; i < CODE_PAGES; i++)
+            memset(m->code[place][i], 0xcc, INSN_PAGE);
+        for (uint32_t i = 0; i < n; i++)
+            lay_out(m, &in->cases[i], m->code[place]);
     }
     cpu_test_flush_code(m->t);
     for (unsigned i = 0; i < MEM_PAGES; i++)

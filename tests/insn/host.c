@@ -89,7 +89,7 @@ void host_submit(struct host *h, uint32_t n)
         const struct insn_case *c = &shm->cases[i];
         if (c->shape == SHAPE_SMC)
             continue;
-        uint8_t *at = shm->code + (c->code_va - m->code);
+        uint8_t *at = shm->code + mode_code_offset(m, c->code_va);
         memcpy(at, c->native, c->len);
         if (!c->int3_end && !c->open_end)
             memcpy(at + c->len, back, n_back);

@@ -3,6 +3,8 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "layout.h"
+
 /* 32-bit: truncating an address in the code area to 16 bits never gives one in LOW: whether data can be executed is not
  * asked. 64-bit: code, data and self-modified code are within the reach of RIP-relative operands and far above 4 GiB,
  * the stack is out of that reach. 16-bit: the stack ends with its segment, so that SP wraps; data ends before its
@@ -22,6 +24,7 @@ static const struct mode modes[] = {
      .gprs = 16,
      .mask = UINT64_MAX,
      .code = 0x234510000000,
+     .code2 = 0x7fffffffe000 - CODE_PAGES * INSN_PAGE,
      .data = 0x234520000000,
      .stack = 0x678930000000,
      .low = 0x1d000000,
@@ -53,6 +56,11 @@ const struct mode *mode_by_name(const char *name)
         if (strcmp(modes[i].name, name) == 0)
             return &modes[i];
     return NULL;
+}
+
+uint64_t mode_code_offset(const struct mode *m, uint64_t va)
+{
+    return va - (m->code2 && va >= m->code2 ? m->code2 : m->code);
 }
 
 struct range {

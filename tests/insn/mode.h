@@ -21,6 +21,7 @@ struct mode {
     unsigned gprs;
     uint64_t mask;  /* of what a general register holds, and of a linear address */
     uint64_t code;  /* test code: one slot a case, filled with INT3 around the case's bytes */
+    uint64_t code2; /* the same again elsewhere, with EDGE behind it; 0: none */
     uint64_t data;  /* two writable pages, then a read-only one; unmapped pages on both sides */
     uint64_t stack; /* two writable pages, unmapped ones on both sides */
     uint64_t low;   /* two writable pages, where the host allows them */
@@ -31,6 +32,8 @@ struct mode {
 };
 
 const struct mode *mode_get(enum cpu_test_mode mode);
+/* Offset in the code area of an address in it or in its second place. */
+uint64_t mode_code_offset(const struct mode *m, uint64_t va);
 /* NULL: no such name. */
 const struct mode *mode_by_name(const char *name);
 

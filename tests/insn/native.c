@@ -191,11 +191,17 @@ static void map_all(struct insn_shm *shm, int shm_fd, uint8_t *page[MEM_PAGES])
         page[i] = NULL;
     }
     shm->low = page[PAGE_LOW] && page[PAGE_LOW + 1];
-    shm->edge = page[PAGE_EDGE] != NULL;
     shm->smc = page[PAGE_SMC] && page[PAGE_SMC + 1];
+    shm->edge = page[PAGE_EDGE] != NULL;
     close(fd);
     if (!map_fixed(m->code, sizeof(shm->code), PROT_READ | PROT_EXEC, shm_fd, offsetof(struct insn_shm, code)))
         fail(shm, "mapping executable memory");
+    if (shm->edge &&
+        !map_fixed(m->code2, sizeof(shm->code), PROT_READ | PROT_EXEC, shm_fd, offsetof(struct insn_shm, code))) {
+        munmap((void *)(uintptr_t)m->edge, INSN_PAGE);
+        page[PAGE_EDGE] = NULL;
+        shm->edge = 0;
+    }
     if (!map_fixed(SAVE_VA, INSN_PAGE, PROT_READ | PROT_WRITE, -1, 0))
         fail(shm, "mapping the save page");
     uint8_t *stub = map_fixed(EXIT_VA, INSN_PAGE, PROT_READ | PROT_WRITE, -1, 0);
