@@ -93,6 +93,8 @@ static bool vendor_specific(const ZydisDecodedInstruction *i)
     case ZYDIS_MNEMONIC_LGS:
     case ZYDIS_MNEMONIC_LSS:
         return i->attributes & ZYDIS_ATTRIB_HAS_REX && i->raw.rex.W;
+    case ZYDIS_MNEMONIC_MOVSXD: /* 66: reads 16 or 32 bits */
+        return i->operand_width == 16;
     default: /* 66 before a near branch */
         return i->meta.branch_type != ZYDIS_BRANCH_TYPE_NONE && i->attributes & ZYDIS_ATTRIB_HAS_OPERANDSIZE;
     }
