@@ -10,6 +10,7 @@
 #include "src/gdbwire.h"
 
 #define POINTS_MAX 64
+#define EFER_LMA   0x400u
 enum { SIG_INT = 2, SIG_TRAP = 5, SIG_SEGV = 11 };
 
 struct gdb {
@@ -443,7 +444,8 @@ static void monitor_command(struct gdb *g, const char *hex)
 
 /* ---- packets */
 
-/* Registers are described as they are now: a debugger that comes in long mode sees x86-64. */
+/* Registers are described as they are now: a debugger that comes in long mode sees x86-64. So does one that debugs a
+ * 64-bit kernel from its 32-bit start: gdb takes one description for good. */
 static void description(struct gdb *g, const char *p)
 {
     cleanup(buf_release) struct buf xml = {0};
@@ -457,7 +459,7 @@ static void description(struct gdb *g, const char *p)
     }
     if (off == 0) {
         vm_debug_get_regs(g->machine->vm, &r);
-        g->amd64 = (r.efer & 0x400) != 0;
+        g->amd64 = (r.efer & EFER_LMA) || vm_kernel_64(g->machine->vm);
     }
     gdbregs_xml(g->amd64, &xml);
     if (off > xml.len)

@@ -87,6 +87,8 @@ int boot_pvh_load(const struct boot_mem *m, const struct boot_files *f, uint32_t
 
 /* What sort of kernel a file is, by its headers. Where an ELF file has both, the Multiboot header counts. */
 enum vm_kernel boot_kind(const void *kernel, size_t len);
+/* Is the kernel a 64-bit one, in whatever mode it starts? */
+bool boot_is_64(const void *kernel, size_t len);
 /* Loads a kernel of any sort. VT_CORRUPT: it is of none, or damaged; VT_USAGE: it does not fit this machine. */
 int boot_load(const struct boot_mem *m, const struct boot_files *f, uint32_t rsdp, struct boot_entry *ret,
               struct err *e);

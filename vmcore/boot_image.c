@@ -16,6 +16,8 @@ enum {
     TEXTS_MAX = 65536, /* command lines */
     PIECE = 16,        /* what a piece of the tables takes beside its bytes: alignment, a text's end */
     GDT_SIZE = 32,
+    LINUX_XLOADFLAGS = 0x236, /* Linux/x86 boot protocol 2.12 */
+    LINUX_KERNEL_64 = 1,
 };
 
 /* ---- ELF */
@@ -364,6 +366,15 @@ int boot_load(const struct boot_mem *m, const struct boot_files *f, uint32_t rsd
     if (boot_is_elf(f->kernel, f->kernel_len)) /* damaged, or without either */
         return boot_pvh_load(m, f, rsdp, ret, e);
     return err_set(e, VT_CORRUPT, "not a kernel: neither a Linux bzImage nor Multiboot 1 nor PVH");
+}
+
+bool boot_is_64(const void *kernel, size_t len)
+{
+    const uint8_t *k = kernel;
+
+    if (boot_is_elf(kernel, len))
+        return len > EI_CLASS && k[EI_CLASS] == ELFCLASS64;
+    return boot_linux_is(kernel, len) && (k[LINUX_XLOADFLAGS] & LINUX_KERNEL_64);
 }
 
 enum vm_kernel boot_kind(const void *kernel, size_t len)

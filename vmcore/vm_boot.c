@@ -99,6 +99,11 @@ enum vm_kernel vm_kernel_kind(const void *kernel, size_t len)
     return boot_kind(kernel, len);
 }
 
+bool vm_kernel_64(const struct vm *vm)
+{
+    return vm->boot.files.kernel && boot_is_64(vm->boot.files.kernel, vm->boot.files.kernel_len);
+}
+
 int vm_load_kernel(struct vm *vm, const void *kernel, size_t kernel_len, const struct vm_module *modules,
                    unsigned nmodules, const char *cmdline, struct err *e)
 {

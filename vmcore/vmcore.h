@@ -73,6 +73,8 @@ struct vm_module {
 enum vm_kernel { VM_KERNEL_NONE, VM_KERNEL_LINUX, VM_KERNEL_MULTIBOOT, VM_KERNEL_PVH };
 /* What sort of kernel a file is, by its headers alone. */
 enum vm_kernel vm_kernel_kind(const void *kernel, size_t len);
+/* Is the kernel that was loaded a 64-bit one, in whatever mode it starts? */
+bool vm_kernel_64(const struct vm *vm);
 /* Copies what it needs; a reset boots it again. VT_CORRUPT: not a kernel, or damaged; VT_USAGE: it does not fit. */
 int vm_load_kernel(struct vm *vm, const void *kernel, size_t kernel_len, const struct vm_module *modules,
                    unsigned nmodules, const char *cmdline, struct err *e);

@@ -79,6 +79,19 @@ class Gdb(Base):
         self.assertRegex(out, r"\$3 = 0x1234\n")
         self.assertEqual(guest.end()[0], 7)
 
+    def test_a_64_bit_kernel_is_described_so_from_its_32_bit_start(self):
+        guest = self.debug(form="elf64")
+        out = self.gdb(guest, "p/x $rip == &start", "break work", "continue", "p rounds", "p/x $rsp", "p $r15",
+                       "watch watched", "delete 1", "continue", "info registers rip", "delete", "continue",
+                       file=kernels.path("elf64"))
+        self.assertNotRegex(out, r"(?i)error|not compatible|truncated|too long")
+        self.assertRegex(out, r"\$1 = 0x1\n")
+        self.assertRegex(out, r"\$2 = 0\n\$3 = 0x2\w{5}\n\$4 = 0\n")
+        self.assertRegex(out, r"Old value = 0\s+New value = 4660\n")
+        self.assertRegex(out, r"rip +0x2\w{5} ")
+        self.assertIn("exited with code 07", out)
+        self.assertEqual(guest.end()[0], 7)
+
     def test_architectures(self):
         guest = self.debug()
         out = self.gdb(guest, "show architecture", "set architecture i8086", "x/i 0x300000", "p/x $eip",

@@ -238,6 +238,12 @@ enum vm_kernel vm_kernel_kind(const void *kernel, size_t len)
     return VM_KERNEL_LINUX;
 }
 
+bool vm_kernel_64(const struct vm *vm)
+{
+    (void)vm;
+    return false;
+}
+
 int vm_load_kernel(struct vm *vm, const void *kernel, size_t kernel_len, const struct vm_module *modules,
                    unsigned nmodules, const char *cmdline, struct err *e)
 {
