@@ -18,10 +18,10 @@ struct gdb {
     struct gdbwire *wire;
     struct gdb_hooks hooks;
     bool attached;
-    bool held;    /* the vCPU is paused on our account */
-    bool running; /* the debugger waits for a stop reply */
-    bool dead;    /* the guest stands after a triple fault: it can be looked at, no more */
-    bool amd64;   /* the registers' description that the debugger got */
+    bool held;          /* the vCPU is paused on our account */
+    bool running;       /* the debugger waits for a stop reply */
+    bool dead;          /* the guest stands after a triple fault: it can be looked at, no more */
+    bool amd64, code16; /* the registers' description that the debugger got */
     char stop[64];
     struct {       /* as the debugger set them: two of a kind share the machine's one */
         char type; /* '0' to '4' */
@@ -459,9 +459,10 @@ static void description(struct gdb *g, const char *p)
     }
     if (off == 0) {
         vm_debug_get_regs(g->machine->vm, &r);
+        g->code16 = r.code_bits == 16;
         g->amd64 = (r.efer & EFER_LMA) || vm_kernel_64(g->machine->vm);
     }
-    gdbregs_xml(g->amd64, &xml);
+    gdbregs_xml(g->amd64, g->code16, &xml);
     if (off > xml.len)
         off = xml.len;
     len = MIN(len, (uint64_t)GDBWIRE_MAX / 2);

@@ -11,7 +11,8 @@
 
 /* x86-64's set where `amd64`, else i386's. */
 unsigned gdbregs_count(bool amd64);
-void gdbregs_xml(bool amd64, struct buf *to);
+/* target.xml. code16: gdb is to decode 16-bit code (i386's set). */
+void gdbregs_xml(bool amd64, bool code16, struct buf *to);
 /* Register n's bytes in the guest's order; returns how many. n is below the count. */
 unsigned gdbregs_get(bool amd64, unsigned n, const struct vm_debug_regs *r, uint8_t ret[GDBREG_BYTES]);
 /* False: it is another value, and the register cannot be set. */

@@ -32,10 +32,6 @@ class Base(unittest.TestCase):
         self.assertEqual(remote.ask("?"), "T05thread:1;")
         return remote
 
-
-class Gdb(Base):
-    """gdb in batch mode."""
-
     def gdb(self, guest, *commands, file=None):
         words = ["gdb", "-nx", "-batch", "-ex", "set pagination off", "-ex", f"target remote {guest.socket}"]
         for command in commands:
@@ -43,6 +39,10 @@ class Gdb(Base):
         done = subprocess.run([*words, *([str(file)] if file else [])], stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=90)
         return done.stdout.decode(errors="replace")
+
+
+class Gdb(Base):
+    """gdb in batch mode."""
 
     def test_a_multiboot_kernel(self):
         guest = self.debug()
@@ -230,6 +230,38 @@ class Processor(Base):
         self.assertGreater(remote.register(0) & 0xffffff, 900)
         self.assertEqual(remote.ask("c"), "T0bthread:1;")  # there it comes
 
+    def test_long_mode(self):
+        tables, gdt = DATA + 0x1000, DATA + 0x100
+        u32 = lambda v: v.to_bytes(4, "little").hex()
+        remote = self.code(f"b820000000 0f22e0 b8{u32(tables)} 0f22d8"  # CR4.PAE, CR3
+                           "b9800000c0 0f32 0d00010000 0f30 0f20c0 0d01000080 0f22c0"  # EFER.LME, CR0.PG
+                           f"0f0115{u32(gdt)} ea{u32(CODE + 0x37)}0800"  # lgdt, jmp 8:next
+                           f"49b88877665544332211 49ffc0 4c890425{u32(DATA)}"  # mov r8, imm; inc r8; mov [DATA], r8
+                           "49ffc0 ebfe")  # inc r8; jmp .
+        remote.write(gdt, (23).to_bytes(2, "little") + (gdt + 16).to_bytes(4, "little"))
+        remote.write(gdt + 24, (0x00af9a000000ffff).to_bytes(8, "little"))
+        remote.write(tables, (tables + 0x1003).to_bytes(8, "little"))
+        remote.write(tables + 0x1000, (tables + 0x2003).to_bytes(8, "little"))
+        remote.write(tables + 0x2000, b"".join((i << 21 | 0x83).to_bytes(8, "little") for i in range(8)))
+        self.assertEqual(remote.ask(f"Z0,{CODE + 0x41:x},1"), "OK")
+        self.assertEqual(remote.ask("c"), "T05thread:1;swbreak:;")
+        self.assertIn("i386:x86-64", remote.ask("qXfer:features:read:target.xml:0,200"))
+        self.assertEqual(remote.register(16), CODE + 0x41)  # rip
+        self.assertEqual(remote.register(8), 0x1122334455667788)
+        self.assertEqual(remote.ask("s"), "T05thread:1;")
+        self.assertEqual((remote.register(16), remote.register(8)), (CODE + 0x44, 0x1122334455667789))
+        self.assertEqual(remote.ask(f"Z2,{DATA + 4:x},1"), "OK")
+        remote.set_register(8, 0x8877665544332210, 8)
+        self.assertEqual(remote.ask("c"), f"T05thread:1;watch:{DATA + 4:x};")
+        self.assertEqual(remote.register(16), CODE + 0x4c)
+        self.assertEqual(remote.read(DATA, 8), (0x8877665544332210).to_bytes(8, "little"))
+        self.assertEqual(remote.ask(f"z2,{DATA + 4:x},1"), "OK")
+        self.assertIn("64-bit code", remote.monitor("info registers")[0])
+        self.assertEqual(remote.ask("m8000000000000000,8"), "E01")  # not canonical
+        self.assertEqual(remote.ask("mffff800000000000,8"), "E01")  # not mapped
+        self.assertEqual(remote.ask("s"), "T05thread:1;")
+        self.assertEqual((remote.register(16), remote.register(8)), (CODE + 0x4f, 0x8877665544332211))
+
     def test_a_triple_fault_can_be_looked_at(self):
         remote = self.code("40 0f0b", eax=41)  # inc eax; ud2, with no IDT
         self.assertEqual(remote.ask("c"), "T0bthread:1;")
@@ -238,6 +270,36 @@ class Processor(Base):
         self.assertEqual(remote.ask("c"), "W01")
         self.assertEqual(self.guest.end()[0], 1)
         self.assertIn(b"triple fault", self.guest.err)
+
+
+class RealMode(Base):
+    """A boot sector, by the BIOS."""
+
+    # xor ax, ax; mov ds, ax; mov word [7e00], 1234h; cli; lgdt [7c40]; mov eax, cr0; inc ax; mov cr0, eax
+    # jmp dword 8:7c1f; mov al, 3; out f4h, al
+    SECTOR = ("31c0 8ed8 c706007e3412 fa 0f0116407c 0f20c0 40 0f22c0 66ea1f7c00000800 b003 e6f4 ebfe" +
+              "00" * (0x40 - 0x25) + "1700 487c0000 0000" + "00" * 8 + "ffff0000009acf00")
+
+    def test_from_the_reset_to_protected_mode(self):
+        disk = os.path.join(self.tmp, "disk")
+        sector = bytes.fromhex(self.SECTOR)
+        with open(disk, "wb") as file:
+            file.write((sector.ljust(510, b"\0") + b"\x55\xaa").ljust(1 << 20, b"\0"))
+        guest = gdbremote.Debuggee([vmtest.program(), "run", "--disk", disk, "--mem", "16M", "--timeout", "60s"],
+                                   self.tmp)
+        self.addCleanup(guest.close)
+        out = self.gdb(guest, "p/x $pc", "x/i $pc", "stepi", "p/x $pc", "p/x $cs_base", "break *0x7c00", "continue",
+                      "x/2i $pc", "watch *(short *)0x7e00", "continue", "p/x $pc", "stepi", "x/i $pc", "delete",
+                      "break *0x7c1f", "continue", "unset tdesc filename", "x/2i $pc", "p $cr0 & 1", "p/x $cs", "continue")
+        self.assertRegex(out, r"\$1 = 0xfffffff0\n=> 0xfffffff0:\s+ljmp\s+\$0xf000,")
+        self.assertRegex(out, r"\$2 = 0xf\w{4}\n\$3 = 0xf0000\n")
+        self.assertRegex(out, r"=> 0x7c00:\s+xor\s+%ax,%ax\n\s+0x7c02:\s+mov\s+%ax,%ds")
+        self.assertRegex(out, r"New value = 4660\n")
+        self.assertRegex(out, r"\$4 = 0x7c0a\n")
+        self.assertRegex(out, r"=> 0x7c0b:\s+lgdt")
+        self.assertRegex(out, r"=> 0x7c1f:\s+mov\s+\$0x3,%al\n.*out\s+%al,\$0xf4")
+        self.assertRegex(out, r"\$5 = 1\n\$6 = 0x8\n")
+        self.assertEqual(guest.end()[0], 7)
 
 
 class Protocol(Base):
