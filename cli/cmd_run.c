@@ -252,7 +252,7 @@ int cmd_run(struct cli *c, void *opts, struct err *e)
 
     if (o->from)
         return from_snapshot(c, o, e);
-    if (o->kernel || o->disks.n || o->floppies.n || o->bios || o->boot)
+    if (o->kernel || o->disks.n || o->floppies.n || o->cdrom || o->bios || o->boot)
         return boot_machine(c, o, e);
     return err_set(e, VT_USAGE, "neither --from, --kernel nor --disk; see vmtest run --help");
 }

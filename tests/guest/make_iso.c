@@ -1,4 +1,5 @@
-/* make_iso OUT FILE...: an ISO 9660 image of the files, each under its last name. */
+/* make_iso [--boot NAME] OUT FILE...: an ISO 9660 image of the files, each under its last name. NAME is one of them,
+ * which firmware boots (El Torito, no emulation). */
 #include <archive.h>
 #include <archive_entry.h>
 #include <stdio.h>
@@ -40,9 +41,16 @@ int main(int argc, char **argv)
 {
     struct archive *a = archive_write_new();
 
-    if (argc < 3)
-        die("usage", "make_iso OUT FILE...");
     archive_write_set_format_iso9660(a);
+    if (argc > 3 && strcmp(argv[1], "--boot") == 0) {
+        if (archive_write_set_format_option(a, "iso9660", "boot", argv[2]) ||
+            archive_write_set_format_option(a, "iso9660", "boot-type", "no-emulation"))
+            die(argv[2], archive_error_string(a));
+        argc -= 2;
+        argv += 2;
+    }
+    if (argc < 3)
+        die("usage", "make_iso [--boot NAME] OUT FILE...");
     if (archive_write_open_filename(a, argv[1]))
         die(argv[1], archive_error_string(a));
     for (int i = 2; i < argc; i++)

@@ -97,6 +97,25 @@ class Ide(unittest.TestCase):
                               "cat /sys/block/sda/queue/logical_block_size; eject -s /dev/sr0; echo tray $?")
         self.assertIn(f"\n{16 * MIB // 512}\n{(self.dir / 'cd.iso').stat().st_size // 512}\nvmtest disk", text)
 
+    def boot(self, *words):
+        """What the boot sector says; it leaves by the debug exit port."""
+        done = subprocess.run([vmtest.program(), "run", *words, "--mem", "32M", "--timeout", "60s"],
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=90)
+        self.assertEqual(done.returncode, 2 * 20 + 1, done.stdout + done.stderr)
+        return done.stdout
+
+    def test_the_bios_boots_from_them(self):
+        sector = Path(os.environ["VMTEST_BOOT_IDE"]).read_bytes()
+        (self.dir / "boot.img").write_bytes(sector + b"a disk\r\n".ljust(512) + bytes(MIB))
+        (self.dir / "boot.bin").write_bytes(sector.ljust(2048))
+        subprocess.run([MAKE_ISO, "--boot", "boot.bin", self.dir / "boot.iso", self.dir / "boot.bin"], check=True)
+        disk = ["--disk", self.dir / "boot.img", "--disk-bus", "ide"]
+        cdrom = ["--cdrom", self.dir / "boot.iso"]
+        self.assertEqual(self.boot(*disk), b"a disk\r\n")
+        self.assertEqual(self.boot(*cdrom), b"\x01CD001\x01\x00")
+        self.assertEqual(self.boot(*disk, *cdrom), b"a disk\r\n")
+        self.assertEqual(self.boot(*disk, *cdrom, "--boot", "cdrom,disk"), b"\x01CD001\x01\x00")
+
     def test_a_disk_of_virtio_beside_the_cd(self):
         text = self.run_guest("ls /dev; sha256sum </dev/sr0", bus="virtio")
         self.assertNotIn("\nsda\n", text)
