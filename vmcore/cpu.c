@@ -63,6 +63,8 @@ void cpu_update_mode(struct cpu *c)
         m |= M_SS_FLAT;
     if (c->eflags & EF_DF)
         m |= M_DF;
+    if ((c->eflags & EF_AC) && (c->cr0 & CR0_AM) && c->cpl == 3)
+        m |= M_AC;
     if (c->cr0 & CR0_TS)
         m |= M_TS;
     if (c->cr0 & CR0_EM)
@@ -135,6 +137,8 @@ void cpu_reset(struct cpu *c)
     memset(c->dr, 0, sizeof c->dr);
     c->dr[6] = 0xffff0ff0u;
     c->dr[7] = 0x400;
+    cpu_debug_changed(c);
+    c->dr_hit = 0;
     c->cpl = c->halted = c->nmi_masked = c->exc_pending = c->single = c->inhibit = c->nmi_pending = 0;
     c->gdt.base = c->idt.base = 0;
     c->gdt.limit = c->idt.limit = 0xffff;

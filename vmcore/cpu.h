@@ -111,6 +111,7 @@ enum {
     M_NOSSE = 1 << 11, /* CR4.OSFXSR clear */
     M_STEP = 1 << 12,  /* one instruction a block, exact flags */
     M_TS = 1 << 13,
+    M_AC = 1 << 15,     /* alignment is checked: ring 3, EFLAGS.AC, CR0.AM */
     M_CODE64 = 1 << 14, /* with M_CODE32, M_STACK32 and the flat bits set */
 };
 
@@ -155,7 +156,7 @@ enum site_kind {
 /* arg2 of K_MEM and K_SEG: what comes before a page fault; SITE_STACK: the check is by r13; SITE_SS: not canonical is
  * #SS
  */
-enum { SITE_ALIGN16 = 1, SITE_X87 = 2, SITE_MMX = 4, SITE_STACK = 8, SITE_SS = 16 };
+enum { SITE_ALIGN16 = 1, SITE_X87 = 2, SITE_MMX = 4, SITE_STACK = 8, SITE_SS = 16, SITE_AC = 32 };
 
 /* r13 where the stack's page is not known: whatever ESP is, the sum is no offset in a page. A 64-bit RSP can be
  * anything: the one page of not canonical addresses that is "known" then has `no_stack` behind it. */
@@ -166,6 +167,9 @@ struct tlb_list {
     uint32_t n;
     uint32_t page[TLB_LIST_MAX];
 };
+
+/* cpu->inhibit */
+enum { INHIBIT_NONE, INHIBIT_STI, INHIBIT_SS };
 
 #define TLB64_SIZE    (1u << TLB64_BITS)
 #define TLB64_INVALID 1ull /* a tag that no page has */
@@ -236,6 +240,9 @@ struct cpu {
     uint64_t exc_cr2;
     uint64_t inhibit_eip; /* no interrupt at this EIP (after STI, MOV SS); valid if inhibit */
     uint8_t inhibit, nmi_pending, stop, triple;
+    uint8_t task_entered; /* a task switch got past the point where its failures are the old task's */
+    uint8_t dr_active;    /* DR7 has a breakpoint on: every block is one instruction */
+    uint8_t dr_hit;       /* data breakpoints that the instruction met */
     uint64_t bounce_lin;
     uint32_t bounce_len;
     uint64_t bounce_pa[2];
@@ -320,6 +327,9 @@ uint32_t cpu_get_eflags(struct cpu *c, uint32_t live);
 void cpu_set_eflags(struct cpu *c, uint32_t v, uint32_t mask);
 void cpu_set_attn(struct cpu *c, uint32_t bits);
 void cpu_update_intr(struct cpu *c);
+
+void cpu_load_cr3(struct cpu *c);      /* after cr3 changed */
+void cpu_debug_changed(struct cpu *c); /* after dr[7] changed */
 
 /* Raises an exception at the current instruction: state must be as before it. Returns 1 (leave), so that a helper may
  * `return cpu_raise(...)`. error < 0: none. */

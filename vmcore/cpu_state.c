@@ -52,9 +52,10 @@ static const struct field fields[] = {
     FIELD(struct cpu, halted, F_BOOL),
     FIELD(struct cpu, nmi_masked, F_BOOL),
     FIELD(struct cpu, nmi_pending, F_BOOL),
-    FIELD(struct cpu, inhibit, F_BOOL),
+    FIELD(struct cpu, inhibit, F_U8),
     FIELD(struct cpu, inhibit_eip, F_U64),
     FIELD(struct cpu, trap_after, F_BOOL),
+    FIELD(struct cpu, dr_hit, F_U8),
     FIELD(struct cpu, exc_pending, F_BOOL),
     FIELD(struct cpu, exc_has_error, F_BOOL),
     FIELD(struct cpu, exc_vector, F_U32),
@@ -105,6 +106,7 @@ static int loaded(void *dev, const char **why)
     c->single = 0;
     c->triple = 0;
     c->vm->guest_tsc = c->saved_tsc;
+    cpu_debug_changed(c);
     mmu_flush_all(c);
     memset(c->jh, 0, sizeof c->jh);
     cpu_update_mode(c);

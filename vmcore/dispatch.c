@@ -5,6 +5,7 @@
 #include "src/base/util.h"
 #include "vmcore/cache.h"
 #include "vmcore/debug.h"
+#include "vmcore/hwbreak.h"
 #include "vmcore/helpers.h"
 #include "vmcore/mem.h"
 #include "vmcore/rt.h"
@@ -68,7 +69,7 @@ static struct block *resume_block(struct cpu *c)
         struct block *b;
 
         if (c->exc_pending) {
-            c->trap_after = 0;
+            c->trap_after = c->dr_hit = 0;
             if (c->exc_hook) {
                 c->exc_hook(c);
                 return NULL;
@@ -78,9 +79,11 @@ static struct block *resume_block(struct cpu *c)
                 return NULL;
             continue;
         }
-        if (c->trap_after) { /* TF was set when the last instruction began */
-            c->trap_after = 0;
-            c->dr[6] |= 0x4000;
+        if (c->trap_after && c->inhibit == INHIBIT_SS && c->inhibit_eip == c->eip)
+            c->trap_after = 0; /* after MOV SS it comes with the next instruction */
+        if (c->trap_after || (c->dr_hit && !(c->inhibit == INHIBIT_SS && c->inhibit_eip == c->eip))) {
+            c->dr[6] |= (c->trap_after ? 0x4000u : 0) | c->dr_hit; /* TF was set when the last instruction began */
+            c->trap_after = c->dr_hit = 0;
             cpu_raise(c, X_DB, -1);
             continue;
         }
@@ -91,6 +94,16 @@ static struct block *resume_block(struct cpu *c)
             if (attn != ATTN_INTR || !((c->inhibit && c->inhibit_eip == c->eip) || (c->debug && c->debug->step)))
                 return NULL;
             c->single = 1; /* the instruction in the shadow of STI or MOV SS, or a debugger's step */
+        }
+        if (c->dr_active) {
+            unsigned hit =
+                c->eflags & EF_RF || (c->inhibit == INHIBIT_SS && c->inhibit_eip == c->eip) ? 0 : hwbreak_exec(c, lin);
+            c->single = 1;
+            if (hit) {
+                c->dr[6] |= hit;
+                cpu_raise(c, X_DB, -1);
+                continue;
+            }
         }
         if (!(c->mode & M_CS_FLAT) && c->eip > c->seg[S_CS].limit) {
             cpu_raise(c, X_GP, 0);
@@ -114,6 +127,7 @@ static struct block *resume_block(struct cpu *c)
             }
         }
         c->single = 0;
+        c->eflags &= ~EF_RF;
         c->r15 = cpu_wrap(c, c->eip - (lin & 0xfff));
         if (c->debug)
             debug_enters(c, lin);
@@ -133,8 +147,8 @@ uint64_t cpu_resume(struct cpu *c)
 {
     struct block *b;
 
-    if (!c->exc_pending && !c->single && !c->trap_after && !c->debug && !__atomic_load_n(&c->attn, __ATOMIC_ACQUIRE) &&
-        !(c->eflags & EF_TF)) {
+    if (!c->exc_pending && !c->single && !c->trap_after && !c->dr_active && !c->debug &&
+        !__atomic_load_n(&c->attn, __ATOMIC_ACQUIRE) && !(c->eflags & (EF_TF | EF_RF))) {
         const struct jump_hash *j = &c->jh[(c->eip ^ (c->eip >> 10)) & ((1u << JH_BITS) - 1)];
         if (j->eip == c->eip && j->mode == c->mode && j->code && tlb_code(c, c->cpl == 3, c->eip) == j->backing) {
             c->r15 = j->vbase;

@@ -87,7 +87,6 @@ int gate64_interrupt(struct cpu *c, unsigned vector, bool soft, bool has_error, 
         c->eflags &= ~EF_IF;
     c->r12 = 0;
     cpu_update_mode(c);
-    c->interrupts++;
     return 0;
 }
 
@@ -182,7 +181,6 @@ int gate64_iret(struct cpu *c, unsigned size)
         return 1;
     c->nmi_masked = 0;
     cpu_set_eflags(c, (uint32_t)v[2], mask);
-    c->eflags &= ~EF_RF;
     return 0;
 }
 

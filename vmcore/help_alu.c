@@ -226,10 +226,6 @@ int help_lxs(struct cpu *c, const struct site *s, uint64_t addr)
     memcpy(&sel, b + n, 2);
     if (seg_load(c, seg, sel, X_GP))
         return 1;
-    if (seg == S_SS) {
-        c->inhibit = 1;
-        c->inhibit_eip = c->next_eip;
-    }
     c->gpr[r] = n == 2 ? (c->gpr[r] & ~0xffffull) | off : off;
     return 0;
 }

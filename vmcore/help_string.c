@@ -5,6 +5,7 @@
 
 #include "src/base/util.h"
 #include "vmcore/debug.h"
+#include "vmcore/hwbreak.h"
 #include "vmcore/helpers.h"
 #include "vmcore/mem.h"
 #include "vmcore/rt.h"
@@ -42,7 +43,7 @@ static uint8_t *host_ptr(struct cpu *c, uint64_t lin, bool write, bool *fault)
         return NULL;
     }
     bpn = mem_bpn(c->mem, pa);
-    if (c->debug && debug_watched(c->debug, lin, 1))
+    if ((c->debug && debug_watched(c->debug, lin, 1)) || (c->dr_active && hwbreak_watches(c, lin & ~0xfffull, 4096)))
         return NULL;
     if (bpn == MEM_NONE || (write && (mem_wbpn(c->mem, pa) != bpn || mem_has_code(c->mem, bpn))))
         return NULL;

@@ -5,7 +5,13 @@
 #include "vmcore/helpers.h"
 #include "vmcore/cpuid.h"
 #include "vmcore/dev/lapic.h"
+#include "vmcore/hwbreak.h"
 #include "vmcore/rt.h"
+
+static bool protected_mode(const struct cpu *c)
+{
+    return (c->cr0 & CR0_PE) && !(c->eflags & EF_VM);
+}
 
 static unsigned iopl(const struct cpu *c)
 {
@@ -49,11 +55,28 @@ static int stack_lin(struct cpu *c, uint64_t esp, unsigned n, unsigned acc, uint
     return seg_check(c, S_SS, esp & cpu_sp_mask(c), n, acc, lin);
 }
 
+/* Virtual-8086 mode without IOPL 3, and rings behind IOPL with PVI: IF's changes are #GP, or go to the virtual flag.
+ * AMD APM vol. 2, 8.7. */
+enum { IF_REAL, IF_VIRTUAL, IF_GP };
+static int if_rights(const struct cpu *c, bool pvi)
+{
+    if (!(c->cr0 & CR0_PE) || c->cpl <= iopl(c))
+        return IF_REAL;
+    if (c->eflags & EF_VM)
+        return c->cr4 & CR4_VME ? IF_VIRTUAL : IF_GP;
+    return pvi && (c->cr4 & CR4_PVI) && c->cpl == 3 ? IF_VIRTUAL : IF_GP;
+}
+
 int help_pushf(struct cpu *c, const struct site *s, uint64_t addr)
 {
     unsigned n = help_size(s);
     uint64_t v = cpu_get_eflags(c, FL_ALL) & ~(EF_RF | EF_VM), esp = c->gpr[R_ESP] - n, lin;
 
+    if ((c->eflags & EF_VM) && iopl(c) < 3) {
+        if (n != 2 || !(c->cr4 & CR4_VME))
+            return cpu_raise(c, X_GP, 0);
+        v = (v & ~(uint64_t)EF_IF) | EF_IOPL | (v & EF_VIF ? EF_IF : 0);
+    }
     if (stack_lin(c, esp, n, ACC_WRITE, &lin) || mmu_write(c, lin, &v, n, 0))
         return 1;
     cpu_set_sp(c, esp);
@@ -64,30 +87,45 @@ int help_popf(struct cpu *c, const struct site *s, uint64_t addr)
 {
     unsigned n = help_size(s);
     uint64_t v = 0, esp = c->gpr[R_ESP], lin;
+    uint32_t mask = popf_mask(c, n);
 
+    if ((c->eflags & EF_VM) && iopl(c) < 3 && (n != 2 || !(c->cr4 & CR4_VME)))
+        return cpu_raise(c, X_GP, 0);
     if (stack_lin(c, esp, n, ACC_READ, &lin) || mmu_read(c, lin, &v, n, 0))
         return 1;
+    if ((c->eflags & EF_VM) && iopl(c) < 3) {
+        if ((v & EF_TF) || ((v & EF_IF) && (c->eflags & EF_VIP)))
+            return cpu_raise(c, X_GP, 0);
+        v = (v & ~(uint64_t)EF_VIF) | (v & EF_IF ? EF_VIF : 0);
+        mask = (mask & ~EF_IF) | EF_VIF;
+    }
     cpu_set_sp(c, esp + n);
-    cpu_set_eflags(c, (uint32_t)v, popf_mask(c, n));
+    cpu_set_eflags(c, (uint32_t)v, mask);
     c->eflags &= ~EF_RF;
     return 0;
 }
 
 int help_cli(struct cpu *c, const struct site *s, uint64_t addr)
 {
-    if ((c->cr0 & CR0_PE) && c->cpl > iopl(c))
+    int r = if_rights(c, true);
+
+    if (r == IF_GP)
         return cpu_raise(c, X_GP, 0);
-    c->eflags &= ~EF_IF;
+    c->eflags &= r == IF_VIRTUAL ? ~EF_VIF : ~EF_IF;
     return 0;
 }
 
 int help_sti(struct cpu *c, const struct site *s, uint64_t addr)
 {
-    if ((c->cr0 & CR0_PE) && c->cpl > iopl(c))
+    int r = if_rights(c, true);
+
+    if (r == IF_GP || (r == IF_VIRTUAL && (c->eflags & EF_VIP)))
         return cpu_raise(c, X_GP, 0);
-    if (!(c->eflags & EF_IF)) {
+    if (r == IF_VIRTUAL)
+        c->eflags |= EF_VIF;
+    else if (!(c->eflags & EF_IF)) {
         c->eflags |= EF_IF;
-        c->inhibit = 1;
+        c->inhibit = INHIBIT_STI;
         c->inhibit_eip = c->next_eip;
         cpu_update_intr(c);
     }
@@ -166,6 +204,8 @@ int help_in(struct cpu *c, const struct site *s, uint64_t addr)
     if (io_allowed(c, port, n))
         return 1;
     v = bus_io_read(c->bus, port, n);
+    if (c->dr_active)
+        hwbreak_io(c, port, n);
     if (n == 4)
         c->gpr[R_EAX] = v;
     else
@@ -182,6 +222,8 @@ int help_out(struct cpu *c, const struct site *s, uint64_t addr)
     if (io_allowed(c, port, n))
         return 1;
     bus_io_write(c->bus, port, n == 4 ? v : n == 2 ? v & 0xffff : v & 0xff, n);
+    if (c->dr_active)
+        hwbreak_io(c, port, n);
     return 0;
 }
 
@@ -227,6 +269,8 @@ static int string_io(struct cpu *c, const struct site *s, bool in)
                 return 1;
             bus_io_write(c->bus, port, v, n);
         }
+        if (c->dr_active)
+            hwbreak_io(c, port, n);
         step_index(c, s, in ? R_EDI : R_ESI, n);
         if (!rep)
             break;
@@ -257,6 +301,14 @@ static void load_pdptes(struct cpu *c)
 
     dma_read(c->mem, c->cr3 & 0xffffffe0u, v, sizeof v);
     memcpy(c->pdpte, v, sizeof v);
+}
+
+void cpu_load_cr3(struct cpu *c)
+{
+    c->cr3_writes++;
+    if ((c->cr4 & CR4_PAE) && !cpu_long(c))
+        load_pdptes(c);
+    mmu_flush_nonglobal(c);
 }
 
 static int write_cr0(struct cpu *c, uint64_t v)
@@ -322,10 +374,7 @@ int help_mov_to_cr(struct cpu *c, const struct site *s, uint64_t addr)
         if (cpu_long(c) && v >> c->model->phys_bits)
             return cpu_raise(c, X_GP, 0);
         c->cr3 = v;
-        c->cr3_writes++;
-        if ((c->cr4 & CR4_PAE) && !cpu_long(c))
-            load_pdptes(c);
-        mmu_flush_nonglobal(c);
+        cpu_load_cr3(c);
         return 0;
     case 4:
         return write_cr4(c, v);
@@ -384,6 +433,16 @@ static unsigned dr_number(struct cpu *c, unsigned n)
     return (n == 4 || n == 5) && !(c->cr4 & CR4_DE) ? n + 2 : n;
 }
 
+/* DR7.GD: the debug registers themselves are watched. */
+static int general_detect(struct cpu *c)
+{
+    if (!(c->dr[7] & 0x2000))
+        return 0;
+    c->dr[7] &= ~0x2000ull;
+    c->dr[6] |= 0x2000;
+    return cpu_raise(c, X_DB, -1);
+}
+
 int help_mov_to_dr(struct cpu *c, const struct site *s, uint64_t addr)
 {
     unsigned n = dr_number(c, s->arg & 7);
@@ -393,13 +452,16 @@ int help_mov_to_dr(struct cpu *c, const struct site *s, uint64_t addr)
         return cpu_raise(c, X_UD, -1);
     if (c->cpl)
         return cpu_raise(c, X_GP, 0);
+    if (general_detect(c))
+        return 1;
     if (n >= 6 && v >> 32)
         return cpu_raise(c, X_GP, 0);
     if (n == 6)
         v = (v & 0x1e00fu) | 0xffff0ff0u;
     else if (n == 7)
-        v = (v & 0xffff2bffu) | 0x400;
+        v = (v & 0xffff2fffu & ~0xd000u) | (v & 0x2000) | 0x400;
     c->dr[n] = v;
+    cpu_debug_changed(c);
     return 0;
 }
 
@@ -411,6 +473,8 @@ int help_mov_from_dr(struct cpu *c, const struct site *s, uint64_t addr)
         return cpu_raise(c, X_UD, -1);
     if (c->cpl)
         return cpu_raise(c, X_GP, 0);
+    if (general_detect(c))
+        return 1;
     c->gpr[s->arg2 & 15] = c->dr[n];
     return 0;
 }
@@ -528,14 +592,14 @@ static int store16(struct cpu *c, const struct site *s, uint64_t addr, uint32_t 
 
 int help_sldt(struct cpu *c, const struct site *s, uint64_t addr)
 {
-    if (!(c->cr0 & CR0_PE))
+    if (!protected_mode(c))
         return cpu_raise(c, X_UD, -1);
     return umip(c) ? cpu_raise(c, X_GP, 0) : store16(c, s, addr, c->seg[S_LDTR].sel);
 }
 
 int help_str(struct cpu *c, const struct site *s, uint64_t addr)
 {
-    if (!(c->cr0 & CR0_PE))
+    if (!protected_mode(c))
         return cpu_raise(c, X_UD, -1);
     return umip(c) ? cpu_raise(c, X_GP, 0) : store16(c, s, addr, c->seg[S_TR].sel);
 }
@@ -562,7 +626,7 @@ int help_lldt(struct cpu *c, const struct site *s, uint64_t addr)
     uint64_t at, upper;
     uint16_t sel;
 
-    if (!(c->cr0 & CR0_PE))
+    if (!protected_mode(c))
         return cpu_raise(c, X_UD, -1);
     if (c->cpl)
         return cpu_raise(c, X_GP, 0);
@@ -595,7 +659,7 @@ int help_ltr(struct cpu *c, const struct site *s, uint64_t addr)
     uint16_t sel;
     unsigned type;
 
-    if (!(c->cr0 & CR0_PE))
+    if (!protected_mode(c))
         return cpu_raise(c, X_UD, -1);
     if (c->cpl)
         return cpu_raise(c, X_GP, 0);
@@ -661,7 +725,7 @@ static int look(struct cpu *c, const struct site *s, uint64_t addr, uint32_t goo
     unsigned type;
     uint16_t sel;
 
-    if (!(c->cr0 & CR0_PE))
+    if (!protected_mode(c))
         return cpu_raise(c, X_UD, -1);
     if (operand16(c, s, addr, &sel))
         return 1;
@@ -695,7 +759,7 @@ static int verify(struct cpu *c, const struct site *s, uint64_t addr, bool write
     unsigned type;
     uint16_t sel;
 
-    if (!(c->cr0 & CR0_PE))
+    if (!protected_mode(c))
         return cpu_raise(c, X_UD, -1);
     if (operand16(c, s, addr, &sel))
         return 1;
@@ -721,7 +785,7 @@ int help_arpl(struct cpu *c, const struct site *s, uint64_t addr)
 {
     uint16_t dst, src = (uint16_t)c->gpr[help_reg(s)];
 
-    if (!(c->cr0 & CR0_PE))
+    if (!protected_mode(c))
         return cpu_raise(c, X_UD, -1);
     if (operand16(c, s, addr, &dst))
         return 1;
@@ -754,7 +818,7 @@ int help_wbinvd(struct cpu *c, const struct site *s, uint64_t addr)
 
 static void shadow(struct cpu *c)
 {
-    c->inhibit = 1;
+    c->inhibit = INHIBIT_SS;
     c->inhibit_eip = c->next_eip;
 }
 

@@ -7,6 +7,7 @@
 #include "vmcore/cpuid.h"
 #include "vmcore/debug.h"
 #include "vmcore/dev/dev.h"
+#include "vmcore/hwbreak.h"
 #include "vmcore/mem.h"
 #include "vmcore/rt.h"
 
@@ -229,6 +230,8 @@ static int access_page(struct cpu *c, uint64_t lin, uint8_t *buf, unsigned n, un
         return 1;
     if (c->debug)
         debug_c_access(c, lin, n, write);
+    if (c->dr_active)
+        hwbreak_access(c, lin, n, write);
     bpn = write ? mem_wbpn(c->mem, pa) : mem_bpn(c->mem, pa);
     if (bpn == MEM_NONE) {
         for (unsigned i = 0; i < n; i += 4) {
@@ -436,6 +439,9 @@ static int first_checks(struct cpu *c, const struct site *s, uint64_t lin)
 {
     uint16_t sw;
 
+    if (s->arg2 & SITE_AC && lin & (s->size - 1u))
+        return cpu_raise(c, X_AC, 0);
+
     if (s->arg2 & SITE_X87) {
         __asm__ volatile("fnstsw %0" : "=m"(sw));
         if (sw & 0x80)
@@ -509,10 +515,13 @@ uint64_t mmu_slow(struct cpu *c, const struct site *s, uint64_t lin)
         if (mmu_translate(c, cpu_lin_wrap(c, lin + first), s->rw & 2 ? ACC_WRITE : ACC_READ, &pa[1], &f2))
             return s->arg2 ? x87_fault(c, s, lin) : cpu_resume(c);
     }
+    if (c->dr_active)
+        hwbreak_access(c, lin, s->size, s->rw & 2);
     if (c->debug && debug_access(c, s, lin, s->size, s->rw))
         return run_alone(c);
     bpn = mem_bpn(c->mem, pa[0]);
     if (first == s->size && bpn != MEM_NONE && !(c->debug && debug_watched(c->debug, lin, s->size)) &&
+        !(c->dr_active && hwbreak_watches(c, lin & ~0xfffull, 4096)) &&
         !((s->rw & 2) && (mem_wbpn(c->mem, pa[0]) != bpn || mem_has_code(c->mem, bpn)))) {
         uint8_t *h = (s->rw & 2) ? mem_write_ptr(c->mem, bpn) : mem_read_ptr(c->mem, bpn);
         tlb_fill(c, user, lin, h, s->rw & 2, flags);
@@ -543,6 +552,8 @@ uint64_t mmu_seg_slow(struct cpu *c, const struct site *s, uint64_t off)
         return cpu_resume(c);
     if (first < s->size && mmu_translate(c, cpu_lin_wrap(c, lin + first), acc, &pa[1], &flags))
         return cpu_resume(c);
+    if (c->dr_active)
+        hwbreak_access(c, lin, s->size, s->rw & 2);
     if (c->debug && debug_access(c, s, lin, s->size, s->rw))
         return run_alone(c);
     if ((s->rw & 2) && cache_hits_own_block(c->cache, s, pa[0], first, pa[1], s->size - first))

@@ -378,10 +378,16 @@ void emit_access(struct tb *t, unsigned seg, unsigned size, unsigned rw, access_
     struct em *h = &t->hot, *c = &t->cold;
     uint8_t *seg_fail, *miss, *retry, *twin, *cont, *seg_jmp = NULL, *at, *site;
     bool near = t->near_stack;
-    uint32_t checks = first_checks(t->cur, size);
+    bool aligned = (t->mode & M_AC) && (size == 2 || size == 4 || size == 8); /* must be, or #AC */
+    uint32_t checks = first_checks(t->cur, size) | (aligned ? SITE_AC : 0);
     enum flags_loc loc;
     struct site s;
+    uint8_t *odd = NULL;
 
+    if (near && aligned) {
+        t_lea(t, h, t->ra, H_RSP, t->near_disp);
+        near = false;
+    }
     t->near_stack = false;
     if (t->cur->before)
         fl_save(t);
@@ -391,6 +397,11 @@ void emit_access(struct tb *t, unsigned seg, unsigned size, unsigned rw, access_
         operand_at(t, H_RSP, t->m64 ? t->rb : H_R14, t->near_disp);
     else
         operand_at(t, t->ra, t->rb, 0);
+    if (aligned) {
+        e_rr(h, 0, 0xf7, 0, t->ra); /* test ra, size - 1 */
+        e32(h, size - 1);
+        odd = e_jcc32(h, CC_NE);
+    }
     miss = near ? stack_check(t, h, size, t->near_disp) : tlb_check(t, h, size, rw);
     if (CHECKED)
         range_check(t);
@@ -416,6 +427,8 @@ void emit_access(struct tb *t, unsigned seg, unsigned size, unsigned rw, access_
     uint8_t *refill = near ? stack_routine(t) : NULL;
     uint8_t *again = way_back(t, c, retry);
     e_patch32(h, miss, c->p);
+    if (odd)
+        e_patch32(h, odd, c->p);
     if (near)
         t_lea(t, c, t->ra, H_RSP, t->near_disp);
     at = near ? e_stub_to(c, t->rx, refill) : e_stub_at(t, c);

@@ -6,6 +6,7 @@
 #include "vmcore/tlb.h"
 
 #include "vmcore/debug.h"
+#include "vmcore/hwbreak.h"
 #include "vmcore/mem.h"
 #include "vmcore/rt.h"
 
@@ -54,7 +55,8 @@ void tlb_fill(struct cpu *c, int user, uint64_t lin, uint8_t *host, bool write, 
 {
     uint32_t page = (uint32_t)(lin >> 12), base = (uint32_t)lin & 0xfffff000u, *t;
 
-    if (c->debug && debug_watched(c->debug, lin & ~0xfffull, 4096))
+    if ((c->debug && debug_watched(c->debug, lin & ~0xfffull, 4096)) ||
+        (c->dr_active && hwbreak_watches(c, lin & ~0xfffull, 4096)))
         return;
     c->fills++;
     if (c->mode & M_CODE64) {
