@@ -17,8 +17,9 @@
 #define CONNECT_NS   (10 * NS_PER_SEC)
 #define HELLO_NS     (250 * NS_PER_MS) /* before it is said again; then twice as long */
 #define QUIT_NS      (2 * NS_PER_SEC)
-#define LOOK_MS      500        /* how often a running session looks whether its helper is there */
-#define QUEUE_MAX    (8u << 20) /* of what waits for the guest; past it, what is not owed is dropped */
+#define AGAIN_NS     (30 * NS_PER_SEC) /* after a helper that did not answer, before it is asked again */
+#define LOOK_MS      500               /* how often a running session looks whether its helper is there */
+#define QUEUE_MAX    (8u << 20)        /* of what waits for the guest; past it, what is not owed is dropped */
 #define FRAMES_TOTAL (64u << 10)
 
 struct execlink {
@@ -40,6 +41,7 @@ struct execport {
     bool has_thread, ending, shut;
     bool synced, seeking;
     uint64_t generation, failed_in; /* failed_in: generation + 1 of the last failure to connect */
+    uint64_t failed_until;          /* it is not tried again before, in that generation */
     struct err failure;
     uint8_t nonce[EW_NONCE];
     uint32_t version;
@@ -448,7 +450,9 @@ static int connect_locked(struct execport *p, struct agent *a, int cancel_fd, st
         lose(p, VT_GONE, "the helper in the guest has ended under the command");
     generation = p->generation;
     current = p->synced;
-    rc = p->failed_in == generation + 1 ? err_set(e, p->failure.code, "%s", p->failure.msg) : still(p, generation, e);
+    rc = p->failed_in == generation + 1 && clock_mono_ns() < p->failed_until
+             ? err_set(e, p->failure.code, "%s", p->failure.msg)
+             : still(p, generation, e);
     pthread_mutex_unlock(&p->lock);
     if (rc < 0 || current)
         return rc;
@@ -462,6 +466,7 @@ static int connect_locked(struct execport *p, struct agent *a, int cancel_fd, st
     if (rc == VT_FAIL) {
         pthread_mutex_lock(&p->lock);
         p->failed_in = generation + 1;
+        p->failed_until = execport_running(p) ? clock_mono_ns() + AGAIN_NS : UINT64_MAX;
         p->synced = p->seeking = false;
         p->failure = (struct err){0};
         err_set(&p->failure, rc, "%s", e ? e->msg : "no helper");

@@ -30,7 +30,9 @@ void execport_shut(struct execport *p);
 /* Does a helper seem to run in the guest? */
 bool execport_running(const struct execport *p);
 /* Greets the helper. Where none runs it is put there by the agent, which must answer; a NULL agent: then VT_NOENT.
- * Once it has failed it fails at once, until the next generation. cancel_fd (-1: none) gives up with VT_GONE. */
+ * Once it could not be put there it
+ * fails at once, until the next generation; one that does not answer is asked again after half a minute. cancel_fd (-1:
+ * none) gives up with VT_GONE. */
 int execport_connect(struct execport *p, struct agent *a, int cancel_fd, struct err *e);
 bool execport_connected(struct execport *p);
 

@@ -22,6 +22,12 @@ static int ready_helper(struct monitor *m, const struct qmp_call *call, struct e
     struct err why = {0};
     int rc = execport_connect(m->machine->exec, way->agent, qmp_call_gone_fd(call), &why);
 
+    if (rc == VT_NOENT && !way->agent) { /* it ended a moment ago, or was of another version */
+        why = (struct err){0};
+        rc = ready_agent(m, call, &way->agent, &why);
+        if (rc == 0)
+            rc = execport_connect(m->machine->exec, way->agent, qmp_call_gone_fd(call), &why);
+    }
     if (rc == 0) {
         way->port = m->machine->exec;
         return 0;

@@ -141,6 +141,17 @@ class Exec(unittest.TestCase):
         until(p.stdout.fileno(), b"caught\n")
         self.assertEqual(p.wait(30), 7)
 
+    def test_a_second_interrupt_ends_vmtest_itself(self):
+        p = self.attached("--", "sh", "-c", "trap '' INT; echo ready; sleep 1000")
+        until(p.stdout.fileno(), b"ready\n")
+        while p.poll() is None:
+            p.send_signal(signal.SIGINT)
+            try:
+                p.wait(0.1)
+            except subprocess.TimeoutExpired:
+                pass
+        self.assertEqual(p.returncode, -signal.SIGINT)
+
     def test_who_goes_away_ends_the_command(self):
         p = self.attached("--", "sh", "-c", "echo $$; trap '' HUP; sleep 1000")
         pid = until(p.stdout.fileno(), b"\n").decode().strip()
