@@ -26,7 +26,7 @@ GRAPHICS = {
 }
 VBE = {"640x8": (640, 480), "800x8": (800, 600), "640x15": (640, 480), "800x16": (800, 600), "800x24": (800, 600),
        "800x32": (800, 600), "1280x8": (1280, 1024)}
-ORDER = [*TEXT, *GRAPHICS, "x", *VBE, "all"]
+ORDER = [*TEXT, *GRAPHICS, "latches", "x", *VBE, "all"]
 
 
 def image():
@@ -133,6 +133,11 @@ class Modes(unittest.TestCase):
             self.assertEqual(picture.dot(shown, x + across, y), "000000")
         self.assertTrue(any(any(row[:3 * 8 * across]) for row in shown[2][:16 * down]), "no letter at the top")
 
+    def check_latches(self, shown):
+        self.check_graphics("12", shown)
+        self.assertEqual(shown[2][300:380], shown[2][40:120])
+        self.assertEqual([picture.dot(shown, x, 200) for x in range(80, 88)], [EGA[0]] * 2 + [EGA[12]] * 4 + [EGA[0]] * 2)
+
     def check_x(self, shown):
         self.assertEqual(shown[:2], (640, 480))
         self.assertEqual([picture.dot(shown, 160 + 2 * i, 200) for i in range(4)], EGA[9:13])
@@ -167,6 +172,8 @@ class Modes(unittest.TestCase):
                     self.check_graphics(name, shown)
                 elif name in VBE:
                     self.check_vbe(name, shown)
+                elif name == "latches":
+                    self.check_latches(shown)
                 else:
                     self.check_x(shown)
             if other:
