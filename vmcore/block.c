@@ -161,7 +161,8 @@ static void classify(struct tb *t, struct ginsn *g)
         if (g->op[i].type == ZYDIS_OPERAND_TYPE_REGISTER &&
             ZydisRegisterGetClass(g->op[i].reg.value) == ZYDIS_REGCLASS_MMX)
             g->mmx = true;
-    g->hw_fault = use || g->z.mnemonic == ZYDIS_MNEMONIC_DIV || g->z.mnemonic == ZYDIS_MNEMONIC_IDIV;
+    g->hw_fault = use || g->z.mnemonic == ZYDIS_MNEMONIC_CMPXCHG16B || g->z.mnemonic == ZYDIS_MNEMONIC_DIV ||
+                  g->z.mnemonic == ZYDIS_MNEMONIC_IDIV;
     g->row = r;
 }
 

@@ -36,6 +36,13 @@ void cpu_update_intr(struct cpu *c)
         cpu_set_attn(c, ATTN_INTR);
 }
 
+void cpu_unmask_nmi(struct cpu *c)
+{
+    c->nmi_masked = 0;
+    if (c->nmi_pending)
+        cpu_set_attn(c, ATTN_NMI);
+}
+
 static bool flat(const struct cpu_seg *s)
 {
     return s->base == 0 && s->fast_lim == 0xffffffffll;

@@ -238,6 +238,7 @@ struct cpu {
     uint8_t trap_after; /* #DB after the instruction that runs now */
     uint32_t exc_vector, exc_error;
     uint64_t exc_cr2;
+    uint64_t rf_eip;      /* the instruction that runs under RF, while DR7 has breakpoints on */
     uint64_t inhibit_eip; /* no interrupt at this EIP (after STI, MOV SS); valid if inhibit */
     uint8_t inhibit, nmi_pending, stop, triple;
     uint8_t task_entered; /* a task switch got past the point where its failures are the old task's */
@@ -328,7 +329,8 @@ void cpu_set_eflags(struct cpu *c, uint32_t v, uint32_t mask);
 void cpu_set_attn(struct cpu *c, uint32_t bits);
 void cpu_update_intr(struct cpu *c);
 
-void cpu_load_cr3(struct cpu *c);      /* after cr3 changed */
+void cpu_unmask_nmi(struct cpu *c);    /* by IRET */
+int cpu_load_cr3(struct cpu *c, uint64_t v); /* 0, or 1 with #GP raised */
 void cpu_debug_changed(struct cpu *c); /* after dr[7] changed */
 
 /* Raises an exception at the current instruction: state must be as before it. Returns 1 (leave), so that a helper may

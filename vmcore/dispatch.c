@@ -97,8 +97,11 @@ static struct block *resume_block(struct cpu *c)
         }
         if (c->dr_active) {
             unsigned hit =
-                c->eflags & EF_RF || (c->inhibit == INHIBIT_SS && c->inhibit_eip == c->eip) ? 0 : hwbreak_exec(c, lin);
+                (c->eflags & EF_RF) || c->rf_eip == c->eip || (c->inhibit == INHIBIT_SS && c->inhibit_eip == c->eip)
+                    ? 0
+                    : hwbreak_exec(c, lin);
             c->single = 1;
+            c->eflags |= c->rf_eip == c->eip ? EF_RF : 0;
             if (hit) {
                 c->dr[6] |= hit;
                 cpu_raise(c, X_DB, -1);
@@ -126,7 +129,17 @@ static struct block *resume_block(struct cpu *c)
                 continue;
             }
         }
+        if (!(mode & M_CS_FLAT) && c->eip + b->glen - 1 > c->seg[S_CS].limit) { /* one at a time, up to the limit */
+            if (mode & M_STEP) {
+                c->trap_after = 0;
+                cpu_raise(c, X_GP, 0);
+            }
+            c->single = 1;
+            continue;
+        }
         c->single = 0;
+        if (c->dr_active) /* RF holds for the whole of an instruction, REP's turns too */
+            c->rf_eip = c->eflags & EF_RF ? c->eip : ~0ull;
         c->eflags &= ~EF_RF;
         c->r15 = cpu_wrap(c, c->eip - (lin & 0xfff));
         if (c->debug)

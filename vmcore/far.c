@@ -110,7 +110,7 @@ static int real_iret(struct cpu *c, const uint32_t v[3], unsigned size)
     add_esp(c, 3 * size);
     seg_set_real(c, S_CS, (uint16_t)v[1]);
     c->next_eip = v[0];
-    c->nmi_masked = 0;
+    cpu_unmask_nmi(c);
     cpu_set_eflags(c, f, mask);
     return 0;
 }
@@ -135,7 +135,7 @@ static int iret_to_v86(struct cpu *c, const uint32_t v[3])
         c->seg[i].attr = 0xf3;
     c->gpr[R_ESP] = (uint32_t)w[0];
     c->next_eip = v[0];
-    c->nmi_masked = 0;
+    cpu_unmask_nmi(c);
     cpu_update_mode(c);
     cpu_update_intr(c);
     return 0;
@@ -143,14 +143,19 @@ static int iret_to_v86(struct cpu *c, const uint32_t v[3])
 
 static int iret_task(struct cpu *c)
 {
+    uint64_t eip = c->eip;
     uint16_t link;
 
     if (mmu_read(c, c->seg[S_TR].base, &link, 2, ACC_SUP))
         return 1;
     c->eip = c->next_eip;
-    if (task_switch(c, link, TASK_IRET, false, 0))
+    if (task_switch(c, link, TASK_IRET, false, 0)) {
+        if (!c->task_entered)
+            c->eip = eip;
         return 1;
+    }
     c->next_eip = c->eip;
+    cpu_unmask_nmi(c);
     return 0;
 }
 
@@ -189,7 +194,7 @@ int help_iret(struct cpu *c, const struct site *s, uint64_t addr)
         mask |= EF_IF;
     if (far_return(c, (uint16_t)v[1], v[0], 3 * size, outer, 0))
         return 1;
-    c->nmi_masked = 0;
+    cpu_unmask_nmi(c);
     cpu_set_eflags(c, v[2], mask);
     return 0;
 }

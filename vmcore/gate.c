@@ -30,6 +30,9 @@ int frame_write(struct cpu *c, const struct frame *f, const struct cpu_seg *ss, 
 
     if (!room(c, ss, at, f->n))
         return cpu_raise(c, X_SS, err);
+    /* pushes go downwards: the first that faults is the highest */
+    if (mmu_probe(c, (uint32_t)(ss->base + at + f->n - (f->wide ? 4 : 2)), f->wide ? 4 : 2, ACC_WRITE))
+        return 1;
     if (mmu_write(c, (uint32_t)(ss->base + at), f->bytes + sizeof f->bytes - f->n, f->n, 0))
         return 1;
     *ret_esp = new_esp;
@@ -316,6 +319,7 @@ static int soft_interrupt(struct cpu *c, unsigned vector)
         return 1;
     }
     c->next_eip = c->eip;
+    c->trap_after = 0; /* the single-step trap is for the instruction after its IRET */
     return 0;
 }
 
@@ -353,6 +357,7 @@ static int v86_int(struct cpu *c, unsigned vector)
     }
     c->eflags &= ~iflag;
     c->next_eip = c->eip;
+    c->trap_after = 0;
     return 0;
 }
 

@@ -73,7 +73,8 @@ int gate64_interrupt(struct cpu *c, unsigned vector, bool soft, bool has_error, 
     if (!cpu_canonical(rsp - n * 8) || !cpu_canonical(rsp - 1))
         return cpu_raise(c, X_SS, ext);
     c->cpl = (uint8_t)cpl;
-    if (mmu_write(c, rsp - n * 8, frame, n * 8, 0)) {
+    /* pushes go downwards: the first that faults is the highest */
+    if (mmu_probe(c, rsp - 8, 8, ACC_WRITE) || mmu_write(c, rsp - n * 8, frame, n * 8, 0)) {
         c->cpl = (uint8_t)old_cpl;
         return 1;
     }
@@ -179,7 +180,7 @@ int gate64_iret(struct cpu *c, unsigned size)
         mask |= EF_IF;
     if (gate64_return(c, &f))
         return 1;
-    c->nmi_masked = 0;
+    cpu_unmask_nmi(c);
     cpu_set_eflags(c, (uint32_t)v[2], mask);
     return 0;
 }

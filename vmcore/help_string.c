@@ -282,7 +282,7 @@ static bool quick(struct cpu *c, const struct site *s)
     uint64_t src = c->gpr[R_ESI] & mask, dst = c->gpr[R_EDI] & mask;
     uint8_t *d, *h;
 
-    if (op > OP_STOS || s->arg2 != (c->mode & M_CODE64 ? 9 : 1) || (c->eflags & (EF_DF | EF_TF)) || n > 4096 ||
+    if (op > OP_STOS || s->arg2 != (c->mode & M_CODE64 ? 9 : 1) || (c->eflags & (EF_DF | EF_TF)) || c->dr_active || n > 4096 ||
         (dst & 0xfff) + bytes > 4096 || !flat_seg(c, S_ES) || !(d = tlb_host(c, c->cpl == 3, dst, true)))
         return false;
     if (op == OP_MOVS) {
@@ -310,7 +310,7 @@ int help_string(struct cpu *c, const struct site *s, uint64_t addr)
                     s->arg2 & 8   ? ~0ull
                     : s->arg2 & 4 ? 0xffffull
                                   : 0xffffffffull};
-    bool bounded = c->eflags & EF_TF;
+    bool bounded = (c->eflags & EF_TF) || c->dr_active;
     uint64_t before = c->r12; /* what the flags are while it is not complete (SDM vol. 2, REP) */
 
     if (quick(c, s))

@@ -295,25 +295,38 @@ int help_outs(struct cpu *c, const struct site *s, uint64_t addr)
 
 /* ---- control registers */
 
-static void load_pdptes(struct cpu *c)
+/* 0, or 1 with #GP raised for reserved bits in one that is present. */
+static int load_pdptes(struct cpu *c, uint64_t cr3)
 {
-    uint64_t v[4] = {0};
+    uint64_t v[4] = {0}, reserved = 0x1e6 | ~((1ull << c->model->phys_bits) - 1);
 
-    dma_read(c->mem, c->cr3 & 0xffffffe0u, v, sizeof v);
+    dma_read(c->mem, cr3 & 0xffffffe0u, v, sizeof v);
+    for (unsigned i = 0; i < 4; i++)
+        if ((v[i] & 1) && (v[i] & reserved))
+            return cpu_raise(c, X_GP, 0);
     memcpy(c->pdpte, v, sizeof v);
+    return 0;
 }
 
-void cpu_load_cr3(struct cpu *c)
+static bool has_pdptes(const struct cpu *c)
 {
+    return (c->cr0 & CR0_PG) && (c->cr4 & CR4_PAE) && !cpu_long(c);
+}
+
+int cpu_load_cr3(struct cpu *c, uint64_t v)
+{
+    if (has_pdptes(c) && load_pdptes(c, v))
+        return 1;
+    c->cr3 = v;
     c->cr3_writes++;
-    if ((c->cr4 & CR4_PAE) && !cpu_long(c))
-        load_pdptes(c);
     mmu_flush_nonglobal(c);
+    return 0;
 }
 
 static int write_cr0(struct cpu *c, uint64_t v)
 {
     uint32_t old = c->cr0;
+    uint64_t efer = c->efer;
 
     if (v >> 32 || ((v & CR0_PG) && !(v & CR0_PE)) || ((v & CR0_NW) && !(v & CR0_CD)) ||
         (!(v & CR0_PG) && (c->mode & M_CODE64)))
@@ -327,8 +340,11 @@ static int write_cr0(struct cpu *c, uint64_t v)
     v = (v & 0xe005003fu) | CR0_ET;
     c->cr0 = (uint32_t)v;
     if ((v ^ old) & (CR0_PG | CR0_WP | CR0_PE)) {
-        if ((v & CR0_PG) && (c->cr4 & CR4_PAE) && !cpu_long(c))
-            load_pdptes(c);
+        if (((v ^ old) & CR0_PG) && has_pdptes(c) && load_pdptes(c, c->cr3)) {
+            c->cr0 = old;
+            c->efer = efer;
+            return 1;
+        }
         mmu_flush_all(c);
     }
     if ((v ^ old) & CR0_PE)
@@ -350,8 +366,10 @@ static int write_cr4(struct cpu *c, uint64_t v)
         return cpu_raise(c, X_GP, 0);
     c->cr4 = (uint32_t)v;
     if ((v ^ old) & (CR4_PSE | CR4_PAE | CR4_PGE | CR4_SMEP)) {
-        if ((v & CR4_PAE) && (c->cr0 & CR0_PG) && !cpu_long(c))
-            load_pdptes(c);
+        if (has_pdptes(c) && load_pdptes(c, c->cr3)) {
+            c->cr4 = old;
+            return 1;
+        }
         mmu_flush_all(c);
     }
     cpu_update_mode(c);
@@ -373,9 +391,7 @@ int help_mov_to_cr(struct cpu *c, const struct site *s, uint64_t addr)
     case 3:
         if (cpu_long(c) && v >> c->model->phys_bits)
             return cpu_raise(c, X_GP, 0);
-        c->cr3 = v;
-        cpu_load_cr3(c);
-        return 0;
+        return cpu_load_cr3(c, v);
     case 4:
         return write_cr4(c, v);
     case 8:

@@ -243,6 +243,8 @@ static uint32_t first_checks(const struct ginsn *g, unsigned size)
 {
     uint32_t v = (g->x87_waits ? SITE_X87 : 0) | (g->mmx ? SITE_MMX : 0);
 
+    if (g->z.mnemonic == ZYDIS_MNEMONIC_CMPXCHG16B)
+        return v | SITE_ALIGN16;
     if (!g->sse || size != 16)
         return v;
     switch (g->z.mnemonic) {

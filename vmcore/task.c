@@ -116,6 +116,7 @@ static int load_code(struct cpu *c, uint16_t sel)
 static int load_segments(struct cpu *c, const struct task *t)
 {
     static const uint8_t data[4] = {S_DS, S_ES, S_FS, S_GS};
+    struct cpu_seg ss;
 
     if (c->eflags & EF_VM) {
         for (unsigned i = 0; i < 6; i++) {
@@ -128,8 +129,9 @@ static int load_segments(struct cpu *c, const struct task *t)
     c->cpl = t->seg[S_CS] & 3;
     if (load_ldt(c, t->ldt))
         return 1;
-    if (gate_check_stack(c, t->seg[S_SS], t->seg[S_CS] & 3, 0, &c->seg[S_SS]))
+    if (gate_check_stack(c, t->seg[S_SS], t->seg[S_CS] & 3, 0, &ss))
         return 1;
+    c->seg[S_SS] = ss;
     if (load_code(c, t->seg[S_CS]))
         return 1;
     for (unsigned i = 0; i < 4; i++)
@@ -145,10 +147,8 @@ static int task_enter(struct cpu *c, const struct task *t, bool wide, uint32_t e
     c->cr0 |= CR0_TS;
     c->dr[7] &= ~0x155ull; /* local breakpoints */
     cpu_debug_changed(c);
-    if (wide && (c->cr0 & CR0_PG) && t->cr3 != c->cr3) {
-        c->cr3 = t->cr3;
-        cpu_load_cr3(c);
-    }
+    if (wide && (c->cr0 & CR0_PG) && t->cr3 != c->cr3 && cpu_load_cr3(c, t->cr3))
+        return 1;
     c->eip = t->eip;
     for (unsigned i = 0; i < 8; i++)
         c->gpr[i] = wide ? t->gpr[i] : (c->gpr[i] & 0xffff0000u) | (t->gpr[i] & 0xffff);
