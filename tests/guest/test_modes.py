@@ -26,7 +26,7 @@ GRAPHICS = {
 }
 VBE = {"640x8": (640, 480), "800x8": (800, 600), "640x15": (640, 480), "800x16": (800, 600), "800x24": (800, 600),
        "800x32": (800, 600), "1280x8": (1280, 1024)}
-ORDER = [*TEXT, *GRAPHICS, "latches", "x", *VBE, "all"]
+ORDER = [*TEXT, *GRAPHICS, "latches", "x", "fill13", "fillvbe", *VBE, "all"]
 
 
 def image():
@@ -138,6 +138,20 @@ class Modes(unittest.TestCase):
         self.assertEqual(shown[2][300:380], shown[2][40:120])
         self.assertEqual([picture.dot(shown, x, 200) for x in range(80, 88)], [EGA[0]] * 2 + [EGA[12]] * 4 + [EGA[0]] * 2)
 
+    def check_fill(self, name, shown):
+        """Every pixel: one colour an index, and the first sixteen are known."""
+        if name == "fill13":
+            self.assertEqual(shown[:2], (640, 400))
+            index = {(x, y): (x // 2 ^ y // 2) & 255 for x in range(640) for y in range(400)}
+        else:
+            self.assertEqual(shown[:2], (640, 480))
+            index = {(x, y): (640 * y + x & 255) ^ 640 * y + x >> 16 for x in range(640) for y in range(480)}
+        colours = {}
+        unlike = [at for at, i in index.items() if colours.setdefault(i, picture.dot(shown, *at)) != picture.dot(shown, *at)]
+        self.assertEqual(unlike[:8], [])
+        self.assertEqual([colours[i] for i in range(16)], EGA)
+        self.assertGreater(len(set(colours.values())), 200)
+
     def check_x(self, shown):
         self.assertEqual(shown[:2], (640, 480))
         self.assertEqual([picture.dot(shown, 160 + 2 * i, 200) for i in range(4)], EGA[9:13])
@@ -172,6 +186,8 @@ class Modes(unittest.TestCase):
                     self.check_graphics(name, shown)
                 elif name in VBE:
                     self.check_vbe(name, shown)
+                elif name.startswith("fill"):
+                    self.check_fill(name, shown)
                 elif name == "latches":
                     self.check_latches(shown)
                 else:
