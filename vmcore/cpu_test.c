@@ -13,8 +13,15 @@ enum { RAM = 64 << 20, GDT_PA = 0x1000, DIR_PA = 0x2000, LDT_PA = 0x3000, FIRST_
 #define LDT_VA   0xffc01000u
 #define GDT_VA64 0xffff800000000000ull
 
+struct vector_state { /* XSAVE's standard format, up to AVX */
+    uint8_t fx[512];
+    uint64_t in_use, reserved[7];
+    uint8_t ymmh[16][16];
+} __attribute__((aligned(64)));
+
 struct cpu_test {
     struct vm *vm;
+    bool avx; /* the model offers it */
     enum cpu_test_mode mode;
     uint64_t ldt[LDT_MAX];
     uint16_t sel[6];
@@ -97,6 +104,7 @@ int cpu_test_new(enum cpu_test_mode mode, const char *model, struct cpu_test **r
     t->mode = mode;
     for (unsigned i = 0; i < 6; i++)
         t->sel[i] = i == S_CS ? (mode == CPU_TEST_64 ? 0x33 : 0x23) : 0x2b;
+    t->avx = cpu_test_isa_offered(model, ZYDIS_ISA_SET_AVX);
     t->next_free = FIRST_FREE;
     if (vm_new(&config, &t->vm, &e) || vm_thread_init(t->vm, &e)) {
         cpu_test_free(t);
@@ -195,13 +203,32 @@ static void load(struct cpu_test *t, const struct cpu_test_regs *r)
     cpu_update_mode(c);
 }
 
+static void vector_save(const struct cpu_test *t, struct vector_state *v)
+{
+    if (t->avx)
+        __asm__ volatile("xsave64 %0" : "+m"(*v) : "a"(7), "d"(0));
+    else
+        __asm__ volatile("fxsave64 %0" : "+m"(*v));
+}
+
+static void vector_load(const struct cpu_test *t, const struct vector_state *v)
+{
+    if (t->avx)
+        __asm__ volatile("xrstor64 %0" : : "m"(*v), "a"(7), "d"(0));
+    else
+        __asm__ volatile("fxrstor64 %0" : : "m"(*v));
+}
+
 void cpu_test_run(struct cpu_test *t, struct cpu_test_regs *r, uint64_t until, struct cpu_test_fault *f)
 {
     struct cpu *c = t->vm->cpu;
+    struct vector_state host = {.in_use = 0}, guest = {.in_use = 7};
 
     load(t, r);
-    __asm__ volatile("fxsave64 %0" : "=m"(c->fx_host));
-    __asm__ volatile("fxrstor64 %0" : : "m"(c->fx));
+    memcpy(guest.fx, c->fx, sizeof guest.fx);
+    memcpy(guest.ymmh, r->ymmh, sizeof guest.ymmh);
+    vector_save(t, &host);
+    vector_load(t, &guest);
     while (!c->stop && c->eip != until) {
         __atomic_store_n(&c->attn, 0, __ATOMIC_SEQ_CST);
         if (t->vm->cache->flush_wanted)
@@ -211,8 +238,10 @@ void cpu_test_run(struct cpu_test *t, struct cpu_test_regs *r, uint64_t until, s
             vcpu_enter(c, (const void *)code);
     }
     __atomic_store_n(&c->attn, 0, __ATOMIC_SEQ_CST);
-    __asm__ volatile("fxsave64 %0" : "=m"(c->fx));
-    __asm__ volatile("fxrstor64 %0" : : "m"(c->fx_host));
+    vector_save(t, &guest);
+    vector_load(t, &host);
+    memcpy(c->fx, guest.fx, sizeof c->fx);
+    memcpy(r->ymmh, guest.ymmh, sizeof r->ymmh);
     *f = (struct cpu_test_fault){-1, 0, 0};
     if (c->stop)
         *f = (struct cpu_test_fault){(int)c->exc_vector, c->exc_has_error ? c->exc_error : 0,
@@ -223,6 +252,10 @@ void cpu_test_run(struct cpu_test *t, struct cpu_test_regs *r, uint64_t until, s
             r->gpr[i] = c->gpr[i];
         else if (i < 8)
             r->gpr[i] = (uint32_t)c->gpr[i];
+    if (t->mode == CPU_TEST_64) {
+        r->fs_base = c->seg[S_FS].base;
+        r->gs_base = c->seg[S_GS].base;
+    }
     r->rip = c->eip;
     r->rflags = cpu_get_eflags(c, FL_ALL);
     memcpy(r->fx, c->fx, sizeof r->fx);

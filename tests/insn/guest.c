@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -103,6 +104,7 @@ static void child(struct guest_shm *shm, const struct insn_shm *in, const char *
     struct machine m;
     int r;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    setrlimit(RLIMIT_CORE, &(struct rlimit){0}); /* a death is a result, and its memory is large */
     if ((r = machine_new(&m, in, model)))
         _exit(r == VT_GONE ? EXIT_NO_MODE : 2);
     __atomic_store_n(&shm->ready, 1, __ATOMIC_RELEASE);
