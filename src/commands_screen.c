@@ -226,8 +226,8 @@ static void drop_lines(struct buf *b)
         buf_drop(b, b->len - SERIAL_KEEP);
 }
 
-/* Is it there? What was looked through and is not needed again is dropped. */
-static bool look(struct monitor *m, struct listener *l, struct buf *kept, const struct pattern *p)
+/* Is it there? What was looked through and is not needed again is dropped. *why: there is no text to look at. */
+static bool look(struct monitor *m, struct listener *l, struct buf *kept, const struct pattern *p, struct err *why)
 {
     bool yes = false;
 
@@ -237,7 +237,8 @@ static bool look(struct monitor *m, struct listener *l, struct buf *kept, const 
         drop_lines(kept);
     } else if (pthread_mutex_trylock(&m->change) == 0) { /* else a snapshot or revert is under way: next time */
         cleanup(screen_text_release) struct screen_text t = {0};
-        yes = screen_text(m->machine, &t, NULL) == 0 && found(p, t.text);
+        *why = (struct err){0};
+        yes = screen_text(m->machine, &t, why) == 0 && found(p, t.text);
         pthread_mutex_unlock(&m->change);
     }
     return yes;
@@ -249,6 +250,7 @@ static int wait_loop(struct monitor *m, const struct qmp_call *call, struct list
 {
     cleanup(buf_release) struct buf kept = {0};
     uint64_t until = clock_mono_ns() + timeout;
+    struct err why = {0};
 
     for (;;) {
         struct pollfd fd[3] = {{.fd = m->end_fd, .events = POLLIN},
@@ -259,13 +261,13 @@ static int wait_loop(struct monitor *m, const struct qmp_call *call, struct list
 
         if (ended && l)
             loop_call_wait(m->loop, listen_drain, l);
-        if (look(m, l, &kept, p))
+        if (look(m, l, &kept, p, &why))
             return 0;
         now = clock_mono_ns();
         if (ended)
             return err_set(e, VT_GONE, "the machine ended, and \"%s\" was not seen", p->text);
         if (now >= until)
-            return err_set(e, VT_TIMEOUT, "\"%s\" was not seen", p->text);
+            return err_set(e, VT_TIMEOUT, "\"%s\" was not seen%s%s", p->text, why.code ? ": " : "", why.msg);
         ms = (until - now) / NS_PER_MS + 1;
         if (poll(fd, 3, (int)MIN(ms, (uint64_t)(l ? 3600000 : SCREEN_EVERY_MS))) < 0 && errno != EINTR)
             return err_set(e, VT_FAIL, "poll: %m");

@@ -20,5 +20,6 @@ print(o["machine"], o["rows"], o["cols"], o["cursor"], repr(o["text"].rstrip()))
 echo go | vmtest console web >console.out &
 vmtest wait --serial --text drawn web
 status vmtest screen web
+status vmtest wait --text Welcome --timeout 100ms web
 vmtest stop --force web
 wait
