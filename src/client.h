@@ -19,8 +19,8 @@
  *   vmtest-revert   {"id"}                              -> {"seconds", "pages", "blocks", "power": "running"|"off"…}
  *   vmtest-cdrom    {"path": absolute path, or "" for none} -> {}
  *   vmtest-delete   {"id"}, vmtest-rename {"id", "name"} -> {}
- *   vmtest-exec     {"argv": […], "env"?: {…}, "dir"?, "user"?, "tty"?, "rows"?, "cols"?, "stdin"?: true, "control"?,
- * "timeout"?} [3 fds: 0, 1, 2; one more with "control"]; argv []: the user's login shell
+ *   vmtest-exec     {"argv": […], "env"?: {…}, "dir"?, "user"?, "tty"?, "rows"?, "cols"?, "stdin"?: true,
+ *                    "control"?, "timeout"?} [3 fds: 0, 1, 2; one more with "control"]; argv []: a login shell
  *                   -> {"status": 0..255}
  *   vmtest-copy-in  {"host": absolute path, "guest": path}, or {"guest": path} [1 fd: the file's bytes] ->
  * {"files","bytes"} vmtest-copy-out {"guest": path, "host": absolute path}, or {"guest": path} [1 fd: gets the bytes]

@@ -2,7 +2,6 @@
  * for a disk runs on a thread of its own and answers from there. */
 #include <errno.h>
 #include <poll.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include "src/base/banned.h"

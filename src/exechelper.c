@@ -34,6 +34,7 @@ static const char script[] =
     "exec </dev/null >/dev/null\n"
     "if [ -d /run/systemd/system ] && command -v systemd-run; then\n"
     "  systemd-run --quiet --scope --collect --unit=\"$1\" --property=TasksMax=infinity \"$f\" && exit\n"
+    "  systemd-run --scope \"$f\" && exit\n" /* of before 2018 */
     "fi\n"
     "\"$f\" && exit\n"
     "rm -f \"$f\"; echo 'the helper finds no port' >&2; exit 1\n";
