@@ -47,11 +47,11 @@ static uint8_t take(struct ide_rig *t, uint16_t limit, void *dst, uint32_t size,
     uint32_t len = 0;
     uint8_t status;
 
-    *ret_blocks = 0;
+    *ret_blocks = 0; /* blocks but the last are of an even length */
     while ((status = ide_wait(t, SEC)) & DRQ) {
         uint32_t n = rd(t, SEC + 4) | (uint32_t)rd(t, SEC + 5) << 8;
         assert_int_equal(rd(t, SEC + 2), 2); /* data, to the host */
-        assert_true(n && n <= limit && len + n <= size);
+        assert_true(n && n <= limit && len % 2 == 0 && len + n <= size);
         pio_in(t, SEC, (uint8_t *)dst + len, n);
         len += n;
         ++*ret_blocks;

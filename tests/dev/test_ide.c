@@ -111,6 +111,14 @@ static void resets(void **state)
     ide_command(t, PRI, 0xe0, 0, 4, 0x20);
     assert_int_equal(rd(t, PRI + 7), READY | BSY);
     wr(t, PRI + CONTROL, 4);
+    ide_rig_serve(t);
+    rig_events(&t->r); /* comes while the reset is held: to nobody */
+    assert_int_equal(t->ide.ch[0].x.phase, IDE_IDLE);
+    assert_false(t->irq[0]);
+    wr(t, PRI + CONTROL, 0);
+    check_signature(t, PRI);
+    ide_command(t, PRI, 0xe0, 0, 4, 0x20);
+    wr(t, PRI + CONTROL, 4);
     wr(t, PRI + CONTROL, 0);
     check_signature(t, PRI);
     /* the next command waits for the buffer that is still lent */
@@ -333,6 +341,7 @@ static void addresses(void **state)
     /* the end */
     ide_command(t, PRI, 0xe0, SECTORS - 1, 2, 0x20);
     assert_int_equal(ide_wait(t, PRI), READY | ERR);
+    assert_int_equal(rd(t, PRI + 1), 0x10);
     ide_command_ext(t, PRI, 0xe0, 1ull << 40, 1, 0x24);
     assert_int_equal(ide_wait(t, PRI), READY | ERR);
     assert_int_equal(rd(t, PRI + 1), 0x10);
