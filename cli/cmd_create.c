@@ -18,8 +18,8 @@ struct create_opts {
 };
 
 const struct opt create_options[] = {
-    {"image", "FILE", "the first disk: a raw image, or any that qemu-img knows", offsetof(struct create_opts, image),
-     OPT_STR, 'i'},
+    {"image", "FILE", "the first disk: a raw image, or any that qemu-img knows; or a CD image",
+     offsetof(struct create_opts, image), OPT_STR, 'i'},
     {"kernel", "FILE", "the kernel to boot directly, without a BIOS", offsetof(struct create_opts, kernel), OPT_STR,
      'k'},
     {"initrd", "FILE", "its initial RAM disk", offsetof(struct create_opts, initrd), OPT_STR, 0},
@@ -125,8 +125,8 @@ int cmd_create(struct cli *c, void *opts, struct err *e)
     int r;
 
     r = name_valid(name, e);
-    if (!r && !o->kernel && !o->image && !o->disks.n && !o->floppies.n && !o->boot)
-        r = err_set(e, VT_USAGE, "nothing to boot: neither --image nor --disk nor --floppy nor --kernel");
+    if (!r && !o->kernel && !o->image && !o->disks.n && !o->floppies.n && !o->cdrom && !o->boot)
+        r = err_set(e, VT_USAGE, "nothing to boot: neither --image nor --disk nor --cdrom nor --floppy nor --kernel");
     if (!r)
         r = fill_config(&cfg, o, e);
     if (!r)
@@ -134,7 +134,9 @@ int cmd_create(struct cli *c, void *opts, struct err *e)
     /* before images are converted or copied, which may take a while */
     if (!r && machine_find(c->store, name, true, &id, NULL) == 0)
         r = err_set(e, VT_EXISTS, "%s: there is a machine of this name", name);
-    if (!r && o->image)
+    if (!r && o->image && !o->cdrom && imagefile_is_iso(o->image))
+        r = config_set_cdrom(&cfg, o->image, e);
+    else if (!r && o->image)
         r = add_disk(c, &s, &cfg, o->image, false, o->import, e);
     for (size_t i = 0; i < o->disks.n && !r; i++)
         r = add_disk(c, &s, &cfg, o->disks.items[i], false, o->import, e);

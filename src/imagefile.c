@@ -284,6 +284,14 @@ int imagefile_check_initrd(const char *path, struct err *e)
     return open_file(path, &fd, &bytes, e);
 }
 
+bool imagefile_is_iso(const char *path)
+{
+    cleanup(cleanup_close) int fd = open(path, O_RDONLY | O_CLOEXEC);
+    uint8_t id[6]; /* of a volume descriptor: its type, and whose standard it is (ECMA-119, 8.1) */
+
+    return fd >= 0 && pread(fd, id, sizeof id, 16 * 2048) == sizeof id && memcmp(id + 1, "CD001", 5) == 0;
+}
+
 int imagefile_check_disc(const char *path, struct err *e)
 {
     cleanup(cleanup_close) int fd = -1;

@@ -27,6 +27,8 @@ int imagefile_check_kernel(const char *path, bool *ret_linux, struct err *e);
 int imagefile_check_bios(const char *path, struct err *e);
 /* Is this a non-empty regular file that can be read? VT_NOENT, VT_CORRUPT, VT_PERM. */
 int imagefile_check_initrd(const char *path, struct err *e);
+/* Does this file begin as ISO 9660 has it? One that cannot be read does not. */
+bool imagefile_is_iso(const char *path);
 /* Is this a file that can be a CD-ROM: not empty, whole sectors of 2048 bytes? VT_NOENT, VT_CORRUPT, VT_PERM. */
 int imagefile_check_disc(const char *path, struct err *e);
 
