@@ -288,7 +288,8 @@ static void one_register(struct gdb *g, const char *p, bool write)
 {
     cleanup(buf_release) struct buf b = {0};
     struct vm_debug_regs r;
-    uint8_t v[GDBREG_BYTES] = {0};
+    uint8_t v[GDBREG_BYTES];
+    unsigned size;
     uint64_t n;
 
     if (!number(&p, write ? '=' : 0, &n) || n >= gdbregs_count(g->amd64)) {
@@ -296,10 +297,11 @@ static void one_register(struct gdb *g, const char *p, bool write)
         return;
     }
     vm_debug_get_regs(g->machine->vm, &r);
+    size = gdbregs_get(g->amd64, (unsigned)n, &r, v);
     if (!write) {
-        add_hex(&b, v, gdbregs_get(g->amd64, (unsigned)n, &r, v));
+        add_hex(&b, v, size);
         reply_buf(g, &b);
-    } else if (hex_bytes(p, v, sizeof v) > 0 && gdbregs_set(g->amd64, (unsigned)n, &r, v)) {
+    } else if (hex_bytes(p, v, sizeof v) == (int)size && gdbregs_set(g->amd64, (unsigned)n, &r, v)) {
         vm_debug_set_regs(g->machine->vm, &r);
         ok(g);
     } else {

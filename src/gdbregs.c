@@ -208,7 +208,9 @@ void gdbregs_xml(bool amd64, bool code16, struct buf *to)
     buf_printf(to,
                "<?xml version=\"1.0\"?>\n<!DOCTYPE target SYSTEM \"gdb-target.dtd\">\n<target>\n"
                "<architecture>%s</architecture>\n",
-               amd64 ? "i386:x86-64" : code16 ? "i8086" : "i386");
+               amd64    ? "i386:x86-64"
+               : code16 ? "i8086"
+                        : "i386");
     for (; n; n--, f++) {
         buf_printf(to, "<feature name=\"%s\">\n%s", f->name, f->types);
         for (unsigned i = 0; i < f->nregs; i++) {

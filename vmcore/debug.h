@@ -51,6 +51,9 @@ void debug_enters(struct cpu *c, uint64_t lin);
 /* Are interrupts held back (so that a step goes to the next instruction, not into a handler)? */
 bool debug_holds_interrupts(const struct cpu *c);
 
+/* The processor has another state now: a step that was under way is not its, nor is the stop that was told. */
+void debug_other_state(struct debug *d);
+
 /* Does a page of the access have a watchpoint? */
 bool debug_watched(const struct debug *d, uint64_t lin, unsigned len);
 /* An access of translated code to such a page; rw: 1 read, 2 write, 3 both. True: the instruction must run as a block

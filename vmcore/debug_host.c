@@ -22,6 +22,13 @@ void vm_debug_clear(struct vm *vm)
     vm->cache->flush_wanted = true; /* blocks may be whole again */
 }
 
+void debug_other_state(struct debug *d)
+{
+    d->step = STEP_NONE;
+    d->skip = d->stopped = false;
+    d->hit = (struct vm_debug_stop){0};
+}
+
 /* Blocks that run past the new offset, chains and hash entries that lead there: all of them go. */
 static void split_at(struct vm *vm, uint64_t lin)
 {

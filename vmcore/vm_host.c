@@ -358,6 +358,7 @@ int vm_state_load(struct vm *vm, const uint8_t *data, size_t len, struct err *e)
     int r = state_load(&vm->states, data, len, e);
 
     vm->want_reset = vm->want_poweroff = vm->want_exit = 0;
+    debug_other_state(&vm->debug);
     return r;
 }
 

@@ -397,7 +397,12 @@ class Protocol(Base):
             self.assertEqual(remote.ask("?"), "T05thread:1;")
             self.assertEqual(remote.ask("s"), "T05thread:1;")  # from the kernel's entry
             self.assertEqual(remote.register(ESP) & 0xfff00000, 0x200000)
-            store.run("snapshot", "stopped", "dbg", want=None)
+            entry = remote.register(EIP)
+            store.run("snapshot", "dbg", "stopped")
+            self.assertEqual(remote.ask("s"), "T05thread:1;")
+            self.assertNotEqual(remote.register(EIP), entry)
+            store.run("revert", "dbg", "stopped")
+            self.assertEqual(remote.register(EIP), entry)
             remote.send("c")
             remote.raw(b"\x03")
             self.assertEqual(remote.receive(), "T02thread:1;")

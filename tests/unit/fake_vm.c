@@ -177,7 +177,7 @@ int vm_image_revert(struct vm *vm, unsigned image, struct pagesrc *src, const ui
 
 bool vm_phys_read(struct vm *vm, uint64_t pa, void *dst, size_t len)
 {
-    if (pa + len > vm->pages * 4096)
+    if (pa > vm->pages * 4096 || len > vm->pages * 4096 - pa)
         return false;
     memcpy(dst, vm->ram + pa, len);
     return true;
@@ -185,7 +185,7 @@ bool vm_phys_read(struct vm *vm, uint64_t pa, void *dst, size_t len)
 
 bool vm_phys_write(struct vm *vm, uint64_t pa, const void *src, size_t len)
 {
-    if (pa + len > vm->pages * 4096)
+    if (pa > vm->pages * 4096 || len > vm->pages * 4096 - pa)
         return false;
     memcpy(vm->ram + pa, src, len);
     for (uint64_t p = pa / 4096; p <= (pa + len - 1) / 4096; p++)
