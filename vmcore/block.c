@@ -166,6 +166,21 @@ static void classify(struct tb *t, struct ginsn *g)
     g->row = r;
 }
 
+/* With 32-bit addresses in 64-bit code the decoder takes SIB base 5 without displacement for R13D where REX.B is set;
+ * there is no base. */
+static void drop_false_base(struct ginsn *g)
+{
+    if (g->z.address_width != 32 || !(g->z.attributes & ZYDIS_ATTRIB_HAS_SIB) || g->z.raw.modrm.mod != 0 ||
+        g->z.raw.sib.base != 5)
+        return;
+    for (unsigned i = 0; i < g->z.operand_count; i++)
+        if (g->op[i].type == ZYDIS_OPERAND_TYPE_MEMORY && g->op[i].mem.base == ZYDIS_REGISTER_R13D) {
+            g->op[i].mem.base = ZYDIS_REGISTER_NONE;
+            g->op[i].mem.disp.has_displacement = ZYAN_TRUE;
+            g->op[i].mem.disp.value = g->z.raw.disp.value;
+        }
+}
+
 bool tb_decode(struct tb *t, uint32_t off, struct ginsn *g)
 {
     ZyanStatus st;
@@ -185,6 +200,7 @@ bool tb_decode(struct tb *t, uint32_t off, struct ginsn *g)
         g->vector = st == ZYDIS_STATUS_INSTRUCTION_TOO_LONG || st == ZYDIS_STATUS_NO_MORE_DATA ? X_GP : X_UD;
     } else {
         g->len = g->z.length;
+        drop_false_base(g);
         classify(t, g);
     }
     live_decode(g);

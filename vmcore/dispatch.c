@@ -196,6 +196,12 @@ static uint64_t link_and_go(struct cpu *c, const struct site *s, uint64_t eip, b
     return (uint64_t)(c->cache->x + b->entry_saved);
 }
 
+/* Is EIP a target at which a near branch itself faults? */
+static bool out_of_bounds(const struct cpu *c)
+{
+    return c->mode & M_CODE64 ? !cpu_canonical(c->eip) : !(c->mode & M_CS_FLAT) && c->eip > c->seg[S_CS].limit;
+}
+
 static uint64_t on_chain(struct cpu *c, const struct site *s, uint64_t unused)
 {
     c->exits[K_CHAIN]++;
@@ -207,13 +213,15 @@ static uint64_t on_xpage(struct cpu *c, const struct site *s, uint64_t unused)
 {
     c->exits[K_XPAGE]++;
     c->r12 = cpu_mask_flags(c->r12, s->live);
-    return link_and_go(c, s, site_target(c, s), true);
-}
-
-/* Is EIP a target at which a near branch itself faults? */
-static bool out_of_bounds(const struct cpu *c)
-{
-    return c->mode & M_CODE64 ? !cpu_canonical(c->eip) : !(c->mode & M_CS_FLAT) && c->eip > c->seg[S_CS].limit;
+    c->eip = site_target(c, s);
+    if (s->rw && out_of_bounds(c)) { /* a branch */
+        c->r15 -= (uint64_t)(int64_t)s->retry;
+        c->eip = site_eip(c, s);
+        cpu_set_sp(c, c->gpr[R_ESP] - (uint64_t)(int64_t)s->cont);
+        cpu_raise(c, X_GP, 0);
+        return cpu_resume(c);
+    }
+    return link_and_go(c, s, c->eip, true);
 }
 
 static uint64_t on_indirect(struct cpu *c, const struct site *s, uint64_t unused)

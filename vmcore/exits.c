@@ -97,6 +97,12 @@ static uint8_t *code_check(struct tb *t, uint8_t *miss[2])
     return miss[1] - 6;
 }
 
+/* Does the block leave for toff by a branch, not by running on? */
+static bool is_branch_to(const struct ginsn *g, int32_t toff)
+{
+    return g->z.raw.imm[0].is_relative && toff != g->off + g->len;
+}
+
 static void xpage(struct tb *t, int32_t toff, uint8_t live)
 {
     struct em *h = &t->hot;
@@ -116,6 +122,9 @@ static void xpage(struct tb *t, int32_t toff, uint8_t live)
     jump = e_jmp32(h);
     site_init(t, &s, K_XPAGE);
     s.arg = (uint32_t)toff & 0xfff;
+    s.rw = is_branch_to(t->cur, toff);
+    s.retry = toff & ~0xfff; /* how far vbase has moved */
+    s.cont = t->cur->row->emit == emit_CALL ? -(int32_t)(t->cur->z.operand_width / 8) : 0;
     s.live = live;
     e_patch32(h, miss[0], t->cold.p);
     e_patch32(h, miss[1], t->cold.p);
@@ -140,7 +149,7 @@ void exit_next(struct tb *t, int32_t off, uint8_t live)
     site_init(t, &s, K_NEXT);
     s.arg = (uint32_t)off;
     s.live = live;
-    if (g->z.raw.imm[0].is_relative && off != g->off + g->len) { /* a branch faults itself: see on_next() */
+    if (is_branch_to(g, off)) { /* it faults itself: see on_next() */
         s.rw = 1;
         s.arg2 = g->row->emit == emit_CALL ? 0u - g->z.operand_width / 8u : 0;
     }

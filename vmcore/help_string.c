@@ -226,7 +226,7 @@ static int turn(struct cpu *c, const struct str *t, uint64_t count)
         return 1;
     if (uses_src && seg_check(c, t->seg, so, t->size, ACC_READ, &src))
         return 1;
-    if (t->op == OP_MOVS && !unbounded(c, S_ES) && mmu_probe(c, src, t->size, ACC_READ))
+    if (t->op == OP_MOVS && (!unbounded(c, S_ES) || !cpu_canonical(dof)) && mmu_probe(c, src, t->size, ACC_READ))
         return 1;
     if (uses_dst && seg_check(c, S_ES, dof, t->size, writes ? ACC_WRITE : ACC_READ, &dst))
         return 1;

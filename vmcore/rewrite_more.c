@@ -328,6 +328,8 @@ static bool string_helper(struct tb *t, unsigned what)
         default:
             break;
         }
+    if (t->m64 && seg < S_FS) /* the others' overrides mean nothing there */
+        seg = S_DS;
     emit_helper(t, (unsigned)helper_index("string"), NULL, what | string_size(g) << 8 | seg << 16,
                 (rep ? 1u : 0) | (g->z.attributes & ZYDIS_ATTRIB_HAS_REPNE ? 2u : 0) |
                     (g->z.address_width == 16   ? 4u
@@ -342,7 +344,9 @@ static unsigned source_seg(const struct ginsn *g)
     for (unsigned i = 0; i < g->z.operand_count; i++)
         if (g->op[i].type == ZYDIS_OPERAND_TYPE_MEMORY &&
             (g->op[i].mem.base == ZYDIS_REGISTER_ESI || g->op[i].mem.base == ZYDIS_REGISTER_RSI))
-            return seg_index(g->op[i].mem.segment);
+            return g->z.address_width == 64 && g->op[i].mem.segment == ZYDIS_REGISTER_SS
+                       ? (unsigned)S_DS
+                       : seg_index(g->op[i].mem.segment);
     return S_DS;
 }
 
