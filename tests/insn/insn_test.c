@@ -123,9 +123,9 @@ static void check_native_only(struct run *r, uint32_t n)
     }
 }
 
-/* Natively a case ends in a far jump, in the translator in an INT3. Code that reads itself sees that (16-bit
- * code also that of other cases, all in one segment, and it may go on there): runs the case again with an INT3 on both
- * sides, and says whether the results agree then. */
+/* Natively a case ends in a jump, in the translator in an INT3. Code that reads itself or its neighbours sees that, and
+ * 16-bit code may go on there: runs the case again with an INT3 behind each on both sides, and says whether the results
+ * agree then. */
 static bool agrees_with_int3(struct run *r, uint32_t i, uint32_t n, const struct insn_result *guest, char *why,
                              size_t size)
 {
@@ -133,8 +133,6 @@ static bool agrees_with_int3(struct run *r, uint32_t i, uint32_t n, const struct
     struct insn_result kept = shm->results[i];
     struct err e = {0};
     bool skip[BATCH], int3[BATCH];
-    if (shm->cases[i].int3_end && r->dec.mode->mode != CPU_TEST_16)
-        return false;
     for (uint32_t k = 0; k < n; k++) { /* the code of the whole batch, as the translated side had it; one case runs */
         skip[k] = shm->cases[k].skip_native;
         int3[k] = shm->cases[k].int3_end;

@@ -149,6 +149,8 @@ bool may_choose(const struct mode *m, const struct dec *at, const struct cpu_tes
     case ZYDIS_MNEMONIC_LGS:
     case ZYDIS_MNEMONIC_LSS:
         return true;
+    case ZYDIS_MNEMONIC_POP: /* of a selector may read two bytes or four */
+        return ZydisRegisterGetClass(at->op[0].reg.value) == ZYDIS_REGCLASS_SEGMENT;
     default: /* #GP for an address that is not aligned, #SS for one outside of the stack segment */
         return a->vector + b->vector == 12 + 13 && wide_operand(at);
     }
