@@ -282,8 +282,8 @@ static bool quick(struct cpu *c, const struct site *s)
     uint64_t src = c->gpr[R_ESI] & mask, dst = c->gpr[R_EDI] & mask;
     uint8_t *d, *h;
 
-    if (op > OP_STOS || s->arg2 != (c->mode & M_CODE64 ? 9 : 1) || (c->eflags & (EF_DF | EF_TF)) || c->dr_active || n > 4096 ||
-        (dst & 0xfff) + bytes > 4096 || !flat_seg(c, S_ES) || !(d = tlb_host(c, c->cpl == 3, dst, true)))
+    if (op > OP_STOS || s->arg2 != (c->mode & M_CODE64 ? 9 : 1) || (c->eflags & (EF_DF | EF_TF)) || c->dr_active ||
+        n > 4096 || (dst & 0xfff) + bytes > 4096 || !flat_seg(c, S_ES) || !(d = tlb_host(c, c->cpl == 3, dst, true)))
         return false;
     if (op == OP_MOVS) {
         if ((src & 0xfff) + bytes > 4096 || !flat_seg(c, (s->arg >> 16) & 7) ||
