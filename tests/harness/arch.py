@@ -43,7 +43,7 @@ def checks(output):
     print the same."""
     found = {}
     for line in output.splitlines():
-        if match := re.match(r"ok (.*)|FAIL (.*): got |none (.*) \(|value (.*): ", line):
+        if match := re.match(r"ok (.*)|FAIL (.*): got |none (.*) \(|(value .*): ", line):
             found[next(filter(None, match.groups()))] = line
     return found
 
