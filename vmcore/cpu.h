@@ -181,7 +181,7 @@ struct cpu {
     struct tlb_list list[2][2]; /* [user][global]: filled data slots */
     struct tlb_list code_list[2][2];
     struct tlb64_list list64[2][2], code_list64[2][2];
-    uint8_t large64; /* a slot was filled from a large page */
+    uint8_t large64[1024]; /* by 2 MiB of linear space, hashed: slots were filled from a large page */
     uint8_t no_stack[4096 + 64] __attribute__((aligned(64)));
     struct jump_hash jh[1 << JH_BITS] __attribute__((aligned(64)));
 };

@@ -4,6 +4,7 @@
 #include "vmcore/cpuid.h"
 #include "vmcore/dev/dev.h"
 #include "vmcore/helpers.h"
+#include "vmcore/rt.h"
 
 /* 0, or 1 with #GP raised for reserved bits in one that is present. */
 static int load_pdptes(struct cpu *c, uint64_t cr3)

@@ -40,12 +40,18 @@ static void slot64_clear(struct cpu *c, int user, uint32_t slot)
         cpu_tlb64(c, user, w, (uint64_t)slot << 12)->tag = TLB64_INVALID;
 }
 
+/* Large pages, noted by 2 MiB of linear space. */
+static uint32_t large_slot(uint64_t lin)
+{
+    return (uint32_t)((lin >> 21) ^ (lin >> 31)) & (sizeof((struct cpu *)0)->large64 - 1);
+}
+
 static void fill64(struct cpu *c, int user, uint64_t lin, uint8_t *host, bool write, uint32_t flags)
 {
     uint64_t base = lin & ~0xfffull;
 
     list64_add(&c->list64[user][!!(flags & TR_GLOBAL)], lin);
-    c->large64 |= !!(flags & TR_LARGE);
+    c->large64[large_slot(lin)] |= !!(flags & TR_LARGE);
     *cpu_tlb64(c, user, 0, lin) = (struct tlb64){base, (uint64_t)host - base};
     if (write)
         *cpu_tlb64(c, user, 1, lin) = (struct tlb64){base, (uint64_t)host - base};
@@ -81,7 +87,7 @@ void tlb_fill_code(struct cpu *c, int user, uint64_t lin, uint32_t bpn, uint32_t
 {
     if (c->mode & M_CODE64) {
         list64_add(&c->code_list64[user][!!(flags & TR_GLOBAL)], lin);
-        c->large64 |= !!(flags & TR_LARGE);
+        c->large64[large_slot(lin)] |= !!(flags & TR_LARGE);
         *cpu_code64(c, user, lin) = (struct tlb64){lin & ~0xfffull, bpn + 1};
         return;
     }
@@ -130,7 +136,7 @@ void mmu_flush_all(struct cpu *c)
         for (int g = 0; g < 2; g++)
             flush_list(c, u, g);
     memset(c->tlb_large, 0, sizeof c->tlb_large);
-    c->large64 = 0;
+    memset(c->large64, 0, sizeof c->large64);
     stack_cache_drop(c);
 }
 
@@ -143,14 +149,16 @@ void mmu_flush_nonglobal(struct cpu *c)
 
 void mmu_invlpg(struct cpu *c, uint64_t lin)
 {
-    if (c->large64) { /* which slots a large page filled is not known */
-        mmu_flush_all(c);
-        return;
+    uint64_t at = lin, end = lin + 1;
+    if (c->large64[large_slot(lin)]) { /* any page of the 2 MiB may have been filled from a large one */
+        at = lin & ~0x1fffffull;
+        end = at + 0x200000;
     }
-    for (int u = 0; u < 2; u++) {
-        slot64_clear(c, u, (lin >> 12) & (TLB64_SIZE - 1));
-        cpu_code64(c, u, lin)->tag = TLB64_INVALID;
-    }
+    for (; at < end; at += 4096)
+        for (int u = 0; u < 2; u++) {
+            slot64_clear(c, u, (at >> 12) & (TLB64_SIZE - 1));
+            cpu_code64(c, u, at)->tag = TLB64_INVALID;
+        }
     stack_cache_drop(c);
     if (lin >> 32)
         return;
