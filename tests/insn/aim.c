@@ -108,6 +108,9 @@ static uint64_t target_in(struct setup *s, uint32_t size, ZydisRegister segment,
         return pick_target(s->r, size, m->stack, 2, false);
     if (m->mode == CPU_TEST_16 && segment == ZYDIS_REGISTER_DS && rng_chance(s->r, 3))
         return base + m->ds_limit - rng_below(s->r, 2 * size + 1);
+    if (m->wrap && s->pages->wrap && bits == 32 && reachable(m->wrap, base, bits) && rng_chance(s->r, 25))
+        return rng_chance(s->r, 50) ? m->wrap + INSN_PAGE - rng_below(s->r, size + 1)
+                                    : pick_target(s->r, size, m->wrap, 1, false);
     bool low = s->pages->low && reachable(m->low, base, bits);
     if (reachable(m->data, base, bits) && !(low && rng_chance(s->r, 10)))
         return pick_target(s->r, size, m->data, 2, true);

@@ -232,6 +232,8 @@ bool compare_results(const struct decoder *dec, const struct insn_case *c, const
     const struct dec *at = stopped_at(c, d, n, native), *guest_at = stopped_at(c, d, n, guest);
     if (guest->fault.vector >= 13 && guest->fault.vector <= 14 && at != guest_at && store_withheld(guest_at, native))
         return true;
+    if (wraps_in_parts(dec->mode, at, native))
+        return true;
     if (native->fault.vector == 17)
         return true; /* the host checks alignment when POPF has set AC; the guest's CR0.AM is clear */
     if (at && at->i.mnemonic == ZYDIS_MNEMONIC_BOUND && native->fault.vector == 5 &&

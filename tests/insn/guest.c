@@ -48,7 +48,10 @@ static int machine_new(struct machine *m, const struct insn_shm *in, const char 
         make_ldt(m);
     for (unsigned i = 0; i < MEM_PAGES; i++) {
         m->page[i] = NULL;
-        if (i >= PAGE_SMC ? !in->smc : i >= PAGE_EDGE ? !in->edge : i >= PAGE_LOW && !in->low)
+        if (i >= PAGE_SMC    ? !in->smc
+            : i >= PAGE_WRAP ? !in->wrap
+            : i >= PAGE_EDGE ? !in->edge
+                             : i >= PAGE_LOW && !in->low)
             continue;
         m->page[i] = cpu_test_map(m->t, mode_page(m->mode, i), i != PAGE_RO);
         if (!m->page[i])

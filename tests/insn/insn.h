@@ -78,6 +78,7 @@ struct insn_shm {
     uint32_t n;       /* cases in the batch */
     uint32_t mode;    /* enum cpu_test_mode */
     uint32_t low;     /* the runner could map the LOW pages */
+    uint32_t wrap;    /* the runner could map the WRAP pages */
     uint32_t edge;    /* the runner could map the EDGE page */
     uint32_t smc;     /* the runner could map the SMC pages: some policies deny writable code */
     uint32_t avx;     /* the runner loads and reports the upper halves of the YMM registers */

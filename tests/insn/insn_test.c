@@ -340,8 +340,9 @@ static int start(struct run *r, const char *argv0, struct err *e)
     if (ret)
         return ret;
     const struct insn_shm *shm = r->host.shm;
-    r->gen = (struct gen){
-        .dec = &r->dec, .seed = r->opt.seed, .pages = {.low = shm->low, .edge = shm->edge, .smc = shm->smc}};
+    r->gen = (struct gen){.dec = &r->dec,
+                          .seed = r->opt.seed,
+                          .pages = {.low = shm->low, .edge = shm->edge, .wrap = shm->wrap, .smc = shm->smc}};
     if (r->opt.only && find_mnemonic(r->opt.only, &r->gen.only))
         return err_set(e, VT_USAGE, "no mnemonic '%s'", r->opt.only);
     ret = cover_init(&r->cover);

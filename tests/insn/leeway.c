@@ -133,6 +133,20 @@ bool is_access_fault(int vector)
     return vector == 12 || vector == 13 || vector == 14;
 }
 
+static bool loads_far_pointer(const struct dec *d)
+{
+    switch (d->i.mnemonic) {
+    case ZYDIS_MNEMONIC_LDS:
+    case ZYDIS_MNEMONIC_LES:
+    case ZYDIS_MNEMONIC_LFS:
+    case ZYDIS_MNEMONIC_LGS:
+    case ZYDIS_MNEMONIC_LSS:
+        return true;
+    default:
+        return false;
+    }
+}
+
 bool may_choose(const struct mode *m, const struct dec *at, const struct cpu_test_fault *a,
                 const struct cpu_test_fault *b)
 {
@@ -142,18 +156,20 @@ bool may_choose(const struct mode *m, const struct dec *at, const struct cpu_tes
         return true;
     if (m->mode == CPU_TEST_64 && a->vector != 14 && b->vector == 14 && (b->cr2 + INSN_PAGE) >> 47 == 1)
         return true; /* across the end of user space, where no page is on this side either */
-    switch (at->i.mnemonic) {
-    case ZYDIS_MNEMONIC_LDS:
-    case ZYDIS_MNEMONIC_LES:
-    case ZYDIS_MNEMONIC_LFS:
-    case ZYDIS_MNEMONIC_LGS:
-    case ZYDIS_MNEMONIC_LSS:
+    if (loads_far_pointer(at))
         return true;
+    switch (at->i.mnemonic) {
     case ZYDIS_MNEMONIC_POP: /* of a selector may read two bytes or four */
         return ZydisRegisterGetClass(at->op[0].reg.value) == ZYDIS_REGCLASS_SEGMENT;
     default: /* #GP for an address that is not aligned, #SS for one outside of the stack segment */
         return a->vector + b->vector == 12 + 13 && wide_operand(at);
     }
+}
+
+bool wraps_in_parts(const struct mode *m, const struct dec *at, const struct insn_result *native)
+{
+    return m->mode == CPU_TEST_64 && at && at->i.address_width == 32 && native->fault.vector == 14 &&
+           native->fault.cr2 < INSN_PAGE && (many_accesses(at) || loads_far_pointer(at));
 }
 
 bool may_keep_upper(const struct mode *m, const struct insn_case *c, const struct dec *d, unsigned n, unsigned reg,

@@ -35,6 +35,9 @@ bool is_access_fault(int vector);
  * processor's choice for operands that it reads or writes in parts, and for aligned ones. */
 bool may_choose(const struct mode *m, const struct dec *at, const struct cpu_test_fault *a,
                 const struct cpu_test_fault *b);
+/* 64-bit code: an operand at the end of the low 4 GiB, by a 32-bit address, that the host accesses in parts; each
+ * part's address may wrap there. Nothing is mapped at 0. */
+bool wraps_in_parts(const struct mode *m, const struct dec *at, const struct insn_result *native);
 /* A repeated string instruction with 32-bit registers, in 64-bit code, that moved nothing: some processors clear their
  * upper halves all the same. */
 bool may_keep_upper(const struct mode *m, const struct insn_case *c, const struct dec *d, unsigned n, unsigned reg,

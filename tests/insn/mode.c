@@ -29,6 +29,7 @@ static const struct mode modes[] = {
      .stack = 0x678930000000,
      .low = 0x1d000000,
      .edge = 0x7fffffffe000,
+     .wrap = 0xfffff000,
      .smc = 0x234518000000},
     {.mode = CPU_TEST_16,
      .name = "16",
@@ -63,25 +64,27 @@ uint64_t mode_code_offset(const struct mode *m, uint64_t va)
     return va - (m->code2 && va >= m->code2 ? m->code2 : m->code);
 }
 
+enum { RANGES = 6 };
 struct range {
     uint64_t va;
     unsigned first, pages;
 };
 
-static void ranges_of(const struct mode *m, struct range r[5])
+static void ranges_of(const struct mode *m, struct range r[RANGES])
 {
     r[0] = (struct range){m->data, PAGE_DATA, PAGE_STACK - PAGE_DATA};
     r[1] = (struct range){m->stack, PAGE_STACK, PAGE_LOW - PAGE_STACK};
     r[2] = (struct range){m->low, PAGE_LOW, PAGE_EDGE - PAGE_LOW};
-    r[3] = (struct range){m->edge, PAGE_EDGE, m->edge ? PAGE_SMC - PAGE_EDGE : 0};
-    r[4] = (struct range){m->smc, PAGE_SMC, MEM_PAGES - PAGE_SMC};
+    r[3] = (struct range){m->edge, PAGE_EDGE, m->edge ? PAGE_WRAP - PAGE_EDGE : 0};
+    r[4] = (struct range){m->wrap, PAGE_WRAP, m->wrap ? PAGE_SMC - PAGE_WRAP : 0};
+    r[5] = (struct range){m->smc, PAGE_SMC, MEM_PAGES - PAGE_SMC};
 }
 
 uint64_t mode_page(const struct mode *m, unsigned i)
 {
-    struct range r[5];
+    struct range r[RANGES];
     ranges_of(m, r);
-    for (unsigned k = 0; k < 5; k++)
+    for (unsigned k = 0; k < RANGES; k++)
         if (i - r[k].first < r[k].pages)
             return r[k].va + (i - r[k].first) * INSN_PAGE;
     return 0;
@@ -89,9 +92,9 @@ uint64_t mode_page(const struct mode *m, unsigned i)
 
 int mode_offset(const struct mode *m, uint64_t va)
 {
-    struct range r[5];
+    struct range r[RANGES];
     ranges_of(m, r);
-    for (unsigned k = 0; k < 5; k++)
+    for (unsigned k = 0; k < RANGES; k++)
         if (va - r[k].va < r[k].pages * INSN_PAGE)
             return (int)(r[k].first * INSN_PAGE + (va - r[k].va));
     return -1;

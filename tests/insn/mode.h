@@ -10,9 +10,9 @@
 
 #define INSN_PAGE 4096u
 
-/* The data pages, in the order of the images. EDGE is the last page that user code can have, 64-bit code only; LOW is
- * what addresses narrower than the code's reach. */
-enum { PAGE_DATA, PAGE_RO = 2, PAGE_STACK, PAGE_LOW = 5, PAGE_EDGE = 7, PAGE_SMC, MEM_PAGES = 10 };
+/* The data pages, in the order of the images. LOW is what addresses narrower than the code's reach; EDGE is the last
+ * page that user code can have and WRAP the two pages around 4 GiB, 64-bit code only. */
+enum { PAGE_DATA, PAGE_RO = 2, PAGE_STACK, PAGE_LOW = 5, PAGE_EDGE = 7, PAGE_WRAP, PAGE_SMC = 10, MEM_PAGES = 12 };
 #define MEM_BYTES (MEM_PAGES * INSN_PAGE)
 
 struct mode {
@@ -26,6 +26,7 @@ struct mode {
     uint64_t stack; /* two writable pages, unmapped ones on both sides */
     uint64_t low;   /* two writable pages, where the host allows them */
     uint64_t edge;  /* 0: none */
+    uint64_t wrap;  /* 0: none */
     uint64_t smc;   /* two pages that are writable and executable, for code that changes itself */
     /* Bases of the segments that are not flat, and the limit of DS: 16-bit code only. */
     uint32_t cs_base, ss_base, ds_base, ds_limit;

@@ -191,6 +191,7 @@ static void map_all(struct insn_shm *shm, int shm_fd, uint8_t *page[MEM_PAGES])
         page[i] = NULL;
     }
     shm->low = page[PAGE_LOW] && page[PAGE_LOW + 1];
+    shm->wrap = page[PAGE_WRAP] && page[PAGE_WRAP + 1];
     shm->smc = page[PAGE_SMC] && page[PAGE_SMC + 1];
     shm->edge = page[PAGE_EDGE] != NULL;
     close(fd);

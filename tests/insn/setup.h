@@ -7,7 +7,7 @@
 
 /* Which of the pages that a host may deny there are. */
 struct optional_pages {
-    bool low, edge, smc;
+    bool low, edge, wrap, smc;
 };
 
 /* Takes c->code (c->len bytes, c->n_insn instructions, c->off set, c->code_va set) with its decoded form and chooses
