@@ -100,18 +100,37 @@ class Gdb(Base):
         self.assertNotRegex(out, r"(?i)error|not compatible|truncated")
         self.assertEqual(guest.end()[0], 137)
 
-    def test_linux(self):
-        """Debian's kernel with the tiny initrd: through the decompressor into the kernel, and on to its end."""
+
+class Linux(Base):
+    """Debian's kernel with the tiny initrd, without symbols: their addresses come from a boot before."""
+
+    def words(self, command):
         tiny = common.tiny()
-        words = [vmtest.program(), "run", "--kernel", str(tiny.kernel), "--initrd", str(tiny.initrd), "--mem", "128M",
-                 "--append", f'{tiny.append} vmtest.cmd="echo answer=$((6*7))"', "--timeout", "120s"]
-        guest = gdbremote.Debuggee(words, self.tmp)
+        return [vmtest.program(), "run", "--kernel", str(tiny.kernel), "--initrd", str(tiny.initrd), "--mem", "128M",
+                "--append", f'{tiny.append} nokaslr vmtest.cmd="{command}"', "--timeout", "120s"]
+
+    def symbols(self, *names):
+        wanted = " ".join(f"-e ' {name}$'" for name in names)
+        out = subprocess.run(self.words(f"grep {wanted} /proc/kallsyms"), stdin=subprocess.DEVNULL,
+                             stdout=subprocess.PIPE, timeout=150).stdout.decode(errors="replace")
+        return {name: int(re.search(rf"^(\w+) \w {name}\r?$", out, re.M)[1], 16) for name in names}
+
+    def test_the_tiny_guest(self):
+        at = self.symbols("start_kernel", "do_timer")
+        guest = gdbremote.Debuggee(self.words("echo answer=$((6*7))"), self.tmp)
         self.addCleanup(guest.close)
-        # 1 MiB is the 32-bit entry; the kernel proper runs at PAGE_OFFSET (3 GiB) once paging is on.
-        out = self.gdb(guest, "p/x $pc", "stepi 1000", "p/x $cr0 & 0x80000001", "p/x $cs", "detach")
+        out = self.gdb(guest, "p/x $pc", "stepi 1000", "p/x $cr0 & 0x80000001", "p/x $cs",  # the decompressor
+                       f"break *{at['start_kernel']}", "continue", "p/x $pc", "p/x $cr0 & 0x80000001", "stepi 10",
+                       f"tbreak *{at['do_timer']}", "continue", "p/x $pc", "p $eflags & 0x200", "p $eax",
+                       "set $return = *(unsigned *)$esp", "rwatch -l *(unsigned *)$esp", "continue",
+                       "p $pc == $return", "detach")
         self.assertRegex(out, r"\$1 = 0x100000\n")
-        self.assertRegex(out, r"\$2 = 0x1\n")
-        self.assertRegex(out, r"\$3 = 0x10\n")
+        self.assertRegex(out, r"\$2 = 0x1\n\$3 = 0x10\n")
+        self.assertRegex(out, rf"\$4 = {at['start_kernel']:#x}\n\$5 = 0x80000001\n")  # paging is on
+        # the first tick, in the timer's interrupt; then the instruction that reads its return address
+        self.assertRegex(out, rf"\$6 = {at['do_timer']:#x}\n\$7 = 0\n\$8 = 1\n")
+        self.assertRegex(out, r"Hardware read watchpoint")
+        self.assertRegex(out, r"\$9 = 1\n")
         status, said = guest.end(150)
         self.assertEqual(status, 0, said[-1000:])
         self.assertIn(b"answer=42", said)
