@@ -41,7 +41,8 @@ struct execport {
     bool has_thread, ending, shut;
     bool synced, seeking;
     uint64_t generation, failed_in; /* failed_in: generation + 1 of the last failure to connect */
-    uint64_t failed_until;          /* it is not tried again before, in that generation */
+    bool failed_silent;             /* there was one, and it did not answer; again after failed_until */
+    uint64_t failed_until;
     struct err failure;
     uint8_t nonce[EW_NONCE];
     uint32_t version;
@@ -439,6 +440,13 @@ static int connect_once(struct execport *p, struct agent *a, uint64_t generation
     return rc == VT_TIMEOUT ? err_set(e, VT_FAIL, "the helper in the guest does not answer") : rc;
 }
 
+/* Whoever had the port open and did not answer may be gone, or come round. */
+static bool has_failed(const struct execport *p)
+{
+    return p->failed_in == p->generation + 1 &&
+           (!p->failed_silent || (execport_running(p) && clock_mono_ns() < p->failed_until));
+}
+
 static int connect_locked(struct execport *p, struct agent *a, int cancel_fd, struct err *e)
 {
     uint64_t generation;
@@ -450,9 +458,7 @@ static int connect_locked(struct execport *p, struct agent *a, int cancel_fd, st
         lose(p, VT_GONE, "the helper in the guest has ended under the command");
     generation = p->generation;
     current = p->synced;
-    rc = p->failed_in == generation + 1 && clock_mono_ns() < p->failed_until
-             ? err_set(e, p->failure.code, "%s", p->failure.msg)
-             : still(p, generation, e);
+    rc = has_failed(p) ? err_set(e, p->failure.code, "%s", p->failure.msg) : still(p, generation, e);
     pthread_mutex_unlock(&p->lock);
     if (rc < 0 || current)
         return rc;
@@ -466,7 +472,8 @@ static int connect_locked(struct execport *p, struct agent *a, int cancel_fd, st
     if (rc == VT_FAIL) {
         pthread_mutex_lock(&p->lock);
         p->failed_in = generation + 1;
-        p->failed_until = execport_running(p) ? clock_mono_ns() + AGAIN_NS : UINT64_MAX;
+        p->failed_silent = execport_running(p);
+        p->failed_until = clock_mono_ns() + AGAIN_NS;
         p->synced = p->seeking = false;
         p->failure = (struct err){0};
         err_set(&p->failure, rc, "%s", e ? e->msg : "no helper");

@@ -9,6 +9,7 @@ import select
 import signal
 import struct
 import subprocess
+import tempfile
 import termios
 import threading
 import time
@@ -151,6 +152,23 @@ class Exec(unittest.TestCase):
             except subprocess.TimeoutExpired:
                 pass
         self.assertEqual(p.returncode, -signal.SIGINT)
+
+    def test_a_guest_where_the_helper_does_not_answer(self):
+        # Somebody else has its port: commands go by the agent, and what that cannot do is an error.
+        squatter = ("until [ -e /run/go ]; do sleep 0.05; done; exec 3<>/dev/virtio-ports/org.vmtest.exec.0; "
+                    "mv /run/go /run/gone; exec sleep 1001")
+        self.run_in("--", "systemd-run", "--quiet", "sh", "-c", squatter)
+        self.assertIn("has ended under the command", self.sh("kill -9 $PPID; sleep 1000", want=125).errors)
+        with tempfile.NamedTemporaryFile() as empty:
+            self.store.run("cp", empty.name, ":/run/go")  # by the agent
+            while self.store.run("cp", ":/run/gone", empty.name, want=(0, 66)).status:
+                pass
+        got = self.sh("echo out; echo err >&2; exit 3", want=3)
+        self.assertEqual((got.text, got.errors), ("out\n", "err\n"))
+        self.assertIn("no terminals", self.run_in("-t", "--", "true", want=125).errors)
+        self.assertIn("commands go by the guest agent alone", self.store.run("log", "web").text)
+        self.sh("pkill -fx 'sleep 1001'")
+        self.assertEqual(self.run_in("-t", "--", "sh", "-c", "tty >/dev/null && echo yes").text, "yes\r\n")
 
     def test_who_goes_away_ends_the_command(self):
         p = self.attached("--", "sh", "-c", "echo $$; trap '' HUP; sleep 1000")
