@@ -6,60 +6,32 @@
 #include "src/base/banned.h"
 #include "src/base/buf.h"
 #include "src/base/util.h"
-#include "src/gdbregs.h"
-#include "src/gdbwire.h"
+#include "src/gdb_impl.h"
+#include "src/gdbhex.h"
 
-#define POINTS_MAX 64
-#define EFER_LMA   0x400u
 enum { SIG_INT = 2, SIG_TRAP = 5, SIG_SEGV = 11 };
-
-struct gdb {
-    struct machine *machine;
-    struct gdbwire *wire;
-    struct gdb_hooks hooks;
-    bool attached;
-    bool held;          /* the vCPU is paused on our account */
-    bool running;       /* the debugger waits for a stop reply */
-    bool dead;          /* the guest stands after a triple fault: it can be looked at, no more */
-    bool amd64, code16; /* the registers' description that the debugger got */
-    char stop[64];
-    struct {       /* as the debugger set them: two of a kind share the machine's one */
-        char type; /* '0' to '4' */
-        uint64_t addr;
-        uint32_t len;
-    } point[POINTS_MAX];
-    unsigned npoints;
-};
 
 /* ---- replies */
 
-static void reply(struct gdb *g, const char *text)
+void gdb_reply(struct gdb *g, const char *text)
 {
     gdbwire_send(g->wire, text, strlen(text));
 }
 
-static void ok(struct gdb *g)
+void gdb_ok(struct gdb *g)
 {
-    reply(g, "OK");
+    gdb_reply(g, "OK");
 }
 
-static void fail(struct gdb *g)
+void gdb_fail(struct gdb *g)
 {
-    reply(g, "E01");
+    gdb_reply(g, "E01");
 }
 
-static void add_hex(struct buf *b, const void *data, size_t len)
-{
-    const uint8_t *p = data;
-
-    for (size_t i = 0; i < len; i++)
-        buf_printf(b, "%02x", p[i]);
-}
-
-static void reply_buf(struct gdb *g, const struct buf *b)
+void gdb_reply_buf(struct gdb *g, const struct buf *b)
 {
     if (b->failed)
-        fail(g);
+        gdb_fail(g);
     else
         gdbwire_send(g->wire, b->data, b->len);
 }
@@ -67,48 +39,7 @@ static void reply_buf(struct gdb *g, const struct buf *b)
 static void reply_stop(struct gdb *g)
 {
     g->running = false;
-    reply(g, g->stop);
-}
-
-/* ---- reading packets */
-
-static int digit(char c)
-{
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                  : -1;
-}
-
-/* A hexadecimal number, and the character after it. */
-static bool number(const char **p, char then, uint64_t *ret)
-{
-    const char *s = *p;
-    uint64_t v = 0;
-
-    for (; digit(*s) >= 0; s++) {
-        if (v >> 60)
-            return false;
-        v = v << 4 | (unsigned)digit(*s);
-    }
-    if (s == *p || *s != then)
-        return false;
-    *p = s + (then != 0);
-    *ret = v;
-    return true;
-}
-
-/* Two digits a byte, up to max; returns how many bytes, -1: not hexadecimal or too long. */
-static int hex_bytes(const char *s, uint8_t *dst, size_t max)
-{
-    size_t n = 0;
-
-    for (; *s; s += 2) {
-        if (n == max || digit(s[0]) < 0 || digit(s[1]) < 0)
-            return -1;
-        dst[n++] = (uint8_t)(digit(s[0]) << 4 | digit(s[1]));
-    }
-    return (int)n;
+    gdb_reply(g, g->stop);
 }
 
 /* ---- the guest's going and standing */
@@ -240,238 +171,12 @@ void gdb_exited(struct gdb *g, int status)
     if (!g || !g->attached)
         return;
     snprintf(text, sizeof text, "W%02x", status & 0xff);
-    reply(g, text);
+    gdb_reply(g, text);
     g->running = g->attached = false;
     gdbwire_close(g->wire);
 }
 
-/* ---- registers and memory */
-
-static void read_registers(struct gdb *g)
-{
-    cleanup(buf_release) struct buf b = {0};
-    struct vm_debug_regs r;
-    uint8_t v[GDBREG_BYTES];
-
-    vm_debug_get_regs(g->machine->vm, &r);
-    for (unsigned i = 0; i < gdbregs_count(g->amd64); i++)
-        add_hex(&b, v, gdbregs_get(g->amd64, i, &r, v));
-    reply_buf(g, &b);
-}
-
-/* What cannot be set is left as it is: the debugger writes back all that it read. */
-static void write_registers(struct gdb *g, const char *p)
-{
-    uint8_t bytes[2048], v[GDBREG_BYTES];
-    int n = hex_bytes(p, bytes, sizeof bytes), at = 0;
-    struct vm_debug_regs r;
-
-    vm_debug_get_regs(g->machine->vm, &r);
-    for (unsigned i = 0; i < gdbregs_count(g->amd64); i++) {
-        int size = (int)gdbregs_get(g->amd64, i, &r, v);
-
-        if (at + size > n)
-            break;
-        memcpy(v, bytes + at, (size_t)size);
-        at += size;
-        gdbregs_set(g->amd64, i, &r, v);
-    }
-    if (n <= 0 || at == 0) {
-        fail(g);
-        return;
-    }
-    vm_debug_set_regs(g->machine->vm, &r);
-    ok(g);
-}
-
-static void one_register(struct gdb *g, const char *p, bool write)
-{
-    cleanup(buf_release) struct buf b = {0};
-    struct vm_debug_regs r;
-    uint8_t v[GDBREG_BYTES];
-    unsigned size;
-    uint64_t n;
-
-    if (!number(&p, write ? '=' : 0, &n) || n >= gdbregs_count(g->amd64)) {
-        fail(g);
-        return;
-    }
-    vm_debug_get_regs(g->machine->vm, &r);
-    size = gdbregs_get(g->amd64, (unsigned)n, &r, v);
-    if (!write) {
-        add_hex(&b, v, size);
-        reply_buf(g, &b);
-    } else if (hex_bytes(p, v, sizeof v) == (int)size && gdbregs_set(g->amd64, (unsigned)n, &r, v)) {
-        vm_debug_set_regs(g->machine->vm, &r);
-        ok(g);
-    } else {
-        fail(g);
-    }
-}
-
-static void read_memory(struct gdb *g, const char *p)
-{
-    cleanup(buf_release) struct buf b = {0};
-    uint8_t bytes[GDBWIRE_MAX / 2];
-    uint64_t addr, len;
-    size_t n;
-
-    if (!number(&p, ',', &addr) || !number(&p, 0, &len)) {
-        fail(g);
-        return;
-    }
-    n = vm_debug_read(g->machine->vm, addr, bytes, MIN(len, sizeof bytes));
-    if (n == 0 && len) {
-        fail(g);
-        return;
-    }
-    add_hex(&b, bytes, n);
-    reply_buf(g, &b);
-}
-
-static void write_memory(struct gdb *g, const char *p, const char *end, bool binary)
-{
-    uint8_t bytes[GDBWIRE_MAX];
-    const uint8_t *from = bytes;
-    uint64_t addr, len;
-    bool good = number(&p, ',', &addr) && number(&p, ':', &len) && len <= sizeof bytes;
-
-    if (good && binary) {
-        from = (const uint8_t *)p;
-        good = (uint64_t)(end - p) == len;
-    } else if (good) {
-        good = hex_bytes(p, bytes, sizeof bytes) == (int)len;
-    }
-    if (good && vm_debug_write(g->machine->vm, addr, from, len) == len)
-        ok(g);
-    else
-        fail(g);
-}
-
-/* ---- breakpoints and watchpoints */
-
-static unsigned kinds_of(char type)
-{
-    switch (type) {
-    case '2':
-        return VM_WATCH_WRITE;
-    case '3':
-        return VM_WATCH_READ;
-    case '4':
-        return VM_WATCH_READ | VM_WATCH_WRITE;
-    default:
-        return VM_BREAK_EXEC;
-    }
-}
-
-static int find_point(const struct gdb *g, unsigned kinds, char type, uint64_t addr, uint64_t len)
-{
-    for (unsigned i = 0; i < g->npoints; i++)
-        if ((type ? g->point[i].type == type : kinds_of(g->point[i].type) == kinds) && g->point[i].addr == addr &&
-            (kinds == VM_BREAK_EXEC || g->point[i].len == len))
-            return (int)i;
-    return -1;
-}
-
-static void point(struct gdb *g, const char *p, bool add)
-{
-    char type = *p++;
-    unsigned kinds = kinds_of(type);
-    uint64_t addr, len;
-    int i;
-
-    if (type < '0' || type > '4') {
-        reply(g, "");
-        return;
-    }
-    if (*p++ != ',' || !number(&p, ',', &addr) || !number(&p, strchr(p, ';') ? ';' : 0, &len) || len > VT_PAGE_SIZE) {
-        fail(g);
-        return;
-    }
-    i = find_point(g, kinds, type, addr, len);
-    if (add && i < 0) {
-        if (g->npoints == POINTS_MAX || vm_debug_break(g->machine->vm, kinds, addr, (uint32_t)len, true, NULL) < 0) {
-            fail(g);
-            return;
-        }
-        g->point[g->npoints].type = type;
-        g->point[g->npoints].addr = addr;
-        g->point[g->npoints++].len = (uint32_t)len;
-    } else if (!add && i >= 0) {
-        g->point[i] = g->point[--g->npoints];
-        if (find_point(g, kinds, 0, addr, len) < 0)
-            vm_debug_break(g->machine->vm, kinds, addr, (uint32_t)len, false, NULL);
-    }
-    ok(g);
-}
-
-/* ---- monitor commands */
-
-static void send_text(struct gdb *g, struct buf *text)
-{
-    for (size_t at = 0; at < text->len; at += 1024) {
-        cleanup(buf_release) struct buf b = {0};
-
-        buf_char(&b, 'O');
-        add_hex(&b, text->data + at, MIN(text->len - at, (size_t)1024));
-        reply_buf(g, &b);
-    }
-}
-
-static void monitor_command(struct gdb *g, const char *hex)
-{
-    static const char help[] = "info registers  all registers, with segments and system registers\n"
-                               "reset           reset the machine; it stands before its first instruction\n";
-    cleanup(buf_release) struct buf text = {0};
-    struct vm_debug_regs r;
-    char line[128] = "";
-    int n = hex_bytes(hex, (uint8_t *)line, sizeof line - 1);
-
-    line[n > 0 ? n : 0] = 0;
-    if (strcmp(line, "info registers") == 0) {
-        vm_debug_get_regs(g->machine->vm, &r);
-        gdbregs_print(&r, &text);
-    } else if (strcmp(line, "reset") == 0) {
-        g->dead = false;
-        g->hooks.reset(g->hooks.opaque);
-        buf_str(&text, "the machine is reset\n");
-    } else if (strcmp(line, "help") == 0) {
-        buf_str(&text, help);
-    } else {
-        buf_printf(&text, "no such command: %s\n%s", line, help);
-    }
-    send_text(g, &text);
-    ok(g);
-}
-
 /* ---- packets */
-
-/* Registers are described as they are now: a debugger that comes in long mode sees x86-64. So does one that debugs a
- * 64-bit kernel from its 32-bit start: gdb takes one description for good. */
-static void description(struct gdb *g, const char *p)
-{
-    cleanup(buf_release) struct buf xml = {0};
-    cleanup(buf_release) struct buf b = {0};
-    struct vm_debug_regs r;
-    uint64_t off, len;
-
-    if (!number(&p, ',', &off) || !number(&p, 0, &len)) {
-        fail(g);
-        return;
-    }
-    if (off == 0) {
-        vm_debug_get_regs(g->machine->vm, &r);
-        g->code16 = r.code_bits == 16;
-        g->amd64 = (r.efer & EFER_LMA) || vm_kernel_64(g->machine->vm);
-    }
-    gdbregs_xml(g->amd64, g->code16, &xml);
-    if (off > xml.len)
-        off = xml.len;
-    len = MIN(len, (uint64_t)GDBWIRE_MAX / 2);
-    buf_char(&b, len < xml.len - off ? 'm' : 'l');
-    buf_add(&b, xml.data + off, MIN((size_t)len, xml.len - off));
-    reply_buf(g, &b);
-}
 
 static bool starts(const char **p, const char *word)
 {
@@ -491,30 +196,30 @@ static void query(struct gdb *g, const char *p)
     if (starts(&p, "qSupported")) {
         buf_printf(&b, "PacketSize=%x;qXfer:features:read+;QStartNoAckMode+;swbreak+;hwbreak+;vContSupported+",
                    GDBWIRE_MAX);
-        reply_buf(g, &b);
+        gdb_reply_buf(g, &b);
     } else if (starts(&p, "qXfer:features:read:target.xml:")) {
-        description(g, p);
+        gdb_description(g, p);
     } else if (starts(&p, "qAttached")) {
-        reply(g, "1");
+        gdb_reply(g, "1");
     } else if (strcmp(p, "qfThreadInfo") == 0) {
-        reply(g, "m1");
+        gdb_reply(g, "m1");
     } else if (strcmp(p, "qsThreadInfo") == 0) {
-        reply(g, "l");
+        gdb_reply(g, "l");
     } else if (strcmp(p, "qC") == 0) {
-        reply(g, "QC1");
+        gdb_reply(g, "QC1");
     } else if (starts(&p, "qThreadExtraInfo,")) {
         const char *text;
         vm_debug_get_regs(g->machine->vm, &r);
         text = r.halted ? "CPU 0 [halted]" : "CPU 0";
-        add_hex(&b, text, strlen(text));
-        reply_buf(g, &b);
+        gdbhex_add(&b, text, strlen(text));
+        gdb_reply_buf(g, &b);
     } else if (starts(&p, "qRcmd,")) {
-        monitor_command(g, p);
+        gdb_monitor(g, p);
     } else if (strcmp(p, "QStartNoAckMode") == 0) {
         gdbwire_no_ack(g->wire);
-        ok(g);
+        gdb_ok(g);
     } else {
-        reply(g, "");
+        gdb_reply(g, "");
     }
 }
 
@@ -531,8 +236,8 @@ static void resume(struct gdb *g, const char *p, bool step)
         p += *p == ';';
     }
     if (*p) {
-        if (!number(&p, 0, &v)) {
-            fail(g);
+        if (!gdbhex_number(&p, 0, &v)) {
+            gdb_fail(g);
             return;
         }
         vm_debug_get_regs(g->machine->vm, &r);
@@ -545,26 +250,26 @@ static void resume(struct gdb *g, const char *p, bool step)
 static void v_packet(struct gdb *g, const char *p)
 {
     if (strcmp(p, "vCont?") == 0) {
-        reply(g, "vCont;c;C;s;S");
+        gdb_reply(g, "vCont;c;C;s;S");
     } else if (starts(&p, "vCont;")) {
         if (*p == 'c' || *p == 'C' || *p == 's' || *p == 'S') /* one thread: the first action is its */
             run(g, *p == 's' || *p == 'S');
         else
-            fail(g);
+            gdb_fail(g);
     } else if (starts(&p, "vKill")) {
-        ok(g);
+        gdb_ok(g);
         g->hooks.kill(g->hooks.opaque);
     } else {
-        reply(g, "");
+        gdb_reply(g, "");
     }
 }
 
 static void thread(struct gdb *g, const char *p)
 {
     if (strcmp(p, "0") == 0 || strcmp(p, "1") == 0 || strcmp(p, "-1") == 0)
-        ok(g);
+        gdb_ok(g);
     else
-        fail(g);
+        gdb_fail(g);
 }
 
 static void command(struct gdb *g, char *p, size_t len)
@@ -574,25 +279,25 @@ static void command(struct gdb *g, char *p, size_t len)
         reply_stop(g);
         break;
     case 'g':
-        read_registers(g);
+        gdb_read_registers(g);
         break;
     case 'G':
-        write_registers(g, p + 1);
+        gdb_write_registers(g, p + 1);
         break;
     case 'p':
     case 'P':
-        one_register(g, p + 1, *p == 'P');
+        gdb_one_register(g, p + 1, *p == 'P');
         break;
     case 'm':
-        read_memory(g, p + 1);
+        gdb_read_memory(g, p + 1);
         break;
     case 'M':
     case 'X':
-        write_memory(g, p + 1, p + len, *p == 'X');
+        gdb_write_memory(g, p + 1, p + len, *p == 'X');
         break;
     case 'Z':
     case 'z':
-        point(g, p + 1, *p == 'Z');
+        gdb_point(g, p + 1, *p == 'Z');
         break;
     case 'c':
     case 'C':
@@ -614,14 +319,14 @@ static void command(struct gdb *g, char *p, size_t len)
         thread(g, p + 1);
         break;
     case 'D':
-        ok(g);
+        gdb_ok(g);
         detach(g);
         break;
     case 'k':
         g->hooks.kill(g->hooks.opaque);
         break;
     default:
-        reply(g, "");
+        gdb_reply(g, "");
         break;
     }
 }

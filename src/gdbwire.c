@@ -13,6 +13,7 @@
 #include "src/base/buf.h"
 #include "src/base/units.h"
 #include "src/base/util.h"
+#include "src/gdbhex.h"
 
 #define CTRL_C 0x03
 
@@ -100,14 +101,6 @@ void gdbwire_close(struct gdbwire *w)
     flush(w);
 }
 
-static int hex_digit(char c)
-{
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                  : -1;
-}
-
 static size_t unescape(char *p, size_t len)
 {
     size_t n = 0;
@@ -133,8 +126,8 @@ static size_t take_packet(struct gdbwire *w)
         return 0;
     for (size_t i = 1; i < len; i++)
         sum = (uint8_t)(sum + (uint8_t)w->in.data[i]);
-    hi = hex_digit(end[1]);
-    lo = hex_digit(end[2]);
+    hi = gdbhex_digit(end[1]);
+    lo = gdbhex_digit(end[2]);
     if (!w->no_ack) {
         bool good = hi >= 0 && lo >= 0 && (hi << 4 | lo) == sum;
 
