@@ -254,5 +254,5 @@ int cmd_run(struct cli *c, void *opts, struct err *e)
         return from_snapshot(c, o, e);
     if (o->kernel || o->disks.n || o->floppies.n || o->cdrom || o->bios || o->boot)
         return boot_machine(c, o, e);
-    return err_set(e, VT_USAGE, "neither --from, --kernel nor --disk; see vmtest run --help");
+    return err_set(e, VT_USAGE, "neither --from, --kernel, --disk, --cdrom nor --floppy; see vmtest run --help");
 }

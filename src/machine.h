@@ -45,7 +45,7 @@ struct machine {
     struct loop_source net_source[CONFIG_MAX_NICS];
     struct blkworker *disk[CONFIG_MAX_DISKS];
     struct disc disc;
-    struct buf vga_bios;
+    struct buf vga_bios, nic_rom;
     struct typist *typist;
 };
 

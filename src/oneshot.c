@@ -95,6 +95,8 @@ static int option(struct oneshot *s, int c, struct err *e)
     case 'b':
         return config_set_bios(&s->config, optarg, NULL, e);
     case 'o':
+        if (strstr(optarg, config_boot_name(CONFIG_BOOT_NET)))
+            s->config.nnics = 1;
         return config_set_bios(&s->config, NULL, optarg, e);
     case 'm':
         return size_parse(optarg, &s->config.mem, e);

@@ -161,6 +161,7 @@ static void init_nic(struct board *b, struct devctx *c, unsigned n, const struct
         ne2000_init(&b->ne2k[n], c, &b->pci, devfn, name_for(buf, "ne2k", n), nic->mac, nic->port);
     else
         virtio_net_init(&b->nic[n], c, &b->pci, devfn, name_for(buf, "vnet", n), nic->mac, nic->port);
+    pci_rom(nic->model == VM_NIC_NE2K_PCI ? &b->ne2k[n].pci : &b->nic[n].v.pci, nic->rom, nic->rom_len, "nic-rom");
 }
 
 static int init_virtio(struct board *b, struct devctx *c, const struct vm_config *config)

@@ -32,6 +32,8 @@ enum vm_nic_model { VM_NIC_VIRTIO, VM_NIC_NE2K_PCI };
 struct vm_nic_config {
     enum vm_nic_model model;
     uint8_t mac[6];
+    const void *rom; /* boot ROM, outlives the machine; rom_len 0: none */
+    uint32_t rom_len;
     struct netport *port; /* host side's; outlives the machine */
 };
 

@@ -194,6 +194,37 @@ static void test_debug_ports(void **state)
     rig_free(r);
 }
 
+static void test_expansion_rom(void **state)
+{
+    struct rig *r = rig_new();
+    uint8_t data[3000];
+    const unsigned devfn = r->board.console.v.pci.devfn;
+
+    for (unsigned i = 0; i < sizeof data; i++)
+        data[i] = (uint8_t)(i * 13);
+    assert_int_equal(cfg_read(r, devfn, 0x30, 4), 0);
+    cfg_write(r, devfn, 0x30, 0xffffffff, 4); /* none yet */
+    assert_int_equal(cfg_read(r, devfn, 0x30, 4), 0);
+    pci_rom(&r->board.console.v.pci, data, sizeof data, "rom");
+    cfg_write(r, devfn, 0x30, 0xfffffffe, 4);
+    assert_int_equal(cfg_read(r, devfn, 0x30, 4), 0xfffff000); /* 4 KiB */
+    cfg_write(r, devfn, 0x30, 0xe1230001, 4);
+    assert_int_equal(bus_mmio_read(&r->bus, 0xe1230000, 4), 0xffffffff); /* memory decoding is off */
+    cfg_write(r, devfn, PCI_COMMAND, PCI_CMD_MEM, 2);
+    assert_int_equal(bus_mmio_read(&r->bus, 0xe1230000 + 8, 4),
+                     (uint32_t)data[8] | (uint32_t)data[9] << 8 | (uint32_t)data[10] << 16 | (uint32_t)data[11] << 24);
+    assert_int_equal(bus_mmio_read(&r->bus, 0xe1230000 + 2999, 1), data[2999]);
+    assert_int_equal(bus_mmio_read(&r->bus, 0xe1230000 + 3000, 1), 0xff);
+    bus_mmio_write(&r->bus, 0xe1230000, 0x55, 1);
+    assert_int_equal(bus_mmio_read(&r->bus, 0xe1230000, 1), data[0]);
+    cfg_write(r, devfn, 0x30, 0xe1240001, 4); /* moves */
+    assert_int_equal(bus_mmio_read(&r->bus, 0xe1230000 + 1, 1), 0xff);
+    assert_int_equal(bus_mmio_read(&r->bus, 0xe1240000 + 1, 1), data[1]);
+    cfg_write(r, devfn, 0x30, 0xe1240000, 4);
+    assert_int_equal(bus_mmio_read(&r->bus, 0xe1240000 + 1, 1), 0xff);
+    rig_free(r);
+}
+
 static void test_bad_state(void **state)
 {
     struct rig *r = rig_new();
@@ -212,7 +243,7 @@ int main(void)
         cmocka_unit_test(test_enumeration),      cmocka_unit_test(test_bars),
         cmocka_unit_test(test_intx_routing),     cmocka_unit_test(test_msix),
         cmocka_unit_test(test_power_management), cmocka_unit_test(test_debug_ports),
-        cmocka_unit_test(test_bad_state),
+        cmocka_unit_test(test_bad_state),        cmocka_unit_test(test_expansion_rom),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

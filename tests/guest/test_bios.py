@@ -69,6 +69,17 @@ class Devices(Bios):
             store.run("wait", "--text", "No bootable device.", "--timeout", f"{LIMIT}s", "m")
 
 
+class Network(Bios):
+    def test_ipxe_gets_an_address(self):
+        with vmtest.Store() as store:
+            for model in ("virtio", "ne2k_pci"):
+                store.run("create", "--boot", "net", "--nic", model, "--mem", "64M", model)
+                store.run("start", "--no-wait", model)
+            for model in ("virtio", "ne2k_pci"):
+                with self.subTest(model=model):
+                    store.run("wait", "--text", "10.0.2.15/255.255.255.0 gw 10.0.2.2", "--timeout", f"{LIMIT}s", model)
+
+
 class Keys(Bios):
     def setUp(self):
         super().setUp()

@@ -3,6 +3,9 @@
 #include "src/base/err.h"
 #include "vmcore/rt.h"
 
+#define ROM_ENABLE 1u
+#define ROM_MAX    (16u << 20)
+
 uint32_t pci_get(const struct pci_dev *d, unsigned off, unsigned size)
 {
     uint32_t v = 0;
@@ -57,8 +60,34 @@ static void map_bar(struct pci_dev *d, unsigned n)
         bus_map(d->bus->ctx->bus, &r->win, r->mmio, base, r->size, r->ops, r->dev, r->name);
 }
 
+static uint32_t rom_read(void *dev, uint32_t off, unsigned size)
+{
+    const struct pci_rom *r = &((struct pci_dev *)dev)->rom;
+    uint32_t v = 0;
+
+    for (unsigned i = 0; i < size; i++)
+        v |= (off + i < r->len ? (uint32_t)r->data[off + i] : 0xffu) << i * 8;
+    return v;
+}
+
+static const struct bus_ops rom_ops = {rom_read, NULL, 1, 4};
+
+static void map_rom(struct pci_dev *d)
+{
+    struct pci_rom *r = &d->rom;
+    uint32_t raw = pci_get(d, PCI_ROM, 4), base = raw & ~(r->size - 1);
+
+    if (!r->size)
+        return;
+    if (!(raw & ROM_ENABLE) || !(d->config[PCI_COMMAND] & PCI_CMD_MEM) || !base || base == -r->size)
+        bus_unmap(d->bus->ctx->bus, &r->win);
+    else if (!r->win.mapped || r->win.base != base)
+        bus_map(d->bus->ctx->bus, &r->win, true, base, r->size, &rom_ops, d, r->name);
+}
+
 static void map_bars(struct pci_dev *d)
 {
+    map_rom(d);
     for (unsigned n = 0; n < PCI_BARS; n++)
         map_bar(d, n);
 }
@@ -71,6 +100,19 @@ void pci_bar(struct pci_dev *d, unsigned n, bool mmio, uint32_t size, const stru
     pci_fix(d, PCI_BAR0 + 4 * n, mmio ? 0 : 1, 4);
     pci_writable(d, PCI_BAR0 + 4 * n, ~(size - 1), 4);
     d->wmask[PCI_COMMAND] |= mmio ? PCI_CMD_MEM : PCI_CMD_IO;
+}
+
+void pci_rom(struct pci_dev *d, const void *data, uint32_t len, const char *name)
+{
+    if (!len)
+        return;
+    vt_assert(len <= ROM_MAX);
+    d->rom = (struct pci_rom){.data = data, .len = len, .size = 2048, .name = name};
+    while (d->rom.size < len)
+        d->rom.size *= 2;
+    pci_fix(d, PCI_ROM, 0, 4);
+    pci_writable(d, PCI_ROM, ~(d->rom.size - 1) | ROM_ENABLE, 4);
+    d->wmask[PCI_COMMAND] |= PCI_CMD_MEM;
 }
 
 unsigned pci_cap(struct pci_dev *d, uint8_t id, unsigned len)
@@ -133,6 +175,8 @@ void pci_config_write(struct pci_dev *d, unsigned off, uint32_t val, unsigned si
         tell_intx(d);
     } else if (off < PCI_BAR0 + 4 * PCI_BARS && off + size > PCI_BAR0) {
         map_bar(d, (off - PCI_BAR0) / 4);
+    } else if (off < PCI_ROM + 4 && off + size > PCI_ROM) {
+        map_rom(d);
     }
     pci_msix_written(d);
     if (d->config_written)

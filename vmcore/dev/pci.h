@@ -25,6 +25,7 @@ enum {
     PCI_BAR0 = 0x10,
     PCI_SUB_VENDOR = 0x2c,
     PCI_SUB_DEVICE = 0x2e,
+    PCI_ROM = 0x30,
     PCI_CAP_PTR = 0x34,
     PCI_INT_LINE = 0x3c,
     PCI_INT_PIN = 0x3d,
@@ -55,6 +56,13 @@ struct pci_bar {
     bool mmio;
 };
 
+struct pci_rom {
+    struct bus_window win;
+    const char *name;
+    const uint8_t *data;
+    uint32_t len, size; /* size: a power of two; 0: no ROM */
+};
+
 struct pci_id {
     uint16_t vendor, device;
     uint32_t class_code; /* base class << 16 | sub-class << 8 | programming interface */
@@ -73,6 +81,7 @@ struct pci_dev {
     uint8_t volatile_mask[256]; /* bits that the device itself changes with pci_set */
     uint8_t cap_next, cap_last;
     struct pci_bar bar[PCI_BARS];
+    struct pci_rom rom;
     struct pci_msix *msix; /* NULL: none */
     /* Hooks, each may be NULL: before a read of, and after a write to, config[off .. off + size). reset is called by
      * a reset of the bus after configuration space has its reset values. */
@@ -102,6 +111,8 @@ void pci_add(struct pci_bus *b, struct pci_dev *d, const char *instance, unsigne
 /* Declares BAR n (32 bits). size is a power of two, at least 4 (I/O) or 16 (memory). ops see offsets in the BAR. */
 void pci_bar(struct pci_dev *d, unsigned n, bool mmio, uint32_t size, const struct bus_ops *ops, void *dev,
              const char *name);
+/* Gives d an expansion ROM, which lives as long as it. len 0: none. */
+void pci_rom(struct pci_dev *d, const void *data, uint32_t len, const char *name);
 /* Appends a capability of len bytes (its 2-byte header included), zero but for the header. Returns its offset. */
 unsigned pci_cap(struct pci_dev *d, uint8_t id, unsigned len);
 /* At build time: fixed value, guest-writable bits, and write-1-to-clear bits of a register of size 1, 2 or 4. */
