@@ -10,7 +10,8 @@ enum {
     PAGE = 256,
     HEADER = 4, /* of a frame in the ring: status, next page, byte count */
     CRC = 4,
-    MIN_FRAME = 60, /* without the CRC: shorter ones are runts */
+    MIN_FRAME = 60, /* without the CRC */
+    ADDRESSES = 14, /* and type: shorter is no frame */
 
     CR_STP = 0x01,
     CR_STA = 0x02,
@@ -31,7 +32,6 @@ enum {
     ISR_RST = 0x80,
 
     DCR_WTS = 0x01,
-    RCR_RUNT = 0x02,
     RCR_BROADCAST = 0x04,
     RCR_MULTICAST = 0x08,
     RCR_PROMISCUOUS = 0x10,
@@ -50,7 +50,7 @@ enum {
     EEM_CONFIG = 0xc0, /* 9346CR: configuration registers may be written */
     CONFIG3_FUDUP = 0x40,
 };
-#define OVERFLOW_NS 50000000u
+#define OVERFLOW_NS 500000000u /* long, since the guest may have to wait for a core of the host */
 
 static void update(struct ne2000 *d)
 {
@@ -132,15 +132,13 @@ static uint16_t ring_store(struct ne2000 *d, uint16_t at, const uint8_t *p, uint
 
 static bool receiver_on(const struct ne2000 *d)
 {
-    return !(d->cr & CR_STP) && (d->cr & CR_STA) && !(d->tcr & TCR_LOOP) && d->pstart < d->pstop;
+    return d->started && !(d->tcr & TCR_LOOP) && d->pstart < d->pstop;
 }
 
-static bool accepts(const struct ne2000 *d, const uint8_t *frame, uint32_t len)
+static bool accepts(const struct ne2000 *d, const uint8_t *frame)
 {
     static const uint8_t broadcast[6] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
 
-    if (len < 6 || (len < MIN_FRAME && !(d->rcr & RCR_RUNT)))
-        return false;
     if (!memcmp(frame, broadcast, 6))
         return (d->rcr & RCR_BROADCAST) != 0;
     if (frame[0] & 1) {
@@ -189,10 +187,21 @@ static void arm_overflow(struct ne2000 *d, uint64_t due)
     vtimer_set(d->ctx->clock, &d->overflow, due);
 }
 
+/* The next frame from the port; there is none in d->frame. Whoever had put it on a wire would have filled it up to the
+ * least length of a frame: there are no runts to be told from others. */
+static void fetch(struct ne2000 *d)
+{
+    d->held = netq_get(&d->port->to_guest, d->frame, sizeof d->frame);
+    if (d->held >= ADDRESSES && d->held < MIN_FRAME) {
+        memset(d->frame + d->held, 0, MIN_FRAME - d->held);
+        d->held = MIN_FRAME;
+    }
+}
+
 /* A frame from the wire. False: it has to wait for room. */
 static bool take(struct ne2000 *d, const uint8_t *frame, uint32_t len)
 {
-    if (len > NE_FRAME_MAX || !accepts(d, frame, len))
+    if (len < ADDRESSES || len > NE_FRAME_MAX || !accepts(d, frame))
         return true;
     if (d->rcr & RCR_MONITOR) {
         d->rsr = RSR_MPA | RSR_DIS;
@@ -211,7 +220,7 @@ static void receive(struct ne2000 *d)
 
     for (unsigned budget = 256; budget; budget--) {
         if (!d->held)
-            d->held = netq_get(&d->port->to_guest, d->frame, sizeof d->frame);
+            fetch(d);
         if (!d->held)
             break;
         if (receiver_on(d) && !take(d, d->frame, d->held)) {
@@ -373,7 +382,7 @@ static void reset(struct ne2000 *d)
     d->isr = ISR_RST;
     d->imr = d->dcr = d->tcr = 0;
     d->rbcr = 0;
-    d->send_packet = false;
+    d->started = d->send_packet = false;
     d->held = 0;
     arm_overflow(d, UINT64_MAX);
     update(d);
@@ -384,6 +393,8 @@ static void write_cr(struct ne2000 *d, uint8_t v)
     uint8_t rd = v & CR_RD;
 
     d->cr = v;
+    /* Neither bit leaves it as it is: drivers write so to change the page. */
+    d->started = !(v & CR_STP) && ((v & CR_STA) || d->started);
     if (v & CR_STP) { /* what was on its way has ended */
         d->isr |= ISR_RST;
         d->cr &= (uint8_t)~CR_TXP;
@@ -395,7 +406,7 @@ static void write_cr(struct ne2000 *d, uint8_t v)
         start_send_packet(d);
     if (rd && !(rd & RD_ABORT) && !d->rbcr)
         remote_done(d);
-    if ((d->cr & CR_TXP) && !(v & CR_STP))
+    if ((d->cr & CR_TXP) && d->started)
         transmit(d);
     update(d);
     receive(d);
@@ -647,6 +658,7 @@ static const struct field ne_fields[] = {
     FIELD(struct ne2000, fifo_at, F_U8),
     FIELD(struct ne2000, cr9346, F_U8),
     FIELD(struct ne2000, config3, F_U8),
+    FIELD(struct ne2000, started, F_BOOL),
     FIELD(struct ne2000, send_packet, F_BOOL),
     FIELD_BYTES(struct ne2000, prom),
     FIELD_BYTES(struct ne2000, memory),

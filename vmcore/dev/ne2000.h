@@ -23,6 +23,7 @@ struct ne2000 {
     uint16_t tbcr, rsar, rbcr, clda;
     uint8_t par[6], mar[8], cntr[3], fifo[8], fifo_at;
     uint8_t cr9346, config3;
+    bool started;     /* by STA, until STP */
     bool send_packet; /* the remote read under way is the send command's: it moves the boundary at its end */
     uint64_t overflow_due;
     uint8_t prom[NE_PROM], memory[NE_MEMORY];
