@@ -325,7 +325,8 @@ static uint8_t *thunk(struct tb *t, enum thunk kind)
     struct site s;
 
     t->cur = &t->in[0];
-    site_init(t, &s, kind == THUNK_SAVED ? K_NEXT : K_CHAIN);
+    site_init(t, &s,
+              kind == THUNK_HOST ? K_CHAIN : K_NEXT); /* behind the spills only the jump hash leads, flags saved */
     s.arg = t->in[0].off;
     s.arg2 = UINT32_MAX;
     s.live = FL_ALL; /* whoever comes here knew nothing of this block's needs */

@@ -89,7 +89,10 @@ struct jump_hash {
     uint32_t mode;
     uint32_t backing; /* page + 1 */
     uint64_t vbase;
-    const void *code;
+    const void *code;    /* flags saved */
+    const void *spilled; /* 64-bit code: for a block of this plan, or NULL; flags dead */
+    uint32_t plan, pad;
+    uint64_t pad1[2];
 };
 
 #define ATTN_INTR  1u  /* the board's INTR line is up and IF is set */

@@ -151,6 +151,8 @@ static struct block *resume_block(struct cpu *c)
             j->backing = bpn + 1;
             j->vbase = c->r15;
             j->code = c->cache->x + b->entry_saved;
+            j->plan = b->entry_spilled && !b->live_in ? b->plan : UINT32_MAX;
+            j->spilled = c->cache->x + b->entry_spilled;
         }
         return b;
     }

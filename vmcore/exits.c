@@ -200,8 +200,8 @@ static void hash_check(struct tb *t, struct em *c, uint8_t *miss[2])
     e8(c, 10);
     e_rr(c, 0, 0x31, t->rv, t->ra); /* xor ra, rv */
     e_alu_i32(c, 4, t->ra, (1u << JH_BITS) - 1);
-    e_shift(c, 4, t->ra, 5);
-    _Static_assert(sizeof(struct jump_hash) == 32, "the shift above");
+    e_shift(c, 4, t->ra, 6);
+    _Static_assert(sizeof(struct jump_hash) == 64, "the shift above");
     e_gs(c, t->m64, 0x3b, t->rv, t->ra, 0, jh + (int)offsetof(struct jump_hash, eip));
     miss[0] = e_jcc32(c, CC_NE);
     e8(c, 0x65); /* cmp dword gs:[ra + mode], imm32 */
@@ -218,6 +218,7 @@ static void hash_check(struct tb *t, struct em *c, uint8_t *miss[2])
 static void lookup(struct tb *t, struct em *c, uint8_t *miss[5])
 {
     int user = (t->mode & M_CPL) == 3, jh = (int)offsetof(struct cpu, jh);
+    uint8_t *other;
 
     attn_check(c, &miss[0]);
     hash_check(t, c, miss + 1);
@@ -243,6 +244,15 @@ static void lookup(struct tb *t, struct em *c, uint8_t *miss[5])
     e_gs(c, 0, 0x3b, t->rb, t->ra, 0, jh + (int)offsetof(struct jump_hash, backing));
     miss[4] = e_jcc32(c, CC_NE);
     e_gs(c, 1, 0x89, t->rx, H_NONE, 0, CPU_R15);
+    e8(c, 0x65); /* cmp dword gs:[ra + plan], imm32: then what is spilled may stay so */
+    if (t->ra & 8)
+        e8(c, 0x42);
+    e8(c, 0x81);
+    e_modrm_mem(c, 7, H_NONE, t->ra, 0, jh + (int)offsetof(struct jump_hash, plan));
+    e32(c, t->plan);
+    other = e_jcc8(c, 0x75);
+    e_gs(c, 0, 0xff, 4, t->ra, 0, jh + (int)offsetof(struct jump_hash, spilled));
+    e_patch8(c, other, c->p);
     e_gs(c, 1, 0x8b, t->rb, t->ra, 0, jh + (int)offsetof(struct jump_hash, code));
     e_gs(c, 1, 0x89, t->rb, H_NONE, 0, CPU_GO);
     plan_restore(t, c);

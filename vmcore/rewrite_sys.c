@@ -174,3 +174,18 @@ void emit_RDTSC(struct tb *t)
     e8(h, 32);
     e_mov(h, H_RAX, H_RAX);
 }
+
+void emit_SWAPGS(struct tb *t)
+{
+    struct em *h = &t->hot;
+    int base = CPU_SEG + S_GS * CPU_SEG_SIZE + CPU_SEG_BASE, other = (int)offsetof(struct cpu, kernel_gs_base);
+
+    if (!kernel(t)) {
+        by_helper(t, HELPER_swapgs, false);
+        return;
+    }
+    e_gs(h, 1, 0x8b, t->ra, H_NONE, 0, base);
+    e_gs(h, 1, 0x8b, t->rb, H_NONE, 0, other);
+    e_gs(h, 1, 0x89, t->rb, H_NONE, 0, base);
+    e_gs(h, 1, 0x89, t->ra, H_NONE, 0, other);
+}

@@ -198,5 +198,6 @@ void emit_STI(struct tb *t);
 void emit_PUSHF(struct tb *t);
 void emit_POPF(struct tb *t);
 void emit_RDTSC(struct tb *t);
+void emit_SWAPGS(struct tb *t);
 
 #endif
