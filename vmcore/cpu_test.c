@@ -135,13 +135,14 @@ void cpu_test_free(struct cpu_test *t)
     free(t);
 }
 
-uint8_t *cpu_test_map(struct cpu_test *t, uint64_t va, int writable)
+uint8_t *cpu_test_map(struct cpu_test *t, uint64_t va, unsigned prot)
 {
     uint32_t pa = (uint32_t)pte_get(t, va) & 0xfffff000u;
 
     if (!pa)
         pa = new_page(t);
-    pte_put(t, va, pa | 5 | (writable ? 2u : 0));
+    bool nx = t->mode == CPU_TEST_64 && prot & CPU_TEST_NOEXEC;
+    pte_put(t, va, pa | 5 | (prot & CPU_TEST_WRITE ? 2u : 0) | (nx ? 1ull << 63 : 0));
     mmu_flush_all(t->vm->cpu);
     return (uint8_t *)phys(t, pa);
 }

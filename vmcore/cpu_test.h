@@ -28,9 +28,10 @@ struct cpu_test;
 /* model: a name of cpu_model_find(), NULL for the default one. */
 int cpu_test_new(enum cpu_test_mode mode, const char *model, struct cpu_test **ret);
 void cpu_test_free(struct cpu_test *t);
-/* maps a page of guest memory at linear address va (page aligned); prot bits 1 = writable, 2 = user (always set);
- * returns the host pointer to its 4096 bytes */
-uint8_t *cpu_test_map(struct cpu_test *t, uint64_t va, int writable);
+/* maps a page of guest memory at linear address va (page aligned), for user code; returns the host pointer to its 4096
+ * bytes */
+enum { CPU_TEST_WRITE = 1, CPU_TEST_NOEXEC = 2 /* 64-bit code only: means nothing without PAE */ };
+uint8_t *cpu_test_map(struct cpu_test *t, uint64_t va, unsigned prot);
 void cpu_test_unmap(struct cpu_test *t, uint64_t va);
 /* Loads the local descriptor table with n descriptors (8 bytes each, at most 8), for later runs. */
 void cpu_test_set_ldt(struct cpu_test *t, const uint64_t *desc, unsigned n);

@@ -14,6 +14,7 @@
 #define EFLAGS_COMPARED 0x247dd5u /* ID AC NT IOPL OF DF TF SF ZF AF PF CF */
 #define PF_PRESENT      0x01u
 #define PF_FETCH        0x10u
+#define ERROR_IDT       0x02u
 #define PARTIAL_PUSHES  264u /* of ENTER with 31 levels */
 
 struct text {
@@ -142,6 +143,12 @@ static void compare_memory(const struct mode *m, struct text *t, const struct in
         add(t, " memory (%u and %u lines)", a->n_lines, b->n_lines);
 }
 
+/* The 32-bit guest's page tables have no room for NX. */
+static bool has_nx(const struct mode *m)
+{
+    return m->mode == CPU_TEST_64;
+}
+
 static void compare_fault(const struct mode *m, struct text *t, const struct cpu_test_fault *a,
                           const struct cpu_test_fault *b, uint64_t linear_ip, bool any_address)
 {
@@ -155,7 +162,7 @@ static void compare_fault(const struct mode *m, struct text *t, const struct cpu
         ea = eb;
     if (is_system_address(m, a->cr2))
         ea |= PF_PRESENT, eb |= PF_PRESENT;
-    if (a->vector == 14 && a->cr2 - linear_ip < 16) {
+    if (!has_nx(m) && a->vector == 14 && a->cr2 - linear_ip < 16) {
         ea &= ~PF_FETCH;
         eb &= ~PF_FETCH;
     }
@@ -221,17 +228,23 @@ bool compare_results(const struct decoder *dec, const struct insn_case *c, const
     why[0] = 0;
     if (native->fault.vector == VECTOR_HANG)
         return true;
+    if (!has_nx(dec->mode) && native->fault.vector == 14 &&
+        (native->fault.error & (PF_FETCH | PF_PRESENT)) == (PF_FETCH | PF_PRESENT))
+        return true; /* data as code */
     if (guest->fault.vector >= VECTOR_HANG) {
         add(&t,
             guest->fault.vector == VECTOR_HANG ? " the translated run does not end" : " the translator died, signal %d",
             guest->fault.vector - VECTOR_DIED);
         return false;
     }
-    if (native->fault.vector == 14 && (native->fault.error & (PF_FETCH | PF_PRESENT)) == (PF_FETCH | PF_PRESENT))
-        return true; /* data as code: the guest has no NX */
     const struct dec *at = stopped_at(c, d, n, native), *guest_at = stopped_at(c, d, n, guest);
-    if (guest->fault.vector >= 13 && guest->fault.vector <= 14 && at != guest_at && store_withheld(guest_at, native))
+    if (is_access_fault(guest->fault.vector) && at != guest_at &&
+        (store_withheld(guest_at, native) || pops_part(guest_at)))
         return true;
+    /* 16-bit code may go on in the code of another case, which is in the same segment: that is not known here */
+    bool elsewhere = dec->mode->mode == CPU_TEST_16 && native->out.rip - c->in.rip > c->len + 16u;
+    if (elsewhere && native->fault.vector == 13 && native->fault.error & ERROR_IDT)
+        return true; /* an INT n in the middle of another case: the guest has no descriptors for it */
     if (wraps_in_parts(dec->mode, at, native))
         return true;
     if (native->fault.vector == 17)
@@ -249,8 +262,6 @@ bool compare_results(const struct decoder *dec, const struct insn_case *c, const
     if (native->out.rip != guest->out.rip)
         add(&t, " rip %08" PRIx64 "/%08" PRIx64, native->out.rip, guest->out.rip);
     uint32_t flags = defined_flags(c, d, n, native->out.rip, native->fault.vector != 3);
-    /* 16-bit code may go on in the code of another case, which is in the same segment: that is not known here */
-    bool elsewhere = dec->mode->mode == CPU_TEST_16 && native->out.rip - c->in.rip > c->len + 16u;
     if (elsewhere)
         flags &= ~STATUS_FLAGS;
     if ((native->out.rflags ^ guest->out.rflags) & flags)

@@ -253,13 +253,15 @@ enum dec_class random_insn(const struct gen *g, const struct stems *s, struct rn
 static bool reads_undefined(const struct insn_case *c, const struct dec *d, unsigned n)
 {
     uint32_t undefined = 0;
+    bool jumped = false; /* what comes behind a branch may be left out */
     for (unsigned k = 0; k < n && c->shape != SHAPE_LINE; k++)
         undefined |= dec_flags_undefined(&d[k]);
     for (unsigned k = 0; k < n; k++) {
         if (dec_flags_read(&d[k]) & undefined)
             return true;
         if (c->shape == SHAPE_LINE)
-            undefined = (undefined & ~dec_flags_killed(&d[k])) | dec_flags_undefined(&d[k]);
+            undefined = (undefined & ~(jumped ? 0 : dec_flags_killed(&d[k]))) | dec_flags_undefined(&d[k]);
+        jumped |= dec_is_branch(&d[k]);
     }
     return false;
 }

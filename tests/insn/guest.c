@@ -53,7 +53,8 @@ static int machine_new(struct machine *m, const struct insn_shm *in, const char 
             : i >= PAGE_EDGE ? !in->edge
                              : i >= PAGE_LOW && !in->low)
             continue;
-        m->page[i] = cpu_test_map(m->t, mode_page(m->mode, i), i != PAGE_RO);
+        m->page[i] = cpu_test_map(m->t, mode_page(m->mode, i),
+                                  (i == PAGE_RO ? 0u : CPU_TEST_WRITE) | (i < PAGE_SMC ? CPU_TEST_NOEXEC : 0u));
         if (!m->page[i])
             return VT_FAIL;
     }

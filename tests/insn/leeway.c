@@ -128,6 +128,13 @@ static bool wide_operand(const struct dec *d)
     return false;
 }
 
+bool pops_part(const struct dec *at)
+{
+    return at && at->i.mnemonic == ZYDIS_MNEMONIC_POP && at->i.operand_width > 16 &&
+           at->op[0].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+           ZydisRegisterGetClass(at->op[0].reg.value) == ZYDIS_REGCLASS_SEGMENT;
+}
+
 bool is_access_fault(int vector)
 {
     return vector == 12 || vector == 13 || vector == 14;
@@ -156,11 +163,9 @@ bool may_choose(const struct mode *m, const struct dec *at, const struct cpu_tes
         return true;
     if (m->mode == CPU_TEST_64 && a->vector != 14 && b->vector == 14 && (b->cr2 + INSN_PAGE) >> 47 == 1)
         return true; /* across the end of user space, where no page is on this side either */
-    if (loads_far_pointer(at))
+    if (loads_far_pointer(at) || pops_part(at))
         return true;
     switch (at->i.mnemonic) {
-    case ZYDIS_MNEMONIC_POP: /* of a selector may read two bytes or four */
-        return ZydisRegisterGetClass(at->op[0].reg.value) == ZYDIS_REGCLASS_SEGMENT;
     default: /* #GP for an address that is not aligned, #SS for one outside of the stack segment */
         return a->vector + b->vector == 12 + 13 && wide_operand(at);
     }

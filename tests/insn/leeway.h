@@ -30,6 +30,8 @@ bool many_accesses(const struct dec *d);
 bool uses_mmx(const struct dec *d);
 /* An x87 store whose operand raises an unmasked exception does not store, so it may miss a page fault too. */
 bool store_withheld(const struct dec *at, const struct insn_result *native);
+/* A selector popped as 32 or 64 bits: some processors read two bytes of it, others all. */
+bool pops_part(const struct dec *at);
 bool is_access_fault(int vector);
 /* Where an operand breaks several rules (the segment's limit, a page's rights, alignment), which of them counts is the
  * processor's choice for operands that it reads or writes in parts, and for aligned ones. */
