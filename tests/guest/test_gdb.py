@@ -3,6 +3,7 @@
 
 import os
 import re
+import socket
 import subprocess
 import tempfile
 import unittest
@@ -399,6 +400,28 @@ class Protocol(Base):
         self.assertEqual(second.receive(), "T05thread:1;")
         second.send("k")
         self.assertEqual(guest.end()[0], 137)
+
+    def test_tcp(self):
+        with socket.socket() as free:  # a port that nobody has
+            free.bind(("127.0.0.1", 0))
+            where = f"tcp::{free.getsockname()[1]}"
+        guest = gdbremote.Debuggee(kernels.words(kernels.path("both"), "--append", "exit=3"), self.tmp, where)
+        self.addCleanup(guest.close)
+        done = kernels.run("both", "--gdb", where)
+        self.assertEqual(done.returncode, 125)
+        self.assertIn(b"in use", done.stderr)
+        self.assertEqual(self.attach(guest).ask("c"), "W07")
+        self.assertEqual(guest.end()[0], 7)
+
+    def test_a_socket_that_was_left_behind(self):
+        where = os.path.join(self.tmp, "gdb")
+        with socket.socket(socket.AF_UNIX) as dead:
+            dead.bind(where)
+        self.assertEqual(self.attach(self.debug()).ask("c"), "W07")
+        with open(where, "w", encoding="ascii"):  # a file is not taken away
+            done = kernels.run("both", "--gdb", where)
+            self.assertEqual(done.returncode, 125)
+            self.assertTrue(os.path.exists(where))
 
     def test_where_it_may_listen(self):
         for where, status in (("tcp:192.0.2.1:1234", 125), ("tcp::0", 125), ("tcp::x", 125), ("/" + 120 * "x", 125)):

@@ -9,9 +9,10 @@ EIP, EFLAGS, ESP = 8, 9, 4  # numbers in i386's description
 
 class Remote:
     def __init__(self, path, limit=60):
-        self.sock = socket.socket(socket.AF_UNIX)
+        where = str(path)
+        self.sock = socket.socket(socket.AF_INET if where.startswith("tcp::") else socket.AF_UNIX)
         self.sock.settimeout(limit)
-        self.sock.connect(str(path))
+        self.sock.connect(("127.0.0.1", int(where[5:])) if where.startswith("tcp::") else where)
         self.data = b""
 
     def close(self):
@@ -74,8 +75,8 @@ class Remote:
 class Debuggee:
     """`vmtest run --gdb` on a socket of its own."""
 
-    def __init__(self, words, directory):
-        self.socket = os.path.join(directory, "gdb")
+    def __init__(self, words, directory, where=None):
+        self.socket = where or os.path.join(directory, "gdb")
         self.out = open(os.path.join(directory, "out"), "w+b")
         self.process = subprocess.Popen([*words, "--gdb", self.socket], stdin=subprocess.DEVNULL, stdout=self.out,
                                         stderr=subprocess.PIPE)
