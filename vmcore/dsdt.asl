@@ -106,6 +106,17 @@ DefinitionBlock ("dsdt.aml", "DSDT", 2, "VMTEST", "VMTPC   ", 1)
                         IRQNoFlags () { 0 }
                     })
                 }
+                Device (DMAC)
+                {
+                    Name (_HID, EisaId ("PNP0200"))
+                    Name (_CRS, ResourceTemplate ()
+                    {
+                        IO (Decode16, 0x00, 0x00, 1, 0x10)
+                        IO (Decode16, 0x80, 0x80, 1, 0x10)
+                        IO (Decode16, 0xC0, 0xC0, 1, 0x20)
+                        DMA (Compatibility, NotBusMaster, Transfer8) { 4 }
+                    })
+                }
                 Device (SPKR)
                 {
                     Name (_HID, EisaId ("PNP0800"))
