@@ -532,6 +532,7 @@ static int floppy_loaded(void *dev, const char **why)
     vtimer_set(f->ctx->clock, &f->timer, f->due);
     for (unsigned i = 0; i < 4; i++)
         vtimer_set(f->ctx->clock, &f->seek_timer[i], f->seek_due[i]);
+    floppy_update(f);
     if (f->step == STEP_IO)
         vm_post(f->ctx->opaque, &f->restart); /* not before the machine runs: the backend may not be ready */
     return 0;
