@@ -469,16 +469,17 @@ static int connect_locked(struct execport *p, struct agent *a, int cancel_fd, st
         if (rc == 0 && p->version != EW_VERSION)
             rc = err_set(e, VT_FAIL, "the helper in the guest speaks version %u, not %u", p->version, EW_VERSION);
     }
+    pthread_mutex_lock(&p->lock);
+    p->failed_in = 0;
     if (rc == VT_FAIL) {
-        pthread_mutex_lock(&p->lock);
         p->failed_in = generation + 1;
         p->failed_silent = execport_running(p);
         p->failed_until = clock_mono_ns() + AGAIN_NS;
         p->synced = p->seeking = false;
         p->failure = (struct err){0};
         err_set(&p->failure, rc, "%s", e ? e->msg : "no helper");
-        pthread_mutex_unlock(&p->lock);
     }
+    pthread_mutex_unlock(&p->lock);
     return rc;
 }
 

@@ -158,7 +158,7 @@ class Exec(unittest.TestCase):
         squatter = ("until [ -e /run/go ]; do sleep 0.05; done; exec 3<>/dev/virtio-ports/org.vmtest.exec.0; "
                     "mv /run/go /run/gone; exec sleep 1001")
         self.run_in("--", "systemd-run", "--quiet", "sh", "-c", squatter)
-        self.assertIn("has ended under the command", self.sh("kill -9 $PPID; sleep 1000", want=125).errors)
+        self.assertIn("has ended under the command", self.sh("kill -9 $PPID; exec cat", want=125).errors)
         with tempfile.NamedTemporaryFile() as empty:
             self.store.run("cp", empty.name, ":/run/go")  # by the agent
             while self.store.run("cp", ":/run/gone", empty.name, want=(0, 66)).status:
@@ -199,13 +199,13 @@ class Exec(unittest.TestCase):
     def test_revert_ends_it_and_forks_differ(self):
         self.store.run("snapshot", "clean")
         self.addCleanup(self.store.run, "delete", "clean", want=None)
-        p = self.attached("--", "sh", "-c", "echo ready; sleep 1000")
+        p = self.attached("--", "sh", "-c", "echo ready; sleep 1002")
         until(p.stdout.fileno(), b"ready\n")
         self.store.run("revert", "clean")
         _, errors = p.communicate(timeout=30)
         self.assertEqual(p.returncode, 125)
         self.assertIn(b"reverted", errors)
-        self.assertEqual(self.sh("pgrep -x sleep || echo none").text, "none\n")
+        self.assertEqual(self.sh("pgrep -fx 'sleep 1002' || echo none").text, "none\n")
 
         random = ("--", "python3", "-c", "import os, time; print(os.getrandom(16).hex(), time.time())")
         forks = [self.store.run("run", "--from", "clean", *options, *random).text.split()
