@@ -83,12 +83,13 @@ uint8_t live_ahead(struct tb *t, uint32_t off)
 {
     struct ginsn g;
     uint8_t need = 0, open = FL_ALL;
-    struct block *b = cache_find(t->cache, t->bpn, off, t->mode, UINT32_MAX);
+    const struct debug *d = t->cpu->debug; /* whoever stops at a breakpoint sees all flags */
+    struct block *b = d && debug_splits(d, off) ? NULL : cache_find(t->cache, t->bpn, off, t->mode, UINT32_MAX);
 
     if (b)
         return b->live_in;
     for (unsigned i = 0; i < 8 && open; i++) {
-        if (off >= 4096 || (t->cpu->debug && debug_splits(t->cpu->debug, off)) || !tb_decode(t, off, &g))
+        if (off >= 4096 || (d && debug_splits(d, off)) || !tb_decode(t, off, &g))
             return need | open;
         need |= g.reads & open;
         open &= (uint8_t) ~(g.kills | g.reads);

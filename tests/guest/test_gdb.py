@@ -181,16 +181,18 @@ class Processor(Base):
         self.assertEqual(remote.register(0), remote.register(3))
 
     def test_flags_at_a_breakpoint_are_exact(self):
-        # stc; nop; xor eax, eax; nop: nobody reads the carry that is set, and a debugger sees it
-        remote = self.code("f9 90 31c0 90 eb fe", eax=5)
-        for offset, carry, zero in ((2, CF, None), (4, 0, ZF)):
+        # 1: stc; 2: xor eax, eax; or eax, 1; jmp 1b: nobody reads what is set, and a debugger sees it. It starts at 2,
+        # so that what comes after the breakpoint is translated before what comes in front of it.
+        remote = self.code("f9 31c0 83c801 eb f8", eax=5)
+        remote.set_register(EIP, CODE + 1)
+        remote.set_register(EFLAGS, CF | 2)
+        for offset in (1, 3, 6):
             self.assertEqual(remote.ask(f"Z1,{CODE + offset:x},1"), "OK")
+        for offset, carry, zero in 5 * ((1, CF, 0), (3, 0, ZF), (6, 0, 0)):
             self.assertEqual(remote.ask("c"), "T05thread:1;hwbreak:;")
             self.at(remote, offset)
             flags = remote.register(EFLAGS)
-            self.assertEqual(flags & CF, carry)
-            if zero is not None:
-                self.assertEqual(flags & ZF, zero)
+            self.assertEqual((flags & CF, flags & ZF), (carry, zero))
 
     def test_a_watchpoint_stops_right_behind_the_store(self):
         # mov [DATA], eax; inc eax; mov [DATA+4], eax; inc eax; jmp .
