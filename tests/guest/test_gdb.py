@@ -10,7 +10,7 @@ import unittest
 
 import common
 from harness import gdbremote, kernels, vmtest
-from harness.gdbremote import EFLAGS, EIP, ESP
+from harness.gdbremote import EFLAGS, EIP, ESP, R8, R9, R10, RBP, RIP, RSP
 
 CODE, DATA = 0x300000, 0x380000  # free memory, where tests put code of their own
 CF, ZF, IF = 1, 0x40, 0x200
@@ -252,37 +252,71 @@ class Processor(Base):
         self.assertGreater(remote.register(0) & 0xffffff, 900)
         self.assertEqual(remote.ask("c"), "T0bthread:1;")  # there it comes
 
-    def test_long_mode(self):
-        tables, gdt = DATA + 0x1000, DATA + 0x100
+    ENTERED = CODE + 0x37  # where long() puts its code
+
+    def long(self, hexadecimal):
+        """A guest that stands at these instructions in 64-bit mode; 16 MiB of memory are mapped as they are."""
+        tables, gdt = DATA + 0x11000, DATA + 0x10000
         u32 = lambda v: v.to_bytes(4, "little").hex()
         remote = self.code(f"b820000000 0f22e0 b8{u32(tables)} 0f22d8"  # CR4.PAE, CR3
                            "b9800000c0 0f32 0d00010000 0f30 0f20c0 0d01000080 0f22c0"  # EFER.LME, CR0.PG
-                           f"0f0115{u32(gdt)} ea{u32(CODE + 0x37)}0800"  # lgdt, jmp 8:next
-                           f"49b88877665544332211 49ffc0 4c890425{u32(DATA)}"  # mov r8, imm; inc r8; mov [DATA], r8
-                           "49ffc0 ebfe")  # inc r8; jmp .
+                           f"0f0115{u32(gdt)} ea{u32(self.ENTERED)}0800 {hexadecimal}")  # lgdt; jmp 8:ENTERED
         remote.write(gdt, (23).to_bytes(2, "little") + (gdt + 16).to_bytes(4, "little"))
         remote.write(gdt + 24, (0x00af9a000000ffff).to_bytes(8, "little"))
         remote.write(tables, (tables + 0x1003).to_bytes(8, "little"))
         remote.write(tables + 0x1000, (tables + 0x2003).to_bytes(8, "little"))
         remote.write(tables + 0x2000, b"".join((i << 21 | 0x83).to_bytes(8, "little") for i in range(8)))
-        self.assertEqual(remote.ask(f"Z0,{CODE + 0x41:x},1"), "OK")
+        self.assertEqual(remote.ask(f"Z0,{self.ENTERED:x},1"), "OK")
         self.assertEqual(remote.ask("c"), "T05thread:1;swbreak:;")
+        self.assertEqual(remote.ask(f"z0,{self.ENTERED:x},1"), "OK")
         self.assertIn("i386:x86-64", remote.ask("qXfer:features:read:target.xml:0,200"))
-        self.assertEqual(remote.register(16), CODE + 0x41)  # rip
-        self.assertEqual(remote.register(8), 0x1122334455667788)
-        self.assertEqual(remote.ask("s"), "T05thread:1;")
-        self.assertEqual((remote.register(16), remote.register(8)), (CODE + 0x44, 0x1122334455667789))
+        return remote
+
+    def at64(self, remote, offset):
+        self.assertEqual(f"{remote.register(RIP):x}", f"{self.ENTERED + offset:x}")
+
+    def test_long_mode(self):
+        remote = self.long("49b88877665544332211 49ffc0 4c89042500003800 49ffc0 ebfe")
+        # mov r8, imm; inc r8; mov [DATA], r8; inc r8; jmp .
+        self.at64(remote, 0)
+        for offset, value in ((10, 0x1122334455667788), (13, 0x1122334455667789)):
+            self.assertEqual(remote.ask("s"), "T05thread:1;")
+            self.at64(remote, offset)
+            self.assertEqual(remote.register(R8), value)
         self.assertEqual(remote.ask(f"Z2,{DATA + 4:x},1"), "OK")
-        remote.set_register(8, 0x8877665544332210, 8)
+        remote.set_register(R8, 0x8877665544332210, 8)
         self.assertEqual(remote.ask("c"), f"T05thread:1;watch:{DATA + 4:x};")
-        self.assertEqual(remote.register(16), CODE + 0x4c)
+        self.at64(remote, 21)
         self.assertEqual(remote.read(DATA, 8), (0x8877665544332210).to_bytes(8, "little"))
         self.assertEqual(remote.ask(f"z2,{DATA + 4:x},1"), "OK")
         self.assertIn("64-bit code", remote.monitor("info registers")[0])
         self.assertEqual(remote.ask("m8000000000000000,8"), "E01")  # not canonical
         self.assertEqual(remote.ask("mffff800000000000,8"), "E01")  # not mapped
         self.assertEqual(remote.ask("s"), "T05thread:1;")
-        self.assertEqual((remote.register(16), remote.register(8)), (CODE + 0x4f, 0x8877665544332211))
+        self.at64(remote, 24)
+        self.assertEqual(remote.register(R8), 0x8877665544332211)
+
+    def test_a_watched_page_in_long_mode(self):
+        # push rbp; pop r9; call +0; pop r10; mov edi, DATA; mov ecx, 16; rep stosq; mov rax, [rdi]
+        # lock inc qword [DATA+200h]; xchg [rsp-8], r9; jmp .
+        remote = self.long("55 4159 e800000000 415a bf00003800 b910000000 f348ab 488b07"
+                           "f048ff042500023800 4c874c24f8 ebfe")
+        rsp = DATA + 0x1000
+        remote.set_register(RSP, rsp, 8)
+        remote.set_register(RBP, 0x1234567890, 8)
+        remote.set_register(0, 0x1122334455667788, 8)
+        self.assertEqual(remote.ask(f"Z2,{DATA + 0x204:x},4"), "OK")
+        self.assertEqual(remote.ask("c"), f"T05thread:1;watch:{DATA + 0x204:x};")
+        self.at64(remote, 35)
+        self.assertEqual(remote.read(DATA, 136), 16 * (0x1122334455667788).to_bytes(8, "little") + bytes(8))
+        self.assertEqual(remote.read(DATA + 0x200, 8), (1).to_bytes(8, "little"))
+        self.assertEqual(remote.register(R9), 0x1234567890)
+        self.assertEqual(remote.register(R10), self.ENTERED + 8)
+        self.assertEqual(remote.ask(f"Z3,{rsp - 8:x},8"), "OK")
+        self.assertEqual(remote.ask("c"), f"T05thread:1;rwatch:{rsp - 8:x};")
+        self.at64(remote, 40)
+        self.assertEqual(remote.read(rsp - 8, 8), (0x1234567890).to_bytes(8, "little"))
+        self.assertEqual(remote.register(R9), self.ENTERED + 8)
 
     def test_a_triple_fault_can_be_looked_at(self):
         remote = self.code("40 0f0b", eax=41)  # inc eax; ud2, with no IDT

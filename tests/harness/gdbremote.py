@@ -5,6 +5,7 @@ import socket
 import subprocess
 
 EIP, EFLAGS, ESP = 8, 9, 4  # numbers in i386's description
+RBP, RSP, R8, R9, R10, RIP = 6, 7, 8, 9, 10, 16  # and in x86-64's
 
 
 class Remote:
