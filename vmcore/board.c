@@ -16,9 +16,15 @@ enum {
 
 /* ---- interrupts */
 
+/* The 8259s' output is at LINT0 and at the I/O APIC's input 0; with the local APIC off it is INTR itself. */
+static bool takes_extint(const struct board *b)
+{
+    return lapic_takes_extint(&b->lapic) || ioapic_takes_extint(&b->ioapic);
+}
+
 bool board_intr(const struct board *b)
 {
-    return lapic_pending(&b->lapic) >= 0 || (lapic_takes_extint(&b->lapic) && pic_pending(&b->pic));
+    return lapic_pending(&b->lapic) >= 0 || (takes_extint(b) && pic_pending(&b->pic));
 }
 
 static void update_intr(void *opaque, unsigned n, int level)
@@ -30,7 +36,7 @@ static void update_intr(void *opaque, unsigned n, int level)
 int board_ack_irq(struct board *b)
 {
     int vector = lapic_ack(&b->lapic);
-    if (vector < 0 && lapic_takes_extint(&b->lapic) && pic_pending(&b->pic))
+    if (vector < 0 && takes_extint(b) && pic_pending(&b->pic))
         vector = pic_ack(&b->pic);
     return vector;
 }
@@ -39,6 +45,9 @@ static void pic_out(void *opaque, unsigned n, int level)
 {
     struct board *b = opaque;
     lapic_set_lint(&b->lapic, 0, level);
+    ioapic_set_irq(&b->ioapic, IOAPIC_PIC_PIN, level);
+    if (ioapic_takes_extint(&b->ioapic))
+        lapic_changed(&b->lapic);
 }
 
 /* An ISA device's interrupt: wired-or with PIRQs steered to the same 8259 input. */

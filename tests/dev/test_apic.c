@@ -211,6 +211,34 @@ static void test_virtual_wire(void **state)
     rig_free(r);
 }
 
+/* The other virtual wire (MultiProcessor Specification 1.4, 3.6.2.2): the 8259s come by the I/O APIC's input 0. */
+static void test_virtual_wire_through_ioapic(void **state)
+{
+    struct rig *r = rig_new();
+    pic_setup(r);
+    apic_set(r, 0x350, 0x10700); /* LINT0 masked */
+    pic_set_irq(&r->board.pic, 5, 1);
+    assert_int_equal(r->intr, 0);
+    ioapic_entry(r, 0, 0x700); /* ExtINT, to APIC 0 */
+    assert_int_equal(r->intr, 1);
+    assert_int_equal(take_irq(r), 0x25);
+    assert_int_equal(r->intr, 0);
+    out8(r, 0x20, 0x20);
+    pic_set_irq(&r->board.pic, 3, 1);
+    assert_int_equal(r->intr, 1);
+    ioapic_entry(r, 0, 0x700 | 1ull << 56); /* to another processor */
+    assert_int_equal(r->intr, 0);
+    ioapic_entry(r, 0, 0x10700);
+    assert_int_equal(r->intr, 0);
+    ioapic_entry(r, 0, 0x10042); /* fixed: an edge of the 8259s' output is a message of its own */
+    pic_set_irq(&r->board.pic, 3, 0);
+    out8(r, 0x21, 0xff);
+    ioapic_entry(r, 0, 0x00042);
+    out8(r, 0x21, 0x00);
+    assert_int_equal(take_irq(r), 0x42);
+    rig_free(r);
+}
+
 static void test_ioapic_edge(void **state)
 {
     struct rig *r = rig_on();
@@ -296,6 +324,7 @@ int main(void)
         cmocka_unit_test(test_timer),
         cmocka_unit_test(test_timer_already_past),
         cmocka_unit_test(test_virtual_wire),
+        cmocka_unit_test(test_virtual_wire_through_ioapic),
         cmocka_unit_test(test_ioapic_edge),
         cmocka_unit_test(test_ioapic_level),
         cmocka_unit_test(test_timer_through_ioapic),

@@ -110,6 +110,10 @@ static void test_counter_2_and_port_61(void **state)
     out8(r, 0x61, 1);
     vclock_advance(&r->clock, clocks(64540));
     assert_int_equal(in8(r, 0x61) & 0x21, 0x21); /* output high */
+    out8(r, 0x61, 0xfd);
+    r = rig_reload(r);
+    assert_int_equal(in8(r, 0x61) & 0xef, 0x2d); /* bits 0 to 3 are what was written */
+    out8(r, 0x61, 1);
     unsigned toggles = 0;
     for (unsigned i = 0, last = in8(r, 0x61) & 0x10; i < 1000; i++) {
         vclock_advance(&r->clock, 1000);

@@ -6,6 +6,7 @@ import os
 import random
 import subprocess
 import tempfile
+import time
 import unittest
 from pathlib import Path
 
@@ -67,6 +68,37 @@ class Devices(Bios):
             store.run("create", "--image", empty, "--mem", "16M", "m")
             store.run("start", "--no-wait", "m")
             store.run("wait", "--text", "No bootable device.", "--timeout", f"{LIMIT}s", "m")
+
+
+class Moments(Bios):
+    def test_snapshots_on_the_way_through_the_bios(self):
+        """Each restored in a new process, and the boot goes on to its end."""
+        dice = random.Random(7)
+        with vmtest.Store() as store:
+            for bus in ("virtio", "ide"):
+                store.run("create", "--image", self.image(bus, 1 << 20), "--import", "--disk-bus", bus, "--mem", "16M", bus)
+                store.run("start", "--no-wait", "--paused", bus)
+                for n in range(6):
+                    store.run("resume", bus)
+                    self.spin(dice.uniform(0, 0.012))
+                    store.run("pause", bus)
+                    store.run("snapshot", bus, f"s{n}")
+                store.run("stop", "--force", bus)
+                for n in range(6):
+                    with self.subTest(bus=bus, snapshot=n):
+                        store.run("revert", bus, f"s{n}")
+                        store.run("resume", bus)
+                        store.run("wait", "--text", "ready", "--timeout", f"{LIMIT}s", bus)
+                        store.run("type", bus, "x")
+                        store.run("wait", "--serial", "--text", "x", "--timeout", f"{LIMIT}s", bus)
+                        store.run("stop", "--force", bus)
+
+    @staticmethod
+    def spin(seconds):
+        """The guest runs for about so long."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            pass
 
 
 class Network(Bios):

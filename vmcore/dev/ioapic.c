@@ -15,8 +15,7 @@ static void send(struct ioapic *a, unsigned n)
 {
     uint64_t e = a->entry[n];
     unsigned mode = e >> 8 & 7;
-    /* ExtINT would need an acknowledge cycle towards the 8259s, which are wired to LINT0 instead. */
-    if (mode == APIC_EXTINT)
+    if (mode == APIC_EXTINT) /* a level that the board reads by ioapic_takes_extint(): the vector is the 8259s' */
         return;
     lapic_deliver(a->lapic, (uint8_t)(e >> 56), e & E_LOGICAL, mode, (uint8_t)e, e & E_LEVEL);
 }
@@ -29,6 +28,12 @@ static void serve_level(struct ioapic *a, unsigned n)
         return;
     *e |= E_REMOTE_IRR;
     send(a, n);
+}
+
+bool ioapic_takes_extint(const struct ioapic *a)
+{
+    uint64_t e = a->entry[IOAPIC_PIC_PIN];
+    return !(e & E_MASKED) && (e >> 8 & 7) == APIC_EXTINT && lapic_is_for(a->lapic, (uint8_t)(e >> 56), e & E_LOGICAL);
 }
 
 void ioapic_set_irq(void *ioapic, unsigned n, int level)
@@ -65,6 +70,8 @@ static void write_entry(struct ioapic *a, unsigned n, bool high, uint32_t v)
     if (!(*e & E_LEVEL)) /* edge mode has no remote IRR: drivers clear a stuck one so */
         *e &= ~(uint64_t)E_REMOTE_IRR;
     serve_level(a, n);
+    if (n == IOAPIC_PIC_PIN)
+        lapic_changed(a->lapic);
 }
 
 static uint32_t read_reg(const struct ioapic *a)

@@ -20,6 +20,9 @@ struct ioapic {
 void ioapic_init(struct ioapic *a, struct devctx *c, struct lapic *lapic);
 void ioapic_reset(struct ioapic *a);
 /* irq_line function: input n. */
+/* Does an interrupt of the 8259s, whose output is input IOAPIC_PIC_PIN, reach the processor through here? */
+#define IOAPIC_PIC_PIN 0
+bool ioapic_takes_extint(const struct ioapic *a);
 void ioapic_set_irq(void *ioapic, unsigned n, int level);
 
 #endif

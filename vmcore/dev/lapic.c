@@ -55,6 +55,11 @@ static bool on(const struct lapic *l)
     return l->enabled && (l->svr & SVR_ENABLE);
 }
 
+void lapic_changed(struct lapic *l)
+{
+    tell(l);
+}
+
 int lapic_pending(const struct lapic *l)
 {
     int v = on(l) ? highest(l->irr) : -1;
@@ -122,7 +127,7 @@ static void local_error(struct lapic *l, uint32_t error)
         fire_lvt(l, LVT_ERROR);
 }
 
-static bool is_for(const struct lapic *l, uint8_t dest, bool logical)
+bool lapic_is_for(const struct lapic *l, uint8_t dest, bool logical)
 {
     uint8_t me = (uint8_t)(l->ldr >> 24);
     if (!logical)
@@ -134,7 +139,7 @@ static bool is_for(const struct lapic *l, uint8_t dest, bool logical)
 
 bool lapic_deliver(struct lapic *l, uint8_t dest, bool logical, unsigned mode, uint8_t vector, bool level)
 {
-    if (!l->enabled || !is_for(l, dest, logical))
+    if (!l->enabled || !lapic_is_for(l, dest, logical))
         return false;
     accept(l, mode, vector, level);
     return true;
@@ -152,7 +157,7 @@ static void send_ipi(struct lapic *l)
     }
     if (shorthand == 3) /* all but self: nobody else */
         return;
-    if (shorthand || is_for(l, (uint8_t)(l->icr_high >> 24), icr & ICR_LOGICAL))
+    if (shorthand || lapic_is_for(l, (uint8_t)(l->icr_high >> 24), icr & ICR_LOGICAL))
         accept(l, mode, vector, false); /* IPIs are edge-triggered whatever the level bit says */
 }
 

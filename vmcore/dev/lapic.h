@@ -54,6 +54,8 @@ int lapic_pending(const struct lapic *l);
 /* Delivers it: -1, or the vector, now in service. */
 int lapic_ack(struct lapic *l);
 /* Does LINT0 pass the 8259's request on to the processor (virtual wire, or APIC off)? */
+bool lapic_is_for(const struct lapic *l, uint8_t dest, bool logical); /* is it among a message's destinations? */
+void lapic_changed(struct lapic *l); /* what lies between the 8259s and the processor changed: INTR is looked at */
 bool lapic_takes_extint(const struct lapic *l);
 /* irq_line function: LINTn. */
 void lapic_set_lint(void *lapic, unsigned n, int level);

@@ -280,7 +280,7 @@ static uint32_t pit_read(void *dev, uint32_t off, unsigned size)
 static uint32_t port61_read(void *dev, uint32_t off, unsigned size)
 {
     struct pit *p = dev;
-    return (uint32_t)(p->ch[2].gate | p->speaker << 1 | (vclock_now(p->clock) / REFRESH_NS & 1) << 4 |
+    return (uint32_t)(p->ch[2].gate | p->speaker << 1 | p->checks | (vclock_now(p->clock) / REFRESH_NS & 1) << 4 |
                       output(p, &p->ch[2]) << 5);
 }
 
@@ -288,6 +288,7 @@ static void port61_write(void *dev, uint32_t off, uint32_t val, unsigned size)
 {
     struct pit *p = dev;
     p->speaker = val & 2;
+    p->checks = val & 0x0c;
     set_gate(p, 2, val & 1);
 }
 
@@ -308,7 +309,12 @@ static const struct bus_ops port61_ops = {port61_read, port61_write, 1, 1};
         CH(i, prefix, next, F_U16)
 
 static const struct field pit_fields[] = {
-    CH_FIELDS(0, "ch0."), CH_FIELDS(1, "ch1."), CH_FIELDS(2, "ch2."), FIELD(struct pit, speaker, F_BOOL), FIELD_END,
+    CH_FIELDS(0, "ch0."),
+    CH_FIELDS(1, "ch1."),
+    CH_FIELDS(2, "ch2."),
+    FIELD(struct pit, speaker, F_BOOL),
+    FIELD_SINCE(struct pit, checks, F_U8, 2),
+    FIELD_END,
 };
 
 static int pit_loaded(void *dev, const char **why)
@@ -322,17 +328,19 @@ static int pit_loaded(void *dev, const char **why)
             return -1;
         }
     }
+    p->checks &= 0x0c;
     schedule(p); /* the line's level is the interrupt controllers' state */
     return 0;
 }
 
-static const struct state_table pit_table = {"i8254", 1, pit_fields, pit_loaded, NULL};
+static const struct state_table pit_table = {"i8254", 2, pit_fields, pit_loaded, NULL};
 
 void pit_reset(struct pit *p)
 {
     for (unsigned i = 0; i < 3; i++)
         p->ch[i] = (struct pit_counter){.gate = i < 2, .rw = 3, .switch_at = UINT64_MAX};
     p->speaker = false;
+    p->checks = 0;
     changed(p, 0);
 }
 

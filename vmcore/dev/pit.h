@@ -32,7 +32,8 @@ struct pit_counter {
 };
 struct pit {
     struct pit_counter ch[3];
-    bool speaker; /* port 61h bit 1 */
+    uint8_t checks; /* port 61h bits 2 and 3: memory and I/O checks off; storage, for nothing here fails them */
+    bool speaker;   /* port 61h bit 1 */
     struct vclock *clock;
     struct vtimer timer;
     struct irq_line out0;
