@@ -265,6 +265,46 @@ void rig_refuses(struct rig *r, const char *instance, const char *field, unsigne
     forget(fresh);
 }
 
+static void go_on(struct rig *r)
+{
+    for (unsigned i = 0; i < 40; i++) {
+        uint64_t next = vclock_next_deadline(&r->clock), now = vclock_now(&r->clock);
+        rig_events(r);
+        if (!rig_serve(r) && next != UINT64_MAX && next > now && next - now < 1000 * MS)
+            vclock_advance(&r->clock, next - now);
+        rig_out(r, 0x0a, 2);
+        for (uint16_t port = 0x3f2; port < 0x3f8; port++)
+            rig_in(r, port);
+        rig_out(r, 0x3f5, (uint8_t)i);
+        for (uint16_t port = 0; port < 0x20; port++)
+            bus_io_read(&r->bus, (uint16_t)(0xc000 + port), 1);
+        bus_io_write(&r->bus, 0xc010, i, 2);
+        netq_put(&r->net.to_guest, r->mem.bytes, 1000);
+        vm_post(&r->vm, &r->net.rx_event);
+    }
+}
+
+bool rig_survives(struct rig *r, size_t index, uint8_t flip)
+{
+    struct rig *fresh = twin(r);
+    uint8_t *data, *again;
+    size_t len, again_len;
+    bool taken;
+
+    assert_int_equal(state_save(&r->states, &data, &len, NULL), 0);
+    data[index % len] ^= flip;
+    taken = state_load(&fresh->states, data, len, NULL) == 0;
+    if (taken) {
+        go_on(fresh);
+        assert_int_equal(state_save(&fresh->states, &again, &again_len, NULL), 0);
+        assert_int_equal(again_len, len);
+        free(again);
+    }
+    free(data);
+    forget(fresh);
+    return taken;
+}
+
 uint32_t rig_random(uint64_t *seed)
 {
     *seed = *seed * 6364136223846793005ull + 1442695040888963407ull;

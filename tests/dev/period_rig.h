@@ -61,6 +61,10 @@ uint8_t rig_in(struct rig *r, uint16_t port);
 struct rig *rig_reload(struct rig *r);
 /* Loads r's state with one byte of a field changed, and asserts that it is refused. */
 void rig_refuses(struct rig *r, const char *instance, const char *field, unsigned index, uint8_t value);
+/* Loads r's state with one byte of it changed (at an index that wraps) into a machine that shares r's disks and memory,
+ * and lets that one go on for a while if it is taken; false: refused. Another machine's index, a time, a register: any
+ * byte may be wrong, and none may lead outside of an array. */
+bool rig_survives(struct rig *r, size_t index, uint8_t flip);
 /* A random number; the sequence depends on the seed alone. */
 uint32_t rig_random(uint64_t *seed);
 

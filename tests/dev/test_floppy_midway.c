@@ -250,6 +250,43 @@ static void test_random(void **state)
     rig_free(r);
 }
 
+/* Any byte of a state in the midst of a command may be anything: the load says no, or the machine goes on. */
+static void test_any_byte_of_a_state(void **state)
+{
+    static const uint8_t commands[][9] = {{0x46, 0x00, 0, 0, 1, 2, 18, 0x1b, 0xff},
+                                          {WRITE, 0x00, 0, 0, 1, 2, 18, 0x1b, 0xff},
+                                          {FORMAT, 0x00, 2, 18, 0x54, 0xf6}};
+    uint64_t seed = 290166;
+    unsigned taken = 0, refused = 0;
+
+    for (unsigned k = 0; k < 3; k++)
+        for (unsigned stage = 0; stage < 3; stage++) { /* looking for the sector, the host's turn, the backend's */
+            struct rig *r = floppy_start(one_disk);
+            uint8_t *image = malloc(M144);
+            assert_non_null(image);
+            memcpy(image, r->disk[0].bytes, M144);
+            floppy_dma(r, k ? DMA_FROM_MEM : DMA_TO_MEM, BUFFER, 4096);
+            if (stage == 1)
+                rig_out(r, 0x0a, 6);
+            floppy_command(r, commands[k], k == 2 ? 6 : 9);
+            if (stage)
+                vclock_advance(&r->clock, 1 * MS);
+            if (stage == 1)
+                rig_serve(r);
+            for (unsigned i = 0; i < 4000; i++) {
+                /* the floppy's entry follows those of clock and DMA, and is followed by the card's memory */
+                bool yes = rig_survives(r, rig_random(&seed) % 2600, (uint8_t)(1u << rig_random(&seed) % 8));
+                taken += yes;
+                refused += !yes;
+            }
+            memcpy(r->disk[0].bytes, image, M144);
+            free(image);
+            rig_free(r);
+        }
+    assert_true(taken > 5000);
+    assert_true(refused > 5000);
+}
+
 static void test_bad_state(void **state)
 {
     struct rig *r = floppy_start(one_disk);
@@ -285,6 +322,7 @@ int main(void)
         cmocka_unit_test(test_reload_at_every_step),
         cmocka_unit_test(test_reset_with_a_request_in_flight),
         cmocka_unit_test(test_random),
+        cmocka_unit_test(test_any_byte_of_a_state),
         cmocka_unit_test(test_bad_state),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -592,6 +592,20 @@ static void test_random(void **state)
     rig_free(r);
 }
 
+static void test_any_byte_of_a_state(void **state)
+{
+    struct rig *r = start(0x1c);
+    uint64_t seed = 8029;
+    unsigned taken = 0;
+
+    from_wire(r, mac, 300, 9);
+    remote(r, START << 8, 300, 0x08);
+    for (unsigned i = 0; i < 5000; i++)
+        taken += rig_survives(r, rig_random(&seed), (uint8_t)(1u << rig_random(&seed) % 8));
+    assert_true(taken > 1000);
+    rig_free(r);
+}
+
 static void test_bad_state(void **state)
 {
     struct rig *r = start(0x04);
@@ -615,6 +629,7 @@ int main(void)
         cmocka_unit_test(test_send_command),
         cmocka_unit_test(test_loopback),
         cmocka_unit_test(test_random),
+        cmocka_unit_test(test_any_byte_of_a_state),
         cmocka_unit_test(test_bad_state),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
