@@ -416,6 +416,20 @@ class Protocol(Base):
         self.assertEqual(remote.ask("c"), "W07")
         self.assertEqual(guest.end()[0], 7)
 
+    def test_breakpoints_outlast_a_reset(self):
+        remote = self.attach(self.debug(append="reset"))
+        entry = remote.register(EIP)
+        self.assertEqual(remote.ask(f"Z1,{entry:x},1"), "OK")
+        for _ in range(3):  # it stands there now: the first stop is of the next boot
+            self.assertEqual(remote.ask("s"), "T05thread:1;")
+            self.assertEqual(remote.ask("c"), "T05thread:1;hwbreak:;")
+            self.assertEqual(remote.register(EIP), entry)
+        # a step over the instruction that resets: OUT to the keyboard controller
+        remote.write(CODE, bytes.fromhex("b0fe e664 ebfe"))
+        remote.set_register(EIP, CODE)
+        self.assertEqual([remote.ask("s") for _ in range(2)], 2 * ["T05thread:1;"])
+        self.assertEqual(remote.register(EIP), entry)
+
     def test_who_detaches_or_leaves_lets_the_guest_go(self):
         for leave in (lambda remote: self.assertEqual(remote.ask("D"), "OK"), lambda remote: remote.close()):
             guest = self.debug()
