@@ -117,7 +117,7 @@ class Exec(unittest.TestCase):
         fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("4H", 50, 132, 0, 0))
         os.write(fd, b"sh -c 'while [ \"$(stty size)\" != \"50 132\" ]; do :; done; echo res''ized'\r")
         until(fd, b"resized\r\n")
-        os.write(fd, b"echo be''gun; sleep 1000\r")
+        os.write(fd, b"sh -c 'echo be\"\"gun; exec sleep 1000'\r")  # in front, when it says so
         until(fd, b"begun\r\n")
         os.write(fd, b"\x03")  # interrupts the guest's sleep, and not vmtest
         until(fd, b"# ")
