@@ -347,6 +347,26 @@ static bool keys(struct vm *vm, unsigned n)
     return say(vm, text);
 }
 
+/* The same of the mouse: "dx,dy,dz,buttons " each. */
+static bool mouse(struct vm *vm, unsigned n)
+{
+    struct inputport *in = vm->config.input;
+    char text[256] = "";
+    size_t len = 0;
+
+    n = n < 8 ? n : 8;
+    while (byteq_used(&in->mouse) < n * sizeof(struct input_mouse))
+        if (!stand(vm))
+            return false;
+    for (unsigned i = 0; i < n; i++) {
+        struct input_mouse m;
+        byteq_peek(&in->mouse, &m, sizeof m);
+        byteq_drop(&in->mouse, sizeof m);
+        len += (size_t)snprintf(text + len, sizeof text - len, "%d,%d,%d,%u ", m.dx, m.dy, m.dz, m.buttons);
+    }
+    return say(vm, text);
+}
+
 static void disk_done(struct vm_event *ev)
 {
     struct vm *vm = ev->opaque;
@@ -395,6 +415,8 @@ static bool step(struct vm *vm, const char *line, enum vm_stop *ret_stop, struct
         return echo(vm);
     if (sscanf(line, "keys %u", &byte) == 1)
         return keys(vm, byte);
+    if (sscanf(line, "mouse %u", &byte) == 1)
+        return mouse(vm, byte);
     if (strcmp(line, "spin") == 0) {
         while (stand(vm))
             ;

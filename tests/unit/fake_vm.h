@@ -4,6 +4,7 @@
  *   say TEXT          writes TEXT and a newline to serial0
  *   echo              reads a line from serial0 and writes it back
  *   keys N            waits for N presses and releases of keys and says them
+ *   mouse N           the same with changes of the mouse
  *   poke PAGE BYTE    fills a page of RAM
  *   peek PAGE         says the page's first byte
  *   write OFF BYTE, flush, read OFF

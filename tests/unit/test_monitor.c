@@ -591,13 +591,72 @@ static void test_bad_start(void **state)
     assert_int_equal(monitor_spawn(&spec, NULL, NULL), VT_NOENT);
 }
 
+/* An object from text with single quotes. */
+static json_t *object(const char *text)
+{
+    char *copy = strdup(text);
+    json_t *j;
+
+    for (char *p = copy; *p; p++)
+        *p = *p == '\'' ? '"' : *p;
+    j = json_loads(copy, 0, NULL);
+    assert_non_null(j);
+    free(copy);
+    return j;
+}
+
+static void refuse(struct bench *b, const char *command, const char *args, const char *why)
+{
+    struct err err = {0};
+
+    assert_int_not_equal(client_call(b->client, command, object(args), NULL, &err), 0);
+    if (!strstr(err.msg, why))
+        fail_msg("\"%s\" does not say \"%s\"", err.msg, why);
+}
+
+/* QMP's own commands for input, as its clients send them. */
+static void test_input(void **state)
+{
+    struct bench *b = *state;
+
+    create(b, "fakevm\nkeys 6\nkeys 2\nmouse 6\nspin\n");
+    start(b);
+    json_decref(call(b, "send-key",
+                     object("{'keys': [{'type': 'qcode', 'data': 'ctrl'}, {'type': 'qcode', 'data': 'alt'},"
+                            " {'type': 'number', 'data': 211}], 'hold-time': 100}")));
+    await(b, "1d+38+d3+d3-38-1d-");
+    json_decref(
+        call(b, "input-send-event",
+             object("{'events': [{'type': 'key', 'data': {'down': true, 'key': {'type': 'qcode', 'data': 'a'}}},"
+                    " {'type': 'key', 'data': {'down': false, 'key': {'type': 'qcode', 'data': 'a'}}}]}")));
+    await(b, "1e+1e-");
+    json_decref(call(b, "input-send-event",
+                     object("{'events': [{'type': 'rel', 'data': {'axis': 'x', 'value': 5}},"
+                            " {'type': 'rel', 'data': {'axis': 'y', 'value': -300}},"
+                            " {'type': 'btn', 'data': {'button': 'left', 'down': true}},"
+                            " {'type': 'btn', 'data': {'button': 'wheel-up', 'down': true}},"
+                            " {'type': 'btn', 'data': {'button': 'extra', 'down': true}},"
+                            " {'type': 'btn', 'data': {'button': 'left', 'down': false}}]}")));
+    await(b, "5,0,0,0 0,-300,0,0 0,0,0,1 0,0,-1,1 0,0,0,17 0,0,0,16 ");
+    refuse(b, "send-key", "{'keys': []}", "1 to 16 keys");
+    refuse(b, "send-key", "{'keys': [{'type': 'qcode', 'data': 'hyper'}]}", "no key \"hyper\"");
+    refuse(b, "send-key", "{'keys': [{'type': 'number', 'data': 256}]}", "no key number 256");
+    refuse(b, "input-send-event", "{'events': [{'type': 'abs', 'data': {'axis': 'x', 'value': 1}}]}",
+           "no input that this machine has");
+    refuse(b, "input-send-event", "{'events': [{'type': 'rel', 'data': {'axis': 'x', 'value': 40000}}]}",
+           "not a number from");
+    refuse(b, "input-send-event", "{'events': [{'type': 'btn', 'data': {'button': 'top', 'down': true}}]}",
+           "no button");
+    refuse(b, "vmtest-type", "{'keys': [7]}", "not strings");
+}
+
 int main(int argc, char **argv)
 {
 #define WITH(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         WITH(test_poweroff), WITH(test_revert),    WITH(test_branch), WITH(test_fork),   WITH(test_killed),
         WITH(test_pause),    WITH(test_no_room),   WITH(test_panic),  WITH(test_reboot), WITH(test_refusals),
-        WITH(test_delete),   WITH(test_bad_start), WITH(test_screen),
+        WITH(test_delete),   WITH(test_bad_start), WITH(test_screen), WITH(test_input),
     };
 
     if (argc != 2)
