@@ -181,12 +181,34 @@ static void drop_false_base(struct ginsn *g)
         }
 }
 
+/* SYSCALL and SYSRET outside of 64-bit code, which the decoder takes for Intel's: not there. */
+static bool legacy_syscall(struct tb *t, uint32_t off, struct ginsn *g)
+{
+    uint8_t op = off + 1 < t->avail ? t->code[off + 1] : 0;
+
+    if (t->m64 || t->code[off] != 0x0f || (op != 0x05 && op != 0x07))
+        return false;
+    memset(&g->z, 0, sizeof g->z);
+    g->z.mnemonic = op == 0x05 ? ZYDIS_MNEMONIC_SYSCALL : ZYDIS_MNEMONIC_SYSRET;
+    g->z.length = g->len = 2;
+    g->z.operand_width = g->z.address_width = 32;
+    g->z.meta.isa_set = ZYDIS_ISA_SET_LONGMODE;
+    g->off = (uint16_t)off;
+    g->bytes = t->code + off;
+    classify(t, g);
+    live_decode(g);
+    g->ends = true;
+    return true;
+}
+
 bool tb_decode(struct tb *t, uint32_t off, struct ginsn *g)
 {
     ZyanStatus st;
 
     if (off >= t->avail)
         return false;
+    if (legacy_syscall(t, off, g))
+        return true;
     st = ZydisDecoderDecodeFull(&t->dec, t->code + off, MIN(t->avail - off, 15u), &g->z, g->op);
     g->off = (uint16_t)off;
     g->bytes = t->code + off;

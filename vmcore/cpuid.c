@@ -8,18 +8,18 @@
 #include "vmcore/rt.h"
 
 #define EDX1                                                                                                       \
-    (1u << 0 /* FPU */ | 1u << 2 /* DE */ | 1u << 3 /* PSE */ | 1u << 4 /* TSC */ | 1u << 5 /* MSR */ |            \
-     1u << 6 /* PAE */ | 1u << 7 /* MCE */ | 1u << 8 /* CX8 */ | 1u << 9 /* APIC */ | 1u << 11 /* SEP */ |         \
-     1u << 12 /* MTRR */ | 1u << 13 /* PGE */ | 1u << 14 /* MCA */ | 1u << 15 /* CMOV */ | 1u << 16 /* PAT */ |    \
-     1u << 17 /* PSE36 */ | 1u << 19 /* CLFSH */ | 1u << 23 /* MMX */ | 1u << 24 /* FXSR */ | 1u << 25 /* SSE */ | \
-     1u << 26 /* SSE2 */)
+    (1u << 0 /* FPU */ | 1u << 1 /* VME */ | 1u << 2 /* DE */ | 1u << 3 /* PSE */ | 1u << 4 /* TSC */ |            \
+     1u << 5 /* MSR */ | 1u << 6 /* PAE */ | 1u << 7 /* MCE */ | 1u << 8 /* CX8 */ | 1u << 9 /* APIC */ |          \
+     1u << 11 /* SEP */ | 1u << 12 /* MTRR */ | 1u << 13 /* PGE */ | 1u << 14 /* MCA */ | 1u << 15 /* CMOV */ |    \
+     1u << 16 /* PAT */ | 1u << 17 /* PSE36 */ | 1u << 19 /* CLFSH */ | 1u << 23 /* MMX */ | 1u << 24 /* FXSR */ | \
+     1u << 25 /* SSE */ | 1u << 26 /* SSE2 */)
 #define ECX1                                                                                                          \
     (1u << 0 /* SSE3 */ | 1u << 9 /* SSSE3 */ | 1u << 13 /* CX16 */ | 1u << 19 /* SSE4.1 */ | 1u << 20 /* SSE4.2 */ | \
      1u << 23 /* POPCNT */ | 1u << 31 /* hypervisor */)
 /* what 8000_0001h repeats of EDX1 */
 #define EDX_DUP (EDX1 & 0x0183f3ffu)
 
-static const struct cpuid_leaf v2_32_leaves[] = {
+static const struct cpuid_leaf v2_leaves[] = {
     {1, 0, 0x00b00f21, 0x00010800, ECX1, EDX1}, /* family 1Ah; CLFLUSH 64 bytes, one logical processor */
     {6, 0, 4, 0, 0, 0},                         /* ARAT */
     {7, 0, 0,
@@ -38,9 +38,39 @@ static const struct cpuid_leaf v2_32_leaves[] = {
      0, 0, 0},
 };
 
+/* The same processor with no more than the first x86-64 processors had. */
+static const struct cpuid_leaf v1_leaves[] = {
+    {1, 0, 0x00b00f21, 0x00010800, 1u << 31 /* hypervisor */, EDX1},
+    {6, 0, 4, 0, 0, 0},
+    {7, 0, 0, 1u << 1 | 1u << 6 | 1u << 7 | 1u << 9 | 1u << 13, 1u << 2, 1u << 4},
+    {0x80000001, 0, 0x00b00f21, 0, 1u << 0, EDX_DUP | 1u << 11 | 1u << 20 | 1u << 29},
+    {0x80000005, 0, 0xff40ff40, 0xff40ff40, 0x20080140, 0x20080140},
+    {0x80000006, 0, 0x60006000, 0x60006000, 0x02006140, 0x00000000},
+    {0x80000007, 0, 0, 0, 0, 1u << 8},
+    {0x80000008, 0, 0x3028, 1u << 26, 0, 0},
+    {0x80000021, 0, 1u << 0 | 1u << 2 | 1u << 6 | 1u << 8 | 1u << 29, 0, 0, 0},
+};
+
+/* Intel's of the nineties. Intel application note 485; leaf 2 as those processors have it. */
+static const struct cpuid_leaf pentium3_leaves[] = {
+    {1, 0, 0x00000683, 0, 0, EDX1 & ~(1u << 19 /* CLFSH */ | 1u << 26 /* SSE2 */)},
+    {2, 0, 0x03020101, 0, 0, 0x0c040882},
+};
+static const struct cpuid_leaf pentium_leaves[] = {
+    {1, 0, 0x00000543, 0, 0,
+     1u << 0 | 1u << 1 | 1u << 2 | 1u << 3 | 1u << 4 | 1u << 5 | 1u << 7 | 1u << 8 | 1u << 9 | 1u << 23 /* MMX */},
+};
+static const struct cpuid_leaf i486_leaves[] = {
+    {1, 0, 0x00000480, 0, 0, 1u << 0 | 1u << 1 | 1u << 3},
+};
+
+#define LEAVES(l) l, sizeof l / sizeof l[0]
 static const struct cpu_model models[] = {
-    {"x86-64-v2", 7, 0x80000021, 40, false, v2_32_leaves, sizeof v2_32_leaves / sizeof v2_32_leaves[0],
-     "vmtest virtual processor", "AuthenticAMD"},
+    {"x86-64-v2", 7, 0x80000021, 40, false, LEAVES(v2_leaves), "vmtest virtual processor", "AuthenticAMD"},
+    {"x86-64", 7, 0x80000021, 40, false, LEAVES(v1_leaves), "vmtest virtual processor", "AuthenticAMD"},
+    {"pentium3", 2, 0, 36, false, LEAVES(pentium3_leaves), "", "GenuineIntel"},
+    {"pentium", 1, 0, 32, false, LEAVES(pentium_leaves), "", "GenuineIntel"},
+    {"i486", 1, 0, 32, false, LEAVES(i486_leaves), "", "GenuineIntel"},
 };
 
 static bool same(const char *a, const char *b)
@@ -89,21 +119,21 @@ static bool has_subleaves(uint32_t leaf)
 void cpuid_query(const struct cpu_model *m, uint32_t leaf, uint32_t sub, uint32_t out[4])
 {
     memset(out, 0, 16);
-    if (leaf == 0 || leaf == 0x80000000u) {
+    if (leaf == 0 || (leaf == 0x80000000u && m->max_ext)) {
         out[0] = leaf ? m->max_ext : m->max_basic;
         out[1] = word(m->vendor, 0);
         out[3] = word(m->vendor, 4);
         out[2] = word(m->vendor, 8);
         return;
     }
-    if (leaf == 0x40000000u) {
+    if (leaf == 0x40000000u && m->max_ext) {
         out[0] = leaf;
         out[1] = word("VMwareVMware", 0);
         out[2] = word("VMwareVMware", 4);
         out[3] = word("VMwareVMware", 8);
         return;
     }
-    if (leaf >= 0x80000002u && leaf <= 0x80000004u) {
+    if (leaf >= 0x80000002u && leaf <= 0x80000004u && m->max_ext) {
         for (unsigned i = 0; i < 4; i++)
             out[i] = word(m->brand, (leaf - 0x80000002u) * 16 + i * 4);
         return;
@@ -118,6 +148,15 @@ void cpuid_query(const struct cpu_model *m, uint32_t leaf, uint32_t sub, uint32_
         }
 }
 
+/* What a model reports at a leaf, in EDX or ECX. */
+static bool reports(const struct cpu_model *m, uint32_t leaf, bool edx, unsigned bit)
+{
+    uint32_t v[4];
+
+    cpuid_query(m, leaf, 0, v);
+    return v[edx ? 3 : 2] >> bit & 1;
+}
+
 bool cpuid_offers(const struct cpu_model *m, unsigned isa_set)
 {
     switch (isa_set) {
@@ -127,38 +166,75 @@ bool cpuid_offers(const struct cpu_model *m, unsigned isa_set)
     case ZYDIS_ISA_SET_I286PROTECTED:
     case ZYDIS_ISA_SET_I386:
     case ZYDIS_ISA_SET_I486REAL:
-    case ZYDIS_ISA_SET_PENTIUMREAL:
-    case ZYDIS_ISA_SET_PENTIUMMMX:
+    case ZYDIS_ISA_SET_X87:
+    case ZYDIS_ISA_SET_PAUSE: /* to others it is NOP */
+        return true;
+    case ZYDIS_ISA_SET_PENTIUMREAL: /* RDTSC, MSRs, CMPXCHG8B */
+        return reports(m, 1, true, 8);
     case ZYDIS_ISA_SET_PPRO:
     case ZYDIS_ISA_SET_CMOV:
     case ZYDIS_ISA_SET_FCMOV:
-    case ZYDIS_ISA_SET_X87:
+    case ZYDIS_ISA_SET_FAT_NOP:
+    case ZYDIS_ISA_SET_PREFETCH_NOP:
+    case ZYDIS_ISA_SET_RDPMC:
+        return reports(m, 1, true, 15);
+    case ZYDIS_ISA_SET_PENTIUMMMX:
+        return reports(m, 1, true, 23);
     case ZYDIS_ISA_SET_FXSAVE:
+        return reports(m, 1, true, 24);
     case ZYDIS_ISA_SET_SSE:
     case ZYDIS_ISA_SET_SSEMXCSR:
+    case ZYDIS_ISA_SET_SSE_PREFETCH:
+        return reports(m, 1, true, 25);
+    case ZYDIS_ISA_SET_CLFSH:
+        return reports(m, 1, true, 19);
     case ZYDIS_ISA_SET_SSE2:
     case ZYDIS_ISA_SET_SSE2MMX:
+        return reports(m, 1, true, 26);
     case ZYDIS_ISA_SET_SSE3:
     case ZYDIS_ISA_SET_SSE3X87:
+        return reports(m, 1, false, 0);
     case ZYDIS_ISA_SET_SSSE3:
     case ZYDIS_ISA_SET_SSSE3MMX:
-    case ZYDIS_ISA_SET_SSE4:
-    case ZYDIS_ISA_SET_SSE42:
-    case ZYDIS_ISA_SET_POPCNT:
-    case ZYDIS_ISA_SET_FAT_NOP:
-    case ZYDIS_ISA_SET_PAUSE:
-    case ZYDIS_ISA_SET_CLFSH:
-    case ZYDIS_ISA_SET_SSE_PREFETCH:
-    case ZYDIS_ISA_SET_PREFETCH_NOP:
-    case ZYDIS_ISA_SET_LAHF:
-    case ZYDIS_ISA_SET_RDPMC:
-    case ZYDIS_ISA_SET_LONGMODE:
+        return reports(m, 1, false, 9);
     case ZYDIS_ISA_SET_CMPXCHG16B:
+        return reports(m, 1, false, 13);
+    case ZYDIS_ISA_SET_SSE4:
+        return reports(m, 1, false, 19);
+    case ZYDIS_ISA_SET_SSE42:
+        return reports(m, 1, false, 20);
+    case ZYDIS_ISA_SET_POPCNT:
+        return reports(m, 1, false, 23);
+    case ZYDIS_ISA_SET_LAHF:
+        return true; /* long mode's bit; all of this have it elsewhere */
+    case ZYDIS_ISA_SET_LONGMODE:
     case ZYDIS_ISA_SET_FXSAVE64:
-        return true;
+        return reports(m, 0x80000001, true, 29);
     default:
         return false;
     }
+}
+
+/* Control register bits that the model has: CR4's by feature. */
+uint32_t cpuid_cr4(const struct cpu_model *m)
+{
+    uint32_t v[4], seven[4], bits = 0;
+
+    cpuid_query(m, 1, 0, v);
+    cpuid_query(m, 7, 0, seven);
+    bits |= v[3] & 1u << 1 ? CR4_VME | CR4_PVI : 0;
+    bits |= v[3] & 1u << 4 ? CR4_TSD : 0;
+    bits |= v[3] & 1u << 2 ? CR4_DE : 0;
+    bits |= v[3] & 1u << 3 ? CR4_PSE : 0;
+    bits |= v[3] & 1u << 6 ? CR4_PAE : 0;
+    bits |= v[3] & 1u << 7 ? CR4_MCE : 0;
+    bits |= v[3] & 1u << 13 ? CR4_PGE : 0;
+    bits |= v[3] & 1u << 15 ? CR4_PCE : 0;
+    bits |= v[3] & 1u << 24 ? CR4_OSFXSR : 0;
+    bits |= v[3] & 1u << 25 ? CR4_OSXMMEXCPT : 0;
+    bits |= seven[1] & 1u << 7 ? CR4_SMEP : 0;
+    bits |= seven[2] & 1u << 2 ? CR4_UMIP : 0;
+    return bits;
 }
 
 int help_cpuid(struct cpu *c, const struct site *s, uint64_t addr)

@@ -25,6 +25,7 @@ const struct cpu_model *cpu_model_at(unsigned i);         /* NULL past the end *
 void cpuid_query(const struct cpu_model *m, uint32_t leaf, uint32_t sub, uint32_t out[4]); /* eax ebx ecx edx */
 /* Is an instruction of this Zydis ISA set offered? */
 bool cpuid_offers(const struct cpu_model *m, unsigned isa_set);
+uint32_t cpuid_cr4(const struct cpu_model *m); /* CR4's bits that may be set */
 
 /* VMware's hypervisor interface, as far as it tells a guest its clock rates: Linux then calibrates nothing, which on a
  * loaded host fails, and does not test the timer interrupt. */

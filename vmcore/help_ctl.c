@@ -65,15 +65,11 @@ int cpu_write_cr0(struct cpu *c, uint64_t v)
     return 0;
 }
 
-#define CR4_KNOWN                                                                                          \
-    (CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE | CR4_PCE | CR4_OSFXSR | \
-     CR4_OSXMMEXCPT | CR4_UMIP | CR4_FSGSBASE | CR4_SMEP)
-
 static int write_cr4(struct cpu *c, uint64_t v)
 {
     uint32_t old = c->cr4;
 
-    if (v & ~(uint64_t)CR4_KNOWN || (cpu_long(c) && !(v & CR4_PAE)))
+    if (v & ~(uint64_t)cpuid_cr4(c->model) || (cpu_long(c) && !(v & CR4_PAE)))
         return cpu_raise(c, X_GP, 0);
     c->cr4 = (uint32_t)v;
     if ((v ^ old) & (CR4_PSE | CR4_PAE | CR4_PGE | CR4_SMEP)) {

@@ -1,6 +1,7 @@
 /* Model-specific registers and time stamps. What is not listed here does not exist: #GP. */
 #include "vmcore/cpu.h"
 
+#include "vmcore/cpuid.h"
 #include "vmcore/helpers.h"
 #include "vmcore/rt.h"
 
@@ -106,7 +107,7 @@ static bool read_msr(struct cpu *c, uint32_t n, uint64_t *v)
         return true;
     case MSR_EFER:
         *v = c->efer;
-        return true;
+        return c->model->max_ext;
     case MSR_STAR:
         *v = c->star;
         return true;
@@ -209,7 +210,7 @@ static bool write_msr(struct cpu *c, uint32_t n, uint64_t v)
         c->pat = v;
         return true;
     case MSR_EFER:
-        if (v & ~(uint64_t)(EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE | EFER_AUTOIBRS) ||
+        if (!c->model->max_ext || v & ~(uint64_t)(EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE | EFER_AUTOIBRS) ||
             (((v ^ c->efer) & EFER_LME) && (c->cr0 & CR0_PG)))
             return false;
         if ((v ^ c->efer) & EFER_NXE)
