@@ -5,8 +5,9 @@
  * [--count K]] [--native-only]
  * [--verbose]
  *
- * Without options: the exhaustive walk, then a million random cases. --native-only runs each case twice on the host, in
- * two processes and in opposite order: what differs then is no property of the instruction. Exit 77: not on this host.
+ * Without options: 32-bit code, the exhaustive walk, then a million random cases (a long run: --cases 10000000).
+ * --native-only runs each case twice on the host, in two processes and in opposite order: what differs then is no
+ * property of the instruction. Exit 77: not on this host.
  */
 #include <inttypes.h>
 #include <libgen.h>
