@@ -1,6 +1,6 @@
 """What the test runner asks of meson.
 
-    results.py --suites BUILD    the suites that the build knows, in the order in which they are to be run
+    results.py --suites BUILD    the suites that the build knows, in the order in which they are to be run; "long" is last
     results.py FILE              sums up lines of meson's testlog.json: failures by name, then "N passed, M failed"
 
 A test that was skipped counts as failed: what is listed is run."""
@@ -17,7 +17,7 @@ def suites(build):
     tests = json.loads(subprocess.run(["meson", "introspect", "--tests", build], check=True,
                                       stdout=subprocess.PIPE).stdout)
     known = {s.split(":")[-1] for t in tests for s in t["suite"]}
-    return [s for s in ORDER if s in known] + sorted(known - set(ORDER))
+    return [s for s in ORDER if s in known] + sorted(known - set(ORDER), key=lambda s: (s == "long", s))
 
 
 def main():

@@ -12,11 +12,11 @@ SAME = ("memory", "pid", "files", "processes", "package", "boot")
 
 
 class Kept:
-    """The machine `name`, started, with a running keeper."""
+    """The machine `name`, started, with a running keeper; guest is common.debian() unless given."""
 
-    def __init__(self, store, name, package):
+    def __init__(self, store, name, package, guest=None):
         self.store, self.name = store, name
-        self.machine = vmtest.Vmtest(common.debian(), store, name)
+        self.machine = vmtest.Vmtest(guest or common.debian(), store, name)
         self.machine.create()
         self.machine.start()
         self.machine.copy_in(KEEPER, "/root/keeper.py")

@@ -1,4 +1,5 @@
-"""QEMU without KVM, driven for comparison: the same kernel, initrd, command line and disk that vmtest gets."""
+"""QEMU without KVM, driven for comparison: the same kernel, initrd, command line and disk that vmtest gets, or the same
+disk to boot by its BIOS from."""
 
 import base64
 import json
@@ -10,6 +11,7 @@ import tempfile
 import time
 
 PROGRAM = "qemu-system-i386"
+PROGRAM_64 = "qemu-system-x86_64"
 
 
 class QemuError(Exception):
@@ -17,7 +19,7 @@ class QemuError(Exception):
 
 
 def available():
-    return shutil.which(PROGRAM) is not None
+    return shutil.which(PROGRAM) is not None and shutil.which(PROGRAM_64) is not None
 
 
 class Qemu:
@@ -35,14 +37,17 @@ class Qemu:
         self.started = None
 
     def arguments(self):
-        words = [PROGRAM, "-accel", "tcg", "-cpu", "max", "-m", str(self.memory), "-display", "none",
+        # "amd64" is in the name of each guest that has such a kernel.
+        program = PROGRAM_64 if "amd64" in self.guest.name else PROGRAM
+        words = [program, "-accel", "tcg", "-cpu", "max", "-m", str(self.memory), "-display", "none",
                  "-monitor", "none", "-nodefaults", "-no-reboot",
-                 "-kernel", self.guest.kernel, "-initrd", self.guest.initrd, "-append", self.append,
                  "-serial", "file:" + self.serial_path,
                  "-device", "virtio-rng-pci", "-device", "virtio-serial-pci",
                  "-chardev", f"socket,id=agent,path={self.agent_path},server=on,wait=off",
                  "-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0",
                  "-nic", "user,model=virtio-net-pci"]
+        if self.guest.kernel:
+            words += ["-kernel", self.guest.kernel, "-initrd", self.guest.initrd, "-append", self.append]
         if self.guest.image:
             words += ["-drive", f"file={self.guest.image},format=raw,if=virtio,snapshot=on"]
         return words
