@@ -1,0 +1,66 @@
+#!/usr/bin/env python3
+"""The guest programs of fixtures/guests, each snapshotted at moments of a long run: in real mode, V86, long mode, amid
+task switches and page faults. Each snapshot goes on, in a new process, to the same end as a run without."""
+
+import os
+import random
+import time
+import unittest
+
+import common  # noqa: F401
+from harness import arch, vmtest
+
+PROGRAMS = ["debug", "exceptions", "fpu", "gates", "interrupts", "long", "mixed", "paging", "paging64", "real", "segments",
+            "smc", "tasks", "v86"]
+# Seconds that a run is to take, so that the moments lie within it, and rounds to measure a program's speed by.
+SECONDS = 1.2
+SAMPLE = 10
+# Moments a program; the long suite asks for more.
+MOMENTS = int(os.environ.get("VMTEST_MOMENTS", "4"))
+SEED = os.environ.get("VMTEST_SEED", "guests")
+
+
+class Snapshots(unittest.TestCase):
+    def measure(self, name):
+        """Rounds that take SECONDS, and the last line that they end with."""
+        lines, took = [], []
+        for rounds in (2, SAMPLE):
+            begin = time.monotonic()
+            output, _ = arch.run_vmtest(name, "--append", f"rounds={rounds}")
+            took.append(time.monotonic() - begin)
+            lines.append(arch.done(output))
+        one = [(last - first) // (SAMPLE - 2) for first, last in zip(*lines)]
+        rounds = max(SAMPLE, int(SECONDS / max((took[1] - took[0]) / (SAMPLE - 2), 0.0005)))
+        checks, failed = (first + (rounds - 2) * each for first, each in zip(lines[0], one))
+        return rounds, f"done: {checks} checks, {failed} failed"
+
+    def wait(self, store, name, regex, want=0):
+        return store.run("wait", "--serial", "--regex", "--text", regex, "--timeout", "30s", name, want=want).status
+
+    def one(self, name):
+        rounds, last = self.measure(name)
+        end = f"^{last}$"
+        chance = random.Random(f"{SEED} {name}")
+        moments = sorted(chance.sample(range(2, rounds), MOMENTS))
+        with vmtest.Store() as store:
+            store.run("create", "--kernel", arch.directory() / f"{name}.elf", "--append", f"rounds={rounds} stay", "--mem",
+                      "32M", name)
+            store.run("start", "--no-wait", name)
+            for n, moment in enumerate(moments):
+                self.wait(store, name, f"^round {moment}$")
+                store.run("snapshot", name, f"s{n}")
+            self.wait(store, name, "^done: ")
+            self.assertEqual(self.wait(store, name, end), 0)
+            for n in chance.sample(range(MOMENTS), MOMENTS):
+                store.run("stop", "--force", name)
+                store.run("revert", name, f"s{n}")
+                self.wait(store, name, "^done: ")
+                self.assertEqual(self.wait(store, name, end), 0, f"snapshot {n}, seed {SEED}")
+
+
+for program in PROGRAMS:
+    setattr(Snapshots, f"test_{program}", lambda self, name=program: self.one(name))
+
+
+if __name__ == "__main__":
+    unittest.main()
