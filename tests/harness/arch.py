@@ -18,11 +18,11 @@ def directory():
 
 
 def run_vmtest(name, *options, limit=LIMIT):
-    """(output, status) of a program on vmtest."""
+    """(output, status) of a program on vmtest; what vmtest itself says comes last."""
     done = subprocess.run([vmtest.program(), "run", "--kernel", str(directory() / f"{name}.elf"), "--mem", "64M",
                            "--timeout", f"{limit}s", *options], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, timeout=limit + 30)
-    return done.stdout.decode(errors="replace"), done.returncode
+                          stderr=subprocess.PIPE, timeout=limit + 30)
+    return (done.stdout + done.stderr).decode(errors="replace"), done.returncode
 
 
 def run_qemu(name, *options, limit=LIMIT):
