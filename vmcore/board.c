@@ -92,6 +92,24 @@ static struct irq_line isa(struct board *b, unsigned n)
     return (struct irq_line){isa_irq, b, n};
 }
 
+/* ---- the coprocessor's interrupt, as the PC/AT has it */
+
+void board_ferr(struct board *b)
+{
+    isa_irq(b, 13, 1);
+}
+
+static void ferr_clear(void *dev, uint32_t off, uint32_t val, unsigned size)
+{
+    isa_irq(dev, 13, 0);
+}
+
+static uint32_t ferr_read(void *dev, uint32_t off, unsigned size)
+{
+    return 0xff;
+}
+static const struct bus_ops ferr_ops = {ferr_read, ferr_clear, 1, 1};
+
 /* ---- state: what no chip holds; loaded last, it makes the lines agree with the chips */
 
 static const struct field board_fields[] = {
@@ -215,6 +233,7 @@ int board_init(struct board *b, struct devctx *c, const struct vm_config *config
     fw_cfg_init(&b->fw_cfg, c);
     dma8237_init(&b->dma, c);
     init_floppy(b, c, config);
+    bus_map(c->bus, &b->ferr, false, 0xf0, 2, &ferr_ops, b, "ferr");
     /* PCI and its bridges */
     pci_bus_init(&b->pci, c);
     b->pci.msi = msi;

@@ -68,6 +68,7 @@ struct board {
     struct virtio_net nic[VM_MAX_NICS]; /* or ne2k[] of the same index */
     struct ne2000 ne2k[VM_MAX_NICS];
     char names[VM_MAX_DISKS + VM_MAX_NICS][8];
+    struct bus_window ferr;
     struct state_entry state;
 };
 
@@ -85,6 +86,8 @@ void board_direct_boot(struct board *b);
 int board_ack_irq(struct board *b);
 /* Is INTR asserted? */
 bool board_intr(const struct board *b);
+/* The processor's FERR#: IRQ 13, until the guest writes to port F0h. */
+void board_ferr(struct board *b);
 /* [any thread] The power button is pressed: an operating system that listens shuts down in its own way. */
 void board_power_button(struct board *b);
 

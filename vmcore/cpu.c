@@ -122,6 +122,15 @@ int cpu_raise_pf(struct cpu *c, uint64_t lin, uint32_t error)
     return 1;
 }
 
+int cpu_raise_mf(struct cpu *c)
+{
+    if (c->cr0 & CR0_NE)
+        return cpu_raise(c, X_MF, -1);
+    c->ferr = 1; /* told outside of translated code; the processor waits at the instruction */
+    cpu_set_attn(c, ATTN_EXIT);
+    return 1;
+}
+
 void cpu_reset(struct cpu *c)
 {
     static const uint8_t fx_init[32] = {0x7f, 0x03, [24] = 0x80, [25] = 0x1f, [28] = 0xff, [29] = 0xff};

@@ -145,6 +145,8 @@ struct cpu {
     uint64_t rf_eip;      /* the instruction that runs under RF, while DR7 has breakpoints on */
     uint64_t inhibit_eip; /* no interrupt at this EIP (after STI, MOV SS); valid if inhibit */
     uint8_t inhibit, nmi_pending, stop, triple;
+    uint64_t fdp;         /* operand offset of the last x87 instruction that had one in memory */
+    uint8_t ferr;         /* FERR# is to be told */
     uint8_t task_entered; /* a task switch got past the point where its failures are the old task's */
     uint8_t dr_active;    /* DR7 has a breakpoint on: every block is one instruction */
     uint8_t dr_hit;       /* data breakpoints that the instruction met */
@@ -170,6 +172,7 @@ struct cpu {
     uint64_t (*read_tsc)(struct cpu *cpu);
     void (*exc_hook)(struct cpu *cpu); /* tests: called instead of delivery */
     void (*apic_base_hook)(void *board, uint64_t v);
+    void (*ferr_hook)(void *board);      /* FERR# */
     int (*tpr_hook)(void *board, int v); /* the local APIC's priority class: set, or for -1 read */
 
     uint64_t exits[K_COUNT], fills, fast_fills, walks, page_faults, interrupts, exceptions, code_writes, blocks_made,
@@ -242,6 +245,8 @@ void cpu_debug_changed(struct cpu *c);        /* after dr[7] changed */
  * `return cpu_raise(...)`. error < 0: none. */
 int cpu_raise(struct cpu *c, unsigned vector, int64_t error);
 int cpu_raise_pf(struct cpu *c, uint64_t lin, uint32_t error);
+int cpu_raise_mf(
+    struct cpu *c); /* an x87 exception is pending: #MF, or with CR0.NE clear FERR# and the instruction again */
 
 /* ---- mmu.c: accesses of C code by linear address; 0, or 1 with an exception raised. `sup`: as supervisor whatever the
  * CPL (descriptor tables, TSS). */

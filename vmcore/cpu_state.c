@@ -62,6 +62,7 @@ static const struct field fields[] = {
     FIELD(struct cpu, exc_error, F_U32),
     FIELD(struct cpu, exc_cr2, F_U64),
     FIELD(struct cpu, saved_tsc, F_U64),
+    FIELD(struct cpu, fdp, F_U64),
     FIELD_BYTES(struct cpu, fx),
     SEG_FIELDS(0),
     SEG_FIELDS(1),

@@ -89,7 +89,10 @@ void fault_handler(int sig, siginfo_t *si, void *context)
         }
         c->r12 = cpu_mask_flags(f->loc ? c->r12 : saved_flags((uint64_t)g[REG_EFL]), f->live);
         c->eip = cpu_wrap(c, c->r15 + f->off);
-        cpu_raise(c, vector, error);
+        if (vector == X_MF)
+            cpu_raise_mf(c);
+        else
+            cpu_raise(c, vector, error);
         g[REG_RIP] = (greg_t)(uintptr_t)vcpu_leave;
         return;
     }

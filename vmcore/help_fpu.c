@@ -4,23 +4,48 @@
 
 #include "vmcore/cache.h"
 #include "vmcore/helpers.h"
+#include "vmcore/mem.h"
 #include "vmcore/rt.h"
 
-/* The guest EIP of the x87 instruction at a host address: known while its block is there and on the current page. */
-static uint32_t guest_fip(struct cpu *c, const struct site *s, uint64_t host)
+/* What the guest sees of the last x87 instruction. */
+struct last {
+    uint64_t fip;
+    uint16_t fop; /* 11 bits */
+};
+
+/* From its host address: known while its block is there and on the current page. */
+static struct last last_insn(struct cpu *c, const struct site *s, uint64_t host)
 {
-    struct block *own, *b;
+    const struct block *own, *b;
+    struct last l = {0, 0};
 
     if (!cache_contains(c->cache, (const void *)host))
-        return 0;
+        return l;
     own = cache_by_host(c->cache, s);
     b = cache_by_host(c->cache, (const void *)host);
     if (!own || !b || own->bpn != b->bpn)
-        return 0;
-    for (unsigned i = 0; i < b->nfaults; i++)
-        if (c->cache->x + b->faults[i].host == (const uint8_t *)host)
-            return (uint32_t)c->r15 + b->faults[i].off;
-    return 0;
+        return l;
+    for (unsigned i = 0; i < b->nfaults; i++) {
+        const struct fault_entry *f = &b->faults[i];
+        if (c->cache->x + f->host != (const uint8_t *)host)
+            continue;
+        const uint8_t *p = mem_read_ptr(c->mem, b->bpn) + f->off, *end = p + f->len;
+        if (f->off + f->len > 4096)
+            end = p;
+        while (p < end && (*p & 0xf8) != 0xd8) /* past prefixes */
+            p++;
+        l.fip = cpu_wrap(c, c->r15 + f->off);
+        if (p + 1 < end)
+            l.fop = (uint16_t)((p[0] & 7) << 8 | p[1]);
+        return l;
+    }
+    return l;
+}
+
+/* Are FOP and the data pointer kept? As the CPUID model says, only with an exception that was unmasked. */
+static bool keeps_operand(uint16_t cw, uint16_t sw)
+{
+    return sw & ~cw & 0x3f;
 }
 
 /* Where it crosses a page, and for FXSAVE, the last byte is touched first, as CPUs do. */
@@ -47,16 +72,23 @@ int help_fxsave(struct cpu *c, const struct site *s, uint64_t addr)
 {
     uint8_t *f = c->fx_tmp;
     uint64_t lin;
-    uint32_t fip;
+    uint16_t cw, sw;
+    struct last l;
 
     if (operand(c, s, addr, 512, ACC_WRITE, &lin))
         return 1;
     if (lin & 15)
         return cpu_raise(c, X_GP, 0);
     __asm__ volatile("fxsave64 %0" : "=m"(c->fx_tmp));
-    fip = guest_fip(c, s, *(uint64_t *)(f + 8));
+    memcpy(&cw, f, 2);
+    memcpy(&sw, f + 2, 2);
+    l = last_insn(c, s, *(uint64_t *)(f + 8));
     memset(f + 6, 0, 18); /* FOP, FIP, FCS, FDP, FDS */
-    memcpy(f + 8, &fip, 4);
+    memcpy(f + 8, &l.fip, help_size(s) == 8 ? 8 : 4);
+    if (keeps_operand(cw, sw)) {
+        memcpy(f + 6, &l.fop, 2);
+        memcpy(f + 16, &c->fdp, help_size(s) == 8 ? 8 : 4);
+    }
     return mmu_write(c, lin, f, fx_size(c), 0);
 }
 
@@ -90,13 +122,20 @@ struct env {
 
 static void to_guest(struct cpu *c, const struct site *s, struct env *e)
 {
+    uint16_t cw, sw;
+    struct last l;
     uint64_t host;
+    bool keeps;
 
     __asm__ volatile("fxsave64 %0" : "=m"(c->fx_tmp));
     memcpy(&host, c->fx_tmp + 8, 8);
-    e->fip = guest_fip(c, s, host);
-    e->fcs_fop = 0;
-    e->fdp = 0;
+    memcpy(&cw, c->fx_tmp, 2);
+    memcpy(&sw, c->fx_tmp + 2, 2);
+    keeps = keeps_operand(cw, sw);
+    l = last_insn(c, s, host);
+    e->fip = (uint32_t)l.fip;
+    e->fcs_fop = keeps ? (uint32_t)l.fop << 16 : 0;
+    e->fdp = keeps ? (uint32_t)c->fdp : 0;
     e->fds = 0xffff0000u;
 }
 
@@ -143,7 +182,7 @@ static int pending(struct cpu *c)
     uint16_t sw;
 
     __asm__ volatile("fnstsw %0" : "=m"(sw));
-    return sw & 0x80 ? cpu_raise(c, X_MF, -1) : 0;
+    return sw & 0x80 ? cpu_raise_mf(c) : 0;
 }
 
 int help_fldenv(struct cpu *c, const struct site *s, uint64_t addr)

@@ -445,7 +445,7 @@ static int first_checks(struct cpu *c, const struct site *s, uint64_t lin)
     if (s->arg2 & SITE_X87) {
         __asm__ volatile("fnstsw %0" : "=m"(sw));
         if (sw & 0x80)
-            return cpu_raise(c, X_MF, -1);
+            return cpu_raise_mf(c);
     }
     if (s->arg2 & SITE_MMX) { /* the switch to MMX state happens whether the access faults or not */
         uint32_t unused;

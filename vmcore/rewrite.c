@@ -611,6 +611,14 @@ void copy_op(struct tb *t, struct em *e)
     flags_after(t);
 }
 
+/* The x87's data pointer is the operand's offset: never the host's address. */
+static void note_operand(struct tb *t)
+{
+    if (t->near_stack)
+        t_lea(t, &t->hot, t->ra, H_RSP, t->near_disp);
+    e_gs(&t->hot, 1, 0x89, t->ra, H_NONE, 0, (int)offsetof(struct cpu, fdp));
+}
+
 void emit_copy(struct tb *t)
 {
     const ZydisDecodedOperand *m = mem_operand(t->cur);
@@ -625,6 +633,8 @@ void emit_copy(struct tb *t)
     if (t->cur->z.mnemonic == ZYDIS_MNEMONIC_CLFLUSH)
         size = 1, rw = 1;
     ea_for_access(t, m, 0);
+    if (t->cur->x87_waits && !t->cur->sse && !t->cur->mmx && t->cur->z.mnemonic != ZYDIS_MNEMONIC_FLDCW)
+        note_operand(t);
     emit_access(t, seg_index(m->mem.segment), size ? size : 1, rw ? rw : 1, copy_op);
 }
 

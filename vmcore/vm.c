@@ -230,6 +230,11 @@ static enum vm_stop loop(struct vm *vm)
             vm->timer_at = attn & ATTN_TIMER ? 0 : vm->timer_at;
             vclock_run_timers(&vm->clock);
         }
+        if (c->ferr) {
+            c->ferr = 0;
+            if (c->ferr_hook)
+                c->ferr_hook(c->board);
+        }
         if (requests(vm, &stop))
             return stop;
         if (vm->cache->flush_wanted)

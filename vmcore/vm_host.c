@@ -80,6 +80,11 @@ static void on_apic_base(void *board, uint64_t v)
     lapic_enable(&((struct board *)board)->lapic, v & 0x800);
 }
 
+static void on_ferr(void *board)
+{
+    board_ferr(board);
+}
+
 static int on_tpr(void *board, int v)
 {
     struct lapic *l = &((struct board *)board)->lapic;
@@ -263,6 +268,7 @@ static int init(struct vm *vm, struct err *e)
         vm->cpu->ack_irq = ack_irq;
         vm->cpu->apic_base_hook = on_apic_base;
         vm->cpu->tpr_hook = on_tpr;
+        vm->cpu->ferr_hook = on_ferr;
         board_reset(vm->board);
         cpuid_query(vm->cpu->model, 1, 0, id);
         return bios_files_new(vm->board, &vm->config, id, &vm->bios_files, e);
