@@ -192,6 +192,16 @@ static uint64_t measure_tsc_hz(void)
     return mul_div(t1 - t0, NS_PER_S, ns1 - ns0);
 }
 
+static int no_model(const char *name, struct err *e)
+{
+    char list[256] = "";
+    const struct cpu_model *m;
+
+    for (unsigned i = 0; (m = cpu_model_at(i)); i++)
+        snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s", i ? ", " : "", m->name);
+    return err_set(e, VT_USAGE, "no such CPU model: %s (there are: %s)", name, list);
+}
+
 static int cpu_init(struct vm *vm, const char *model, struct err *e)
 {
     struct cpu *c =
@@ -212,7 +222,7 @@ static int cpu_init(struct vm *vm, const char *model, struct err *e)
     c->ram_last = ((uint64_t)vm->mem->pages << VT_PAGE_SHIFT) - 1;
     c->model = cpu_model_find(model);
     if (!c->model)
-        return err_set(e, VT_USAGE, "no such CPU model: %s", model);
+        return no_model(model, e);
     cpuid_query(c->model, 1, 0, id);
     c->model_signature = id[0];
     c->stub64 = vcpu_stub64;
