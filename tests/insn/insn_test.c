@@ -1,9 +1,8 @@
 /* The differential test: the same bytes, registers, flags, vector state and memory on the host CPU and in the
  * translator.
  *
- *   insn_test [--mode 64|32|16] [--cpu MODEL] [--seed S] [--cases N] [--exhaustive] [--only MNEMONIC] [--case N
- * [--count K]] [--native-only]
- * [--verbose]
+ * Options: --mode 64|32|16, --cpu MODEL, --seed S, --cases N, --exhaustive (the walk alone), --only MNEMONIC,
+ * --case N with --count K (cases again), --native-only, --pointers (x87's too), --runner PROGRAM, --verbose.
  *
  * Without options: 32-bit code, the exhaustive walk, then a million random cases (a long run: --cases 10000000).
  * --native-only runs each case twice on the host, in two processes and in opposite order: what differs then is no
