@@ -238,7 +238,7 @@ bool compare_results(const struct decoder *dec, const struct insn_case *c, const
         return false;
     }
     const struct dec *at = stopped_at(c, d, n, native), *guest_at = stopped_at(c, d, n, guest);
-    if (is_access_fault(guest->fault.vector) && at != guest_at &&
+    if (is_access_fault(guest->fault.vector) && (at != guest_at || native->fault.vector != guest->fault.vector) &&
         (store_withheld(guest_at, native) || pops_part(guest_at)))
         return true;
     /* 16-bit code may go on in the code of another case, which is in the same segment: that is not known here */

@@ -133,11 +133,15 @@ static bool agrees_with_int3(struct run *r, uint32_t i, uint32_t n, const struct
     struct insn_result kept = shm->results[i];
     struct err e = {0};
     bool skip[BATCH], int3[BATCH];
+    uint8_t native[BATCH][CODE_MAX];
     for (uint32_t k = 0; k < n; k++) { /* the code of the whole batch, as the translated side had it; one case runs */
         skip[k] = shm->cases[k].skip_native;
         int3[k] = shm->cases[k].int3_end;
         shm->cases[k].skip_native = k != i;
         shm->cases[k].int3_end = true;
+        memcpy(native[k], shm->cases[k].native, CODE_MAX);
+        if (k != i)
+            memcpy(shm->cases[k].native, shm->cases[k].code, CODE_MAX);
     }
     host_submit(&r->host, n);
     bool same = host_wait(&r->host, &e) == 0 && compare_results(&r->dec, &shm->cases[i], &shm->results[i], guest,
@@ -145,6 +149,7 @@ static bool agrees_with_int3(struct run *r, uint32_t i, uint32_t n, const struct
     for (uint32_t k = 0; k < n; k++) {
         shm->cases[k].skip_native = skip[k];
         shm->cases[k].int3_end = int3[k];
+        memcpy(shm->cases[k].native, native[k], CODE_MAX);
     }
     shm->results[i] = kept;
     return same;

@@ -166,6 +166,11 @@ bool may_choose(const struct mode *m, const struct dec *at, const struct cpu_tes
     if (loads_far_pointer(at) || pops_part(at))
         return true;
     switch (at->i.mnemonic) {
+    case ZYDIS_MNEMONIC_MOVSB: /* which of its operands is checked first */
+    case ZYDIS_MNEMONIC_MOVSW:
+    case ZYDIS_MNEMONIC_MOVSD:
+    case ZYDIS_MNEMONIC_MOVSQ:
+        return dec_is_string(at);
     default: /* #GP for an address that is not aligned, #SS for one outside of the stack segment */
         return a->vector + b->vector == 12 + 13 && wide_operand(at);
     }
