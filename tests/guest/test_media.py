@@ -1,0 +1,58 @@
+#!/usr/bin/env python3
+"""Boot media that are not ours: GRUB's rescue image from floppy, CD and disk, up to its shell's answer, and memtest86+."""
+
+import unittest
+from pathlib import Path
+
+import common  # noqa: F401
+from harness import guest, vmtest
+
+LIMIT = "2m"
+
+
+class Media(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.media = Path(guest.make("media").image).parent
+
+    def setUp(self):
+        self.store = vmtest.Store()
+        self.addCleanup(self.store.close)
+
+    def boot(self, *words, memory="64M"):
+        self.store.run("create", *words, "--mem", memory, "m")
+        self.store.run("start", "--no-wait", "m")
+
+    def wait(self, *words):
+        self.store.run("wait", *words, "--timeout", LIMIT, "m")
+
+    def grub_answers(self, *words):
+        self.boot(*words)
+        self.wait("--text", "GNU GRUB")
+        self.store.run("type", "m", "c")
+        self.wait("--text", "grub>")
+        self.store.run("type", "m", "set x=answer; echo ${x}-on-$grub_platform\n")
+        self.wait("--text", "answer-on-pc")
+
+    def test_grub_from_a_floppy(self):
+        self.grub_answers("--floppy", self.media / "grub.floppy")
+
+    def test_grub_from_a_cd(self):
+        self.grub_answers("--cdrom", self.media / "grub.iso")
+
+    def test_grub_from_a_virtio_disk(self):
+        self.grub_answers("--disk", self.media / "grub.iso")
+
+    def test_grub_from_an_ide_disk(self):
+        self.grub_answers("--disk", self.media / "grub.iso", "--disk-bus", "ide")
+
+    def test_memtest(self):
+        """Its first three tests, without an error."""
+        self.boot("--cdrom", self.media / "memtest.iso", memory="32M")
+        self.wait("--text", "Memtest86+ v")
+        self.wait("--regex", "--text", "Test #([4-9]|10) ")
+        self.assertIn("Errors: 0", self.store.run("screen", "m").text)
+
+
+if __name__ == "__main__":
+    unittest.main()
