@@ -282,9 +282,8 @@ static void range_check(struct tb *t)
 }
 
 /* Against the TLB: rb becomes the addend. Leaves ra alone and gives back the jump to take on a miss. */
-static uint8_t *tlb_check(struct tb *t, struct em *h, unsigned size, unsigned rw)
+uint8_t *tlb_check_as(struct tb *t, struct em *h, unsigned size, unsigned rw, int user)
 {
-    int user = (t->mode & M_CPL) == 3;
     uint8_t *miss;
 
     t_mov(t, h, t->rb, t->ra);
@@ -404,7 +403,7 @@ void emit_access(struct tb *t, unsigned seg, unsigned size, unsigned rw, access_
         e32(h, size - 1);
         odd = e_jcc32(h, CC_NE);
     }
-    miss = near ? stack_check(t, h, size, t->near_disp) : tlb_check(t, h, size, rw);
+    miss = near ? stack_check(t, h, size, t->near_disp) : tlb_check_as(t, h, size, rw, (t->mode & M_CPL) == 3);
     if (CHECKED)
         range_check(t);
     if (t->loc == LOC_BOTH || !t->cur->before)

@@ -85,6 +85,10 @@ void emit_POP(struct tb *t)
     const ZydisDecodedOperand *o = &g->op[0];
     int size = g->z.operand_width / 8;
 
+    if (is_seg(o) && seg_load_inline(t, seg_index(o->reg.value))) {
+        emit_pop_seg(t, seg_index(o->reg.value), (unsigned)size);
+        return;
+    }
     if (is_seg(o)) {
         emit_helper(t, (unsigned)helper_index("pop_seg"), NULL, seg_index(o->reg.value), (uint32_t)size, false);
         return;
@@ -272,7 +276,9 @@ void emit_MOV(struct tb *t)
         } else if (s->type == ZYDIS_OPERAND_TYPE_MEMORY) {
             emit_helper(t, (unsigned)helper_index("mov_to_seg"), s, seg_index(d->reg.value) | 0x100,
                         seg_index(s->mem.segment), false);
-        } else
+        } else if (seg_load_inline(t, seg_index(d->reg.value)))
+            emit_mov_to_seg(t, seg_index(d->reg.value), host_gpr(s->reg.value));
+        else
             emit_helper(t, (unsigned)helper_index("mov_to_seg"), NULL, seg_index(d->reg.value),
                         (uint32_t)host_gpr(s->reg.value), false);
     } else if (is_seg(s)) {

@@ -133,6 +133,13 @@ uint8_t *e_stub_at(struct tb *t, struct em *e);       /* the jump alone: where t
 void flags_word(struct tb *t, struct em *e, int dst); /* saved flags into a register; and back */
 void flags_set(struct tb *t, struct em *e, int src);
 
+/* rewrite_seg.c */
+bool seg_load_inline(const struct tb *t, unsigned seg);
+void emit_mov_to_seg(struct tb *t, unsigned seg, int reg);
+void emit_pop_seg(struct tb *t, unsigned seg, unsigned size);
+/* ra against the TLB of supervisor (0) or user mode: rb becomes the addend. Gives back the jump to take on a miss. */
+uint8_t *tlb_check_as(struct tb *t, struct em *h, unsigned size, unsigned rw, int user);
+
 /* plan.c: scratch registers of 64-bit code */
 bool plan_make(struct tb *t, uint16_t hint); /* false: the block names too many registers */
 void plan_spill(struct tb *t, struct em *e);
