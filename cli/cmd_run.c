@@ -8,12 +8,13 @@
 #include <sys/stat.h>
 #include "cli/guestcmd.h"
 #include "cli/resolve.h"
+#include "src/base/floppyformat.h"
 #include "src/config.h"
 #include "src/imagefile.h"
 
 struct run_opts {
     struct guest_opts guest;
-    const char *from, *kernel, *initrd, *append, *cpu, *bios, *boot, *screenshot, *disk_bus, *cdrom, *nic, *gdb;
+    const char *from, *image, *kernel, *initrd, *append, *cpu, *bios, *boot, *screenshot, *disk_bus, *cdrom, *nic, *gdb;
     struct strlist copy_in, copy_out, disks, floppies;
     const char *clock;
     uint64_t mem;
@@ -42,6 +43,8 @@ const struct opt run_options[] = {
      offsetof(struct run_opts, boot), OPT_STR, 0},
     {"mem", "SIZE", "its memory (512M unless given)", offsetof(struct run_opts, mem), OPT_SIZE, 0},
     {"cpu", "MODEL", "the CPU that it sees", offsetof(struct run_opts, cpu), OPT_STR, 0},
+    {"image", "FILE", "boot this raw disk, CD or floppy by its BIOS: --disk, --cdrom or --floppy, by what it is",
+     offsetof(struct run_opts, image), OPT_STR, 0},
     {"disk", "FILE", "a raw disk; what the machine writes to it is thrown away; may be repeated",
      offsetof(struct run_opts, disks), OPT_LIST, 0},
     {"disk-bus", "BUS", "what its disks are on: virtio (unless given) or ide", offsetof(struct run_opts, disk_bus),
@@ -64,6 +67,16 @@ const struct opt run_options[] = {
 #define WORK_DIR "/var/tmp/vmtest-run"
 
 /* ---- a kernel or a disk: the monitor takes our place, so that nothing stands between the guest and our streams */
+
+/* The option that takes an image: by what is in it, then by its size. */
+static const char *image_option(const char *path)
+{
+    struct stat st;
+
+    if (imagefile_is_iso(path))
+        return "cdrom";
+    return stat(path, &st) == 0 && st.st_size > 0 && floppy_format((uint64_t)st.st_size) ? "floppy" : "disk";
+}
 
 static int boot_machine(struct cli *c, const struct run_opts *o, struct err *e)
 {
@@ -110,6 +123,8 @@ static int boot_machine(struct cli *c, const struct run_opts *o, struct err *e)
         strlist_addf(&argv, "--mem=%llu", (unsigned long long)o->mem);
     if (o->cpu)
         strlist_addf(&argv, "--cpu=%s", o->cpu);
+    if (o->image)
+        strlist_addf(&argv, "--%s=%s", image_option(o->image), o->image);
     for (size_t i = 0; i < o->disks.n; i++)
         strlist_addf(&argv, "--disk=%s", o->disks.items[i]);
     if (o->disk_bus)
@@ -219,8 +234,8 @@ static int from_snapshot(struct cli *c, struct run_opts *o, struct err *e)
     char *word = (char *)o->from;
     int r;
 
-    if (o->kernel || o->initrd || o->append || o->cpu || o->mem || o->disks.n || o->no_reboot || o->bios || o->boot ||
-        o->log || o->screenshot || o->disk_bus || o->cdrom || o->floppies.n || o->nic || o->gdb)
+    if (o->kernel || o->image || o->initrd || o->append || o->cpu || o->mem || o->disks.n || o->no_reboot || o->bios ||
+        o->boot || o->log || o->screenshot || o->disk_bus || o->cdrom || o->floppies.n || o->nic || o->gdb)
         return err_set(e, VT_USAGE,
                        "--from takes its hardware from the snapshot: no --kernel, --mem, --disk and the like");
     if (o->clock && strcmp(o->clock, "host") != 0 && strcmp(o->clock, "snapshot") != 0)
@@ -253,7 +268,7 @@ int cmd_run(struct cli *c, void *opts, struct err *e)
 
     if (o->from)
         return from_snapshot(c, o, e);
-    if (o->kernel || o->disks.n || o->floppies.n || o->cdrom || o->bios || o->boot)
+    if (o->kernel || o->image || o->disks.n || o->floppies.n || o->cdrom || o->bios || o->boot)
         return boot_machine(c, o, e);
     return err_set(e, VT_USAGE, "neither --from, --kernel, --disk, --cdrom nor --floppy; see vmtest run --help");
 }

@@ -41,7 +41,8 @@ const struct verb verbs[] = {
         "{--from SNAP [--copy-in PATH]... [--copy-out GUEST[:HOST]]... [--env NAME=VALUE]... [--dir DIR] [--user USER] "
         "[--timeout TIME] [--clock WHICH] [--frozen] -- COMMAND [ARG]... | [--kernel FILE [--initrd FILE] [--append "
         "TEXT]] [--bios FILE] "
-        "[--boot ORDER] [--mem SIZE] [--cpu MODEL] [--disk FILE]... [--disk-bus BUS] [--cdrom FILE] [--floppy FILE]... "
+        "[--boot ORDER] [--mem SIZE] [--cpu MODEL] [--image FILE] [--disk FILE]... [--disk-bus BUS] [--cdrom FILE] "
+        "[--floppy FILE]... "
         "[--nic MODEL] [--timeout TIME] [--screenshot FILE] [--gdb WHERE] [--no-reboot] [--log]}",
         "run something in a machine that is thrown away", 0, 0, VERB_GUEST),
     ROW(screen, "[MACHINE]", "print the text that a display shows", 0, 1, 0),
