@@ -24,7 +24,7 @@ const struct opt type_options[] = {
     OPT_END(struct type_opts),
 };
 
-static int read_text(const struct cli *c, const struct type_opts *o, const char *word, struct buf *text, struct err *e)
+static int read_text(const struct cli *c, const struct type_opts *o, struct buf *text, struct err *e)
 {
     int r = 0;
 
@@ -32,8 +32,11 @@ static int read_text(const struct cli *c, const struct type_opts *o, const char 
         r = io_read_file(AT_FDCWD, "/dev/stdin", TEXT_MAX + 1, text, e);
     else if (o->file)
         r = io_read_file(AT_FDCWD, o->file, TEXT_MAX + 1, text, e);
-    else if (word)
-        buf_str(text, word);
+    for (int i = 0; i < c->nwords; i++) {
+        if (i)
+            buf_str(text, " ");
+        buf_str(text, c->words[i]);
+    }
     if (!r)
         r = buf_check(text, e);
     if (!r && text->len > TEXT_MAX)
@@ -63,16 +66,15 @@ int cmd_type(struct cli *c, void *opts, struct err *e)
     cleanup(machine_info_release) struct machine_info m = {0};
     cleanup(cleanup_client) struct client *client = NULL;
     cleanup(buf_release) struct buf text = {0};
-    const char *machine = c->nwords == 2 ? c->words[0] : NULL, *word = c->nwords ? c->words[c->nwords - 1] : NULL;
     int r;
 
-    if (!word && !o->file && !o->keys.n)
+    if (!c->nwords && !o->file && !o->keys.n)
         return err_set(e, VT_USAGE, "nothing to type; see vmtest type --help");
-    if (word && o->file)
-        return err_set(e, VT_USAGE, "text and --file do not go together; -m names the machine");
-    r = read_text(c, o, word, &text, e);
+    if (c->nwords && o->file)
+        return err_set(e, VT_USAGE, "text and --file do not go together");
+    r = read_text(c, o, &text, e);
     if (!r)
-        r = cli_machine(c, machine, false, &m, e);
+        r = cli_machine(c, NULL, false, &m, e);
     if (!r)
         r = cli_connect(c, &m, &client, e);
     if (r)

@@ -89,7 +89,7 @@ class Moments(Bios):
                         store.run("revert", bus, f"s{n}")
                         store.run("resume", bus)
                         store.run("wait", "--text", "ready", "--timeout", f"{LIMIT}s", bus)
-                        store.run("type", bus, "x")
+                        store.run("-m", bus, "type", "x")
                         store.run("wait", "--serial", "--text", "x", "--timeout", f"{LIMIT}s", bus)
                         store.run("stop", "--force", bus)
 
@@ -149,10 +149,10 @@ class Keys(Bios):
     def test_keys_over_a_revert(self):
         self.store.run("snapshot", "m", "here")
         for _ in range(2):
-            self.store.run("type", "m", "some keys")
+            self.store.run("-m", "m", "type", "some keys")
             self.wait("some keys")
             self.store.run("revert", "m", "here")
-        self.store.run("type", "m", "and another")
+        self.store.run("-m", "m", "type", "and another")
         self.wait("and another")
         self.store.run("-m", "m", "type", "--key", "a")
         self.wait("and anothera")
@@ -161,11 +161,11 @@ class Keys(Bios):
         self.store.run("wait", "--text", "no such text", "--timeout", f"{LIMIT}s", "m", want=(1, 69, 75))
 
     def test_ctrl_alt_delete_is_a_reset(self):
-        self.store.run("type", "m", "before")
+        self.store.run("-m", "m", "type", "before")
         self.wait("before")
         self.listen()
         self.store.run("-m", "m", "type", "--key", "ctrl-alt-delete")
-        self.store.run("type", "m", "after")  # waits for the BIOS and the program as any key does
+        self.store.run("-m", "m", "type", "after")  # waits for the BIOS and the program as any key does
         self.wait("after")
         self.assertTrue(self.heard().endswith(b"after"))
 

@@ -30,7 +30,7 @@ class Floppy(unittest.TestCase):
         return self.store.run("screen", MACHINE).text
 
     def type(self, line):
-        self.store.run("type", "--key", "ret", MACHINE, line)
+        self.store.run("-m", MACHINE, "type", "--key", "ret", line)
         self.wait("--regex", "--text", '^got "' + re.sub(r"([][\\.*^$+?(){}|])", r"\\\1", line) + '"$')
 
     def test_what_it_checks(self):

@@ -29,9 +29,9 @@ class Media(unittest.TestCase):
     def grub_answers(self, *words):
         self.boot(*words)
         self.wait("--text", "GNU GRUB")
-        self.store.run("type", "m", "c")
+        self.store.run("-m", "m", "type", "c")
         self.wait("--text", "grub>")
-        self.store.run("type", "m", "set x=answer; echo ${x}-on-$grub_platform\n")
+        self.store.run("-m", "m", "type", "set x=answer; echo ${x}-on-$grub_platform\n")
         self.wait("--text", "answer-on-pc")
 
     def test_grub_from_a_floppy(self):

@@ -2,10 +2,10 @@
 . "$LIB"
 printf 'keys 1\nspin\n' | guest kernel
 made web
-status vmtest type web hello
+status vmtest -m web type hello
 vmtest start --no-wait web
 status vmtest type
-status vmtest type web 'naïve'
+status vmtest -m web type 'naïve'
 status vmtest type "$(printf 'a\033[A\001')"
 status vmtest -m web type --key ctrl-alt-banana
 status vmtest -m web type --key a-b-c-d-e-f-g-h-i
@@ -16,4 +16,4 @@ vmtest pause web
 status vmtest type hello
 vmtest resume web
 status vmtest type --timeout 300ms hello
-status vmtest type absent hello
+status vmtest -m absent type hello

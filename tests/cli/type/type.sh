@@ -5,7 +5,7 @@ made web
 vmtest start --no-wait web
 vmtest console web </dev/null >out &
 await out 1 up
-vmtest type web 'aB~'
+vmtest -m web type 'aB~'
 vmtest -m web type --key ctrl-alt-delete
 printf '\n\t' >text
 vmtest type --file text
