@@ -266,6 +266,34 @@ static bool reads_undefined(const struct insn_case *c, const struct dec *d, unsi
     return false;
 }
 
+static bool takes_selector(const struct dec *d)
+{
+    switch (d->i.mnemonic) {
+    case ZYDIS_MNEMONIC_LAR:
+    case ZYDIS_MNEMONIC_LSL:
+    case ZYDIS_MNEMONIC_VERR:
+    case ZYDIS_MNEMONIC_VERW:
+        return true;
+    default:
+        return d->i.mnemonic == ZYDIS_MNEMONIC_MOV && d->op[0].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+               ZydisRegisterGetClass(d->op[0].reg.value) == ZYDIS_REGCLASS_SEGMENT;
+    }
+}
+
+/* A selector that is computed may be one of the host kernel's own. */
+static bool computes_selector(const struct dec *d, unsigned n)
+{
+    uint32_t written = 0;
+    for (unsigned k = 0; k < n; k++) {
+        const ZydisDecodedOperand *op = &d[k].op[d[k].i.operand_count_visible ? d[k].i.operand_count_visible - 1 : 0];
+        int reg = op->type == ZYDIS_OPERAND_TYPE_REGISTER ? dec_gpr(op->reg.value) : -1;
+        if (takes_selector(&d[k]) && reg >= 0 && written >> reg & 1)
+            return true;
+        written |= dec_gprs_written(&d[k]);
+    }
+    return false;
+}
+
 void gen_append(const struct gen *g, struct insn_case *c, struct dec *d, const uint8_t *bytes, unsigned len)
 {
     memcpy(c->code + c->len, bytes, len);
@@ -331,7 +359,7 @@ void gen_random(const struct gen *g, const struct stems *s, uint64_t n, unsigned
     struct dec d[MAX_SEQ];
     do {
         random_code(g, s, &r, c, d);
-    } while (reads_undefined(c, d, c->n_insn));
+    } while (reads_undefined(c, d, c->n_insn) || computes_selector(d, c->n_insn));
     c->id = n;
     c->skip_native = false;
     c->open_end = false;
