@@ -83,7 +83,7 @@ struct tlb64_list { /* slots that may be filled */
     uint8_t in[TLB64_SIZE];
 };
 
-#define JH_BITS 13
+#define JH_BITS 14
 struct jump_hash {
     uint64_t eip;
     uint32_t mode;
