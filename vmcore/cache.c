@@ -47,12 +47,6 @@ void *cache_alloc(struct cache *c, size_t n)
     return c->arena + c->arena_used - n;
 }
 
-static uint64_t line_mask(uint32_t off, uint32_t len)
-{
-    uint32_t first = off >> 6, last = MIN(off + len - 1, 4095u) >> 6;
-    return (last == 63 ? ~0ull : (1ull << (last + 1)) - 1) & ~((1ull << first) - 1);
-}
-
 void cache_add(struct cache *c, struct block *b)
 {
     struct mem *m = c->cpu->mem;
@@ -64,14 +58,14 @@ void cache_add(struct cache *c, struct block *b)
     c->order[c->nblocks++] = b;
     if (!p->lines)
         m->drop(m->opaque, b->bpn, true);
-    p->lines |= line_mask(b->off, b->glen);
+    p->lines |= mem_lines(b->off, b->glen);
     b->page_next = p->blocks;
     p->blocks = b;
     if (b->bpn2 != MEM_NONE) {
         p = &m->code[b->bpn2];
         if (!p->lines)
             m->drop(m->opaque, b->bpn2, true);
-        p->lines |= line_mask(0, (uint32_t)b->off + b->glen - 4096);
+        p->lines |= mem_lines(0, (uint32_t)b->off + b->glen - 4096);
         b->page2_next = p->straddle;
         p->straddle = b;
     }
@@ -190,9 +184,9 @@ static void recount_lines(struct code_page *p)
 {
     p->lines = 0;
     for (struct block *b = p->blocks; b; b = b->page_next)
-        p->lines |= line_mask(b->off, b->glen);
+        p->lines |= mem_lines(b->off, b->glen);
     for (struct block *b = p->straddle; b; b = b->page2_next)
-        p->lines |= line_mask(0, (uint32_t)b->off + b->glen - 4096);
+        p->lines |= mem_lines(0, (uint32_t)b->off + b->glen - 4096);
 }
 
 void cache_write(struct cache *c, uint32_t bpn, uint32_t off, uint32_t len)
@@ -202,7 +196,7 @@ void cache_write(struct cache *c, uint32_t bpn, uint32_t off, uint32_t len)
     bool hit = false;
 
     c->cpu->code_writes++;
-    if (!(p->lines & line_mask(off, len)))
+    if (!(p->lines & mem_lines(off, len)))
         return;
     for (struct block *b = p->blocks, *next; b; b = next) {
         next = b->page_next;

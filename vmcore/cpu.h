@@ -153,7 +153,8 @@ struct cpu {
     uint64_t bounce_lin;
     uint32_t bounce_len;
     uint64_t bounce_pa[2];
-    uint8_t x87_probe; /* the twin of an x87 store runs to see whether it stores at all */
+    uint8_t beside_code; /* the twin of a write runs on the page itself */
+    uint8_t x87_probe;   /* the twin of an x87 store runs to see whether it stores at all */
     uint32_t probe_vector, probe_error;
     uint64_t probe_cr2;
     void *bounce_host[2];

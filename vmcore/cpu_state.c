@@ -80,6 +80,7 @@ static void before_save(void *dev)
     struct cpu *c = dev;
 
     c->saved_tsc = c->vm->guest_tsc;
+    memset(c->fx + 6, 0, 18); /* the last instruction's addresses are the host's */
 }
 
 static int loaded(void *dev, const char **why)

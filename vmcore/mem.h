@@ -116,6 +116,12 @@ static inline bool mem_has_code(const struct mem *m, uint32_t bpn)
 {
     return m->code[bpn].lines != 0;
 }
+/* The 64-byte lines of [off, off + len) in a page, as in struct code_page. */
+static inline uint64_t mem_lines(uint32_t off, uint32_t len)
+{
+    uint32_t first = off >> 6, last = (off + len - 1 < 4095 ? off + len - 1 : 4095) >> 6;
+    return (last == 63 ? ~0ull : (1ull << (last + 1)) - 1) & ~((1ull << first) - 1);
+}
 /* May a TLB write permission be given? (this epoch's version is kept, no code) */
 static inline void mem_wrote(struct mem *m, uint32_t bpn, uint32_t off, uint32_t len)
 {

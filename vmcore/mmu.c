@@ -412,6 +412,10 @@ uint64_t mmu_post(struct cpu *c, const struct site *s, uint64_t unused)
 
     if (c->x87_probe)
         return x87_probed(c, s);
+    if (c->beside_code) {
+        c->beside_code = 0;
+        return (uint64_t)((const char *)s + s->cont);
+    }
     if (c->bounce_host[0]) {
         memcpy(c->bounce_host[0], b, c->bounce_len);
         memcpy(c->bounce_host[1], b + c->bounce_len, s->size - c->bounce_len);
@@ -487,6 +491,15 @@ static uint64_t run_alone(struct cpu *c)
     return cpu_resume(c);
 }
 
+/* A write to a page that holds code, but to none of the lines that do: its twin may write to the page itself. */
+static bool beside_code(const struct cpu *c, uint64_t pa, unsigned size)
+{
+    uint32_t bpn = mem_bpn(c->mem, pa);
+
+    return bpn != MEM_NONE && mem_wbpn(c->mem, pa) == bpn && !c->dr_active && !c->debug && mem_has_code(c->mem, bpn) &&
+           !(c->mem->code[bpn].lines & mem_lines(pa & 0xfff, size));
+}
+
 uint64_t mmu_slow(struct cpu *c, const struct site *s, uint64_t lin)
 {
     int user = c->cpl == 3;
@@ -530,6 +543,12 @@ uint64_t mmu_slow(struct cpu *c, const struct site *s, uint64_t lin)
         if ((s->arg2 & SITE_STACK) && s->rw == 1)
             return stack_read(c, s, lin);
         return (uint64_t)((const char *)s + s->retry);
+    }
+    if (first == s->size && (s->rw & 2) && beside_code(c, pa[0], s->size)) {
+        c->r8 = (uint64_t)(mem_write_ptr(c->mem, bpn) + (pa[0] & 0xfff));
+        c->r9 = 0;
+        c->beside_code = 1;
+        return (uint64_t)(s + 1);
     }
     if ((s->rw & 2) && cache_hits_own_block(c->cache, s, pa[0], first, pa[1], s->size - first))
         return run_alone(c);
