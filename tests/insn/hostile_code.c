@@ -352,3 +352,44 @@ void code_fill(struct rng *r, unsigned bits, uint8_t *buf, unsigned len)
     while (c.p < c.end)
         kinds[rng_below(r, ARRAY_LEN(kinds))](&c);
 }
+
+/* The place comes from a linear congruential generator in memory, by SS: all else may be unusable. */
+unsigned code_stub(struct rng *r, unsigned bits, unsigned ss, unsigned cs, uint8_t *buf)
+{
+    struct code c = {r, bits, buf, buf + STUB_MAX};
+    uint32_t at = bits == 16 ? 0x3ff0 : W_DATA + 0x3ff0;
+
+    put_n(&c, bits == 16 ? 0x250469666736 : 0x25046936, bits == 16 ? 6 : 4); /* IMUL EAX, SS:[at], n */
+    put_n(&c, at, 4);
+    put_n(&c, 1103515245, 4);
+    if (bits == 16)
+        put(&c, 0x66);
+    put(&c, 0x05); /* ADD EAX, n */
+    put_n(&c, 12345 + (rng_u32(r) & ~1u), 4);
+    put_n(&c, bits == 16 ? 0x250489666736 : 0x25048936, bits == 16 ? 6 : 4); /* MOV SS:[at], EAX */
+    put_n(&c, at, 4);
+    if (bits == 16)
+        put(&c, 0x66);
+    put_n(&c, 0x0ce8c1, 3); /* SHR EAX, 12 */
+    put(&c, 0x25);          /* AND EAX, FFFFh */
+    put_n(&c, 0xffff, bits == 16 ? 2 : 4);
+    if (bits != 16) {
+        put(&c, 0x05);
+        put_n(&c, W_CODE, 4);
+    }
+    put(&c, 0xbc); /* MOV ESP, n */
+    put_n(&c, bits == 16 ? 0x2000 : W_DATA + 0x2000, bits == 16 ? 2 : 4);
+    if (!ss && !cs) {
+        put_n(&c, 0xe0ff, 2); /* JMP EAX */
+        return (unsigned)(c.p - buf);
+    }
+    push_imm(&c, ss);
+    push_imm(&c, bits == 16 ? 0xf000 : W_DATA + 0x3000);
+    push_imm(&c, 2 | (rng_u32(r) & 0x47fd7));
+    push_imm(&c, cs);
+    put(&c, 0x50);
+    if (bits == 64)
+        put(&c, 0x48);
+    put(&c, 0xcf);
+    return (unsigned)(c.p - buf);
+}

@@ -60,12 +60,32 @@ static uint64_t descriptor(uint32_t base, uint32_t limit, uint16_t attr)
            (uint64_t)(limit >> 16 & 15) << 48 | (uint64_t)(base >> 24) << 56;
 }
 
+/* A handler in one of the last page's slots, for code of a segment. */
+static uint32_t make_stub(struct world *w, unsigned code)
+{
+    unsigned bits = code == D_CODE64 ? 64 : code == D_CODE16 ? 16 : 32;
+    enum { SLOTS = (W_CODE_END - W_STUBS) / STUB_MAX / 3 };
+    unsigned slot = bits / 32 * SLOTS + rng_below(w->r, SLOTS);
+    bool user = w->start != START_REAL && rng_chance(w->r, 40);
+    unsigned user_data = bits == 16 ? D_DATA16U : D_DATAU;
+    unsigned user_code = bits == 64   ? (rng_chance(w->r, 80) ? D_CODE64U : D_CODE32U)
+                         : bits == 16 ? D_CODE16U
+                                      : D_CODE32U;
+    uint8_t *at = w->mem + W_STUBS + slot * STUB_MAX;
+
+    code_stub(w->r, bits, user ? user_data << 3 | 3 : 0, user ? user_code << 3 | 3 : 0, at);
+    return (uint32_t)(at - w->mem);
+}
+
 static uint64_t gate(struct world *w, unsigned type)
 {
     static const uint8_t codes[] = {D_CODE32, D_CODE32, D_CODE16, D_CODE64, D_CODE64, D_CODE32U};
     unsigned code = is_long(w) && rng_chance(w->r, 90) ? D_CODE64 : codes[rng_below(w->r, ARRAY_LEN(codes))];
-    uint32_t to = W_CODE + rng_below(w->r, W_CODE_END - W_CODE);
+    uint32_t to = rng_chance(w->r, 90) ? make_stub(w, code) : W_CODE + rng_below(w->r, W_CODE_END - W_CODE);
     unsigned dpl = rng_chance(w->r, 70) ? 3 : 0;
+
+    if (code == D_CODE16)
+        to -= W_CODE;
 
     return (to & 0xffff) | (uint64_t)code << 19 | (uint64_t)(0x80 | dpl << 5 | type) << 40 | (uint64_t)(to >> 16) << 48;
 }
@@ -110,8 +130,8 @@ static void make_vectors(struct world *w)
             put64(w, W_IDT + 16 * v + 8, rng_chance(w->r, 95) ? 0 : rng_next(w->r));
         } else
             put64(w, W_IDT + 8 * v, g);
-        if (w->start == START_REAL) /* the vectors of real mode are at 0 */
-            put32(w, 4 * v, (uint32_t)W_CODE << 12 | rng_below(w->r, 0x10000));
+        if (w->start == START_REAL || w->start == START_V86) /* the vectors of real mode are at 0 */
+            put32(w, 4 * v, (uint32_t)W_CODE << 12 | (make_stub(w, D_CODE16) - W_CODE));
     }
 }
 
@@ -145,11 +165,19 @@ static uint64_t flags(struct world *w, unsigned extra)
     return f;
 }
 
+/* An entry for a small page: what the processor and the handlers need is sound. */
+static uint64_t page(struct world *w, unsigned i)
+{
+    bool needed = i < W_DIR >> 12 || (i >= W_DATA >> 12 && i < W_CODE >> 12) || i == W_STUBS >> 12;
+
+    return (needed ? 7 : flags(w, 0)) | (uint64_t)i << 12;
+}
+
 static void make_pages(struct world *w)
 {
     for (unsigned i = 0; i < 1024; i++) { /* two levels */
         put32(w, W_DIR + 4 * i, i == 0 ? W_TABLE | 7 : (uint32_t)(flags(w, rng_chance(w->r, 50) ? 0x80 : 0) | i << 22));
-        put32(w, W_TABLE + 4 * i, (uint32_t)flags(w, 0) | i << 12);
+        put32(w, W_TABLE + 4 * i, (uint32_t)page(w, i));
     }
     for (unsigned i = 0; i < 512; i++) {
         uint64_t wild = (uint64_t)rng_below(w->r, W_END >> 12) << 12;
@@ -159,7 +187,7 @@ static void make_pages(struct world *w)
               i == 0                 ? W_PT | 7
               : rng_chance(w->r, 30) ? flags(w, 0) | wild
                                      : flags(w, 0x80) | (uint64_t)i << 21);
-        put64(w, W_PT + 8 * i, (i < 2 ? 7 : flags(w, 0)) | (uint64_t)i << 12);
+        put64(w, W_PT + 8 * i, page(w, i));
     }
     for (unsigned i = 0; i < 4; i++)
         put64(w, W_PAE_PDPT + 8 * i, W_PD | 1);
@@ -275,7 +303,7 @@ void world_make(struct vm *vm, struct rng *r, enum start start)
               : start == START_COMPAT ? 64
               : bits == 16            ? 32
                                       : 16,
-              w->mem + W_CODE + 0xc000, 0x4000);
+              w->mem + W_CODE + 0xc000, 0x3000);
     vm_reset(vm);
     load_processor(w);
 }

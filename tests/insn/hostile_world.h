@@ -34,6 +34,7 @@ enum {
     W_PT = 0xb000,
     W_DATA = 0xc000,
     W_CODE = 0x10000,
+    W_STUBS = 0x1f000, /* exception handlers */
     W_CODE_END = 0x20000,
     W_END = 0x40000
 };
@@ -44,6 +45,10 @@ const char *start_name(enum start start);
 
 /* Fills len bytes with random instructions for code of so many bits. */
 void code_fill(struct rng *r, unsigned bits, uint8_t *buf, unsigned len);
+/* A handler for an exception: it makes its stack anew and goes on at another place in the code each time, in ring 3 if
+ * ss and cs are not 0. Returns its length. */
+enum { STUB_MAX = 96 };
+unsigned code_stub(struct rng *r, unsigned bits, unsigned ss, unsigned cs, uint8_t *buf);
 /* An address that a hostile guest would pick, and a value. */
 uint64_t pick_address(struct rng *r);
 uint64_t pick_value(struct rng *r);
