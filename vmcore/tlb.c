@@ -149,12 +149,13 @@ void mmu_flush_nonglobal(struct cpu *c)
 
 void mmu_invlpg(struct cpu *c, uint64_t lin)
 {
-    uint64_t at = lin, end = lin + 1;
+    uint64_t at = lin;
+    unsigned pages = 1;
     if (c->large64[large_slot(lin)]) { /* any page of the 2 MiB may have been filled from a large one */
         at = lin & ~0x1fffffull;
-        end = at + 0x200000;
+        pages = 512;
     }
-    for (; at < end; at += 4096)
+    for (; pages--; at += 4096)
         for (int u = 0; u < 2; u++) {
             slot64_clear(c, u, (at >> 12) & (TLB64_SIZE - 1));
             cpu_code64(c, u, at)->tag = TLB64_INVALID;
