@@ -43,7 +43,7 @@ status() {
 # await FILE COUNT TEXT: until the file has that many lines with the text; a minute at most
 await() {
     tries=3000
-    until [ "$(grep -c -e "$3" "$1")" -ge "$2" ]; do
+    until [ -e "$1" ] && [ "$(grep -c -e "$3" "$1")" -ge "$2" ]; do
         tries=$((tries - 1))
         [ $tries -gt 0 ] || { echo "$1 never said: $3"; exit 1; }
         sleep 0.02
