@@ -47,7 +47,7 @@ uint64_t pick_address(struct rng *r)
     case 3:
         return W_CODE + rng_below(r, W_CODE_END - W_CODE);
     case 4:
-        return devices[rng_below(r, ARRAY_LEN(devices))] + rng_below(r, 0x1000);
+        return devices[rng_below(r, ARRAY_LEN(devices))] + rng_below(r, 0x4000);
     case 5:
         return edges[rng_below(r, ARRAY_LEN(edges))] - rng_below(r, 20) + 4;
     case 6:
@@ -159,6 +159,25 @@ static void msr_access(struct code *c)
     }
     put(c, 0x0f);
     put(c, rng_chance(c->r, 70) ? 0x30 : 0x32);
+}
+
+/* Windows and command registers of the PCI devices. */
+static void pci_access(struct code *c)
+{
+    static const uint8_t regs[] = {4, 4, 0x10, 0x14, 0x18, 0x20, 0x24, 0x30, 0x3c, 0x40};
+    uint32_t reg = rng_chance(c->r, 80) ? regs[below(c, ARRAY_LEN(regs))] : below(c, 256) & ~3u;
+    uint32_t v = reg == 4 ? 7 : rng_chance(c->r, 50) ? 0xc000 + below(c, 64) * 64 : 0xe0000000u + below(c, 4) * 0x1000;
+
+    mov_imm(c, 2, 0xcf8);
+    mov_imm(c, 0, 0x80000000u | below(c, 10) << 11 | (rng_chance(c->r, 40) ? below(c, 4) << 8 : 0) | reg);
+    if (c->bits == 16)
+        put(c, 0x66);
+    put(c, 0xef);
+    mov_imm(c, 2, 0xcfc);
+    mov_imm(c, 0, rng_chance(c->r, 80) ? v : pick_value(c->r));
+    if (c->bits == 16)
+        put(c, 0x66);
+    put(c, 0xef);
 }
 
 static void port_access(struct code *c)
@@ -346,7 +365,7 @@ void code_fill(struct rng *r, unsigned bits, uint8_t *buf, unsigned len)
     static void (*const kinds[])(struct code *) = {
         any,         any,         any,           any,           control_write, msr_access,
         port_access, port_access, memory_access, memory_access, memory_access, table_access,
-        transfer,    string_op,   one_byte,      one_byte,      jump};
+        transfer,    string_op,   pci_access,    one_byte,      one_byte,      jump};
     struct code c = {r, bits, buf, buf + len};
 
     while (c.p < c.end)
