@@ -32,7 +32,16 @@ class Rescue(unittest.TestCase):
         self.store.run("wait", *words, "--timeout", timeout, "m")
 
     def enter(self, line):
-        self.store.run("type", "--key", "ret", "m", line)
+        self.store.run("-m", "m", "type", "--key", "ret", line)
+
+    def assertAnswers(self, line, answer):
+        """A shell on the serial port."""
+        console = self.store.popen("console", "m", stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        console.stdin.write(line.encode() + b"\r")
+        console.stdin.flush()
+        self.wait("--serial", "--regex", "--text", f"^{answer}")
+        console.kill()
+        console.communicate()
 
     def screen(self):
         return self.store.run("screen", "m").text
@@ -90,12 +99,7 @@ class Grub(Rescue):
         self.wait("--serial", "--text", "grub>")
         self.enter("echo an${none}swer")
         self.wait("--regex", "--text", "^answer")
-        console = self.store.popen("console", "m", stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
-        console.stdin.write(b"echo ser${none}ial\r")
-        console.stdin.flush()
-        self.wait("--serial", "--regex", "--text", "^serial")
-        console.kill()
-        console.communicate()
+        self.assertAnswers("echo ser${none}ial", "serial")
         self.assertPicture(720, 400)
 
 
@@ -106,6 +110,7 @@ class Isolinux(Rescue):
         self.wait("--text", "boot:")
         self.enter("tiny")
         self.wait("--serial", "--text", "# ")
+        self.assertAnswers("echo shell-$((6 * 7))", "shell-42")
         self.assertIn("Loading /vmlinuz... ok", self.screen())
 
 
@@ -116,7 +121,7 @@ class Ipxe(Rescue):
             self.store.run("create", "--cdrom", self.files / "isolinux.iso", "--nic", card, "--mem", "64M", card)
             self.store.run("start", "--no-wait", card)
             self.store.run("wait", "--text", "boot:", "--timeout", "60s", card)
-            self.store.run("type", "--key", "ret", card, "ipxe")
+            self.store.run("-m", card, "type", "--key", "ret", "ipxe")
         for card in cards:
             with self.subTest(card=card):
                 self.store.run("wait", "--text", "10.0.2.15/255.255.255.0 gw 10.0.2.2", "--timeout", "60s", card)
