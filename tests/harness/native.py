@@ -37,10 +37,16 @@ class Native:
     def execute(self, command, timeout=600):
         """(status, stdout, stderr) of a line for sh in the root directory."""
         user = [] if os.geteuid() == 0 else ["--map-root-user"]
-        done = subprocess.run(["unshare", "--mount", *user, "sh", "-c", RUN, "sh", self.root, command],
+        done = subprocess.run(["unshare", "--mount", *user, *self.propagation(user), "sh", "-c", RUN, "sh", self.root, command],
                               env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}, stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout)
         return done.returncode, done.stdout, done.stderr
+
+    @staticmethod
+    def propagation(user):
+        """Below a chroot the root is no mount of its own, whose propagation could be changed."""
+        tried = subprocess.run(["unshare", "--mount", *user, "true"], stderr=subprocess.DEVNULL)
+        return ["--propagation", "unchanged"] if tried.returncode else []
 
     def copy_in(self, path, destination, mode=0o755):
         target = self.root + destination
