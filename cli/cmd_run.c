@@ -103,6 +103,10 @@ static int boot_machine(struct cli *c, const struct run_opts *o, struct err *e)
         r = config_floppy_add_file(&checked, o->floppies.items[i], e);
     if (!r && o->nic)
         r = config_set_nic(&checked, o->nic, e);
+    if (!r && o->disk_bus)
+        r = config_set_disk_bus(&checked, o->disk_bus, e);
+    if (!r && o->cdrom)
+        r = config_set_cdrom(&checked, o->cdrom, e);
     if (!r)
         r = libexec_path("vmtest-monitor", path, sizeof path, e);
     if (r)

@@ -44,13 +44,6 @@ struct oneshot {
     int status; /* -1: still running */
 };
 
-static const char usage[] =
-    "usage: vmtest run [--kernel FILE [--initrd FILE] [--append STRING]] [--bios FILE] [--boot ORDER]\n"
-    "                  [--mem SIZE] [--cpu MODEL]\n"
-    "                  [--disk FILE]... [--disk-write FILE]... [--disk-bus virtio|ide] [--cdrom FILE]\n"
-    "                  [--floppy FILE]... [--net] [--nic virtio|ne2k_pci] [--timeout DURATION] [--no-reboot]\n"
-    "                  [--screenshot FILE] [--gdb SOCKET|tcp::PORT] [--log] [--stats]\n";
-
 static int set_text(char **field, const char *value, struct err *e)
 {
     free(*field);
@@ -436,9 +429,9 @@ int oneshot_main(int argc, char **argv)
     int rc = parse(&s, argc, argv, &err);
 
     if (rc < 0) {
-        fprintf(stderr, "vmtest: run: %s\n%s", err.msg, usage);
+        fprintf(stderr, "vmtest: run: %s\n", err.msg);
         config_release(&s.config);
-        return -VT_USAGE;
+        return rc == VT_USAGE ? -VT_USAGE : STATUS_OURS;
     }
     rc = set_up(&s, &err);
     if (rc < 0) {

@@ -16,3 +16,5 @@ status vmtest run --kernel kernel --initrd absent
 status env VMTEST_LIBEXEC=/nowhere vmtest run --kernel kernel
 status vmtest run --from clean --clock noon -- true
 status vmtest run --kernel kernel --frozen
+status vmtest run --cdrom absent
+status vmtest run --disk absent --disk-bus scsi
