@@ -27,7 +27,7 @@ const struct opt create_options[] = {
     {"bios", "FILE", "the BIOS (SeaBIOS unless given)", offsetof(struct create_opts, bios), OPT_STR, 0},
     {"boot", "ORDER", "what the BIOS boots from: disk,cdrom,floppy,net in this order unless given",
      offsetof(struct create_opts, boot), OPT_STR, 0},
-    {"mem", "SIZE", "memory, 1M to 3G (512M unless given)", offsetof(struct create_opts, mem), OPT_SIZE, 0},
+    {"mem", "SIZE", "memory, 1M to 64G (512M unless given)", offsetof(struct create_opts, mem), OPT_SIZE, 0},
     {"cpu", "MODEL", "the CPU that the guest sees", offsetof(struct create_opts, cpu), OPT_STR, 0},
     {"disk", "FILE", "a further disk; may be repeated", offsetof(struct create_opts, disks), OPT_LIST, 0},
     {"disk-bus", "BUS", "what the disks are on: virtio (unless given) or ide", offsetof(struct create_opts, disk_bus),

@@ -15,7 +15,7 @@ struct set_opts {
 
 const struct opt set_options[] = {
     {"name", "NAME", "a new name for the machine", offsetof(struct set_opts, name), OPT_STR, 0},
-    {"mem", "SIZE", "memory, 1M to 3G", offsetof(struct set_opts, mem), OPT_SIZE, 0},
+    {"mem", "SIZE", "memory, 1M to 64G", offsetof(struct set_opts, mem), OPT_SIZE, 0},
     {"cpu", "MODEL", "the CPU that the guest sees (\"\": the default)", offsetof(struct set_opts, cpu), OPT_STR, 0},
     {"bios", "FILE", "the BIOS (\"\": SeaBIOS)", offsetof(struct set_opts, bios), OPT_STR, 0},
     {"boot", "ORDER", "what the BIOS boots from (\"\": disk,cdrom,floppy,net)", offsetof(struct set_opts, boot),

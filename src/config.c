@@ -40,7 +40,7 @@ void config_release(struct machine_config *c)
 int config_mem_check(uint64_t mem, struct err *e)
 {
     if (mem < CONFIG_MEM_MIN || mem > CONFIG_MEM_MAX || mem % CONFIG_MEM_MIN)
-        return err_set(e, VT_USAGE, "memory of %llu bytes: whole MiB from 1M to 3G will do", (unsigned long long)mem);
+        return err_set(e, VT_USAGE, "memory of %llu bytes: whole MiB from 1M to 64G will do", (unsigned long long)mem);
     return 0;
 }
 

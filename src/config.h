@@ -23,7 +23,7 @@
 #define CONFIG_MAX_FORWARDS 64
 #define CONFIG_MEM_DEFAULT  (UINT64_C(512) << 20)
 #define CONFIG_MEM_MIN      (UINT64_C(1) << 20)
-#define CONFIG_MEM_MAX      (UINT64_C(3) << 30)
+#define CONFIG_MEM_MAX      (UINT64_C(64) << 30)
 
 /* Where a BIOS looks for something to boot. */
 enum config_boot { CONFIG_BOOT_NONE, CONFIG_BOOT_DISK, CONFIG_BOOT_CDROM, CONFIG_BOOT_FLOPPY, CONFIG_BOOT_NET };

@@ -11,10 +11,11 @@
 
 /* Guest memory as the loaders see it. */
 struct boot_mem {
-    uint64_t ram_bytes; /* RAM from address 0 on, without holes */
+    uint64_t ram_bytes; /* RAM from address 0 on, without holes: what lies below 4 GiB */
     /* Copies len bytes to pa, which is inside of RAM. 0, or negative and e filled. */
     int (*write)(void *opaque, uint64_t pa, const void *src, size_t len, struct err *e);
     void *opaque;
+    uint64_t high_bytes; /* RAM from 4 GiB on; nothing is loaded there */
 };
 
 /* The processor's state at the first instruction, beside its reset state: protected mode without paging, interrupts

@@ -166,12 +166,14 @@ uint64_t boot_elf_entry(const struct boot_image *k)
 
 /* ---- memory */
 
-void boot_memory_map(const struct boot_mem *m, struct boot_range ret[BOOT_RANGES])
+unsigned boot_memory_map(const struct boot_mem *m, struct boot_range ret[BOOT_RANGES])
 {
     ret[0] = (struct boot_range){0, LOW_RAM_END, E820_RAM};
     ret[1] = (struct boot_range){LOW_RAM_END, 0xa0000, E820_RESERVED};
     ret[2] = (struct boot_range){ACPI_AREA, ACPI_AREA + ACPI_SIZE, E820_RESERVED};
-    ret[3] = (struct boot_range){HIGH_RAM, m->ram_bytes, E820_RAM};
+    ret[BOOT_HIGH_RAM] = (struct boot_range){HIGH_RAM, m->ram_bytes, E820_RAM};
+    ret[BOOT_HIGH_RAM + 1] = (struct boot_range){1ull << 32, (1ull << 32) + m->high_bytes, E820_RAM};
+    return BOOT_HIGH_RAM + 1 + (m->high_bytes != 0);
 }
 
 static bool overlap(uint64_t a, uint64_t alen, uint64_t b, uint64_t blen)

@@ -37,8 +37,10 @@ struct boot_range {
     uint64_t start, end;
     uint32_t type; /* as INT 15h, AX=E820h: 1 RAM, 2 reserved */
 };
-#define BOOT_RANGES 4
-void boot_memory_map(const struct boot_mem *m, struct boot_range ret[BOOT_RANGES]);
+#define BOOT_RANGES   5
+#define BOOT_HIGH_RAM 3 /* the one from 1 MiB on */
+/* Returns how many there are. */
+unsigned boot_memory_map(const struct boot_mem *m, struct boot_range ret[BOOT_RANGES]);
 
 struct boot_placed {
     uint32_t start, len;

@@ -186,6 +186,8 @@ int boot_linux_load(const struct boot_mem *m, const void *kernel, size_t kernel_
     add_e820(bp, LOW_RAM_END, 0xa0000, E820_RESERVED);
     add_e820(bp, ACPI_AREA, ACPI_AREA + ACPI_SIZE, E820_RESERVED);
     add_e820(bp, LOAD_AT, m->ram_bytes, E820_RAM);
+    if (m->high_bytes)
+        add_e820(bp, 1ull << 32, (1ull << 32) + m->high_bytes, E820_RAM);
 
     r = write_gdt(m, &entry, e);
     if (!r)

@@ -128,8 +128,8 @@ static void add_memory_map(const struct boot_mem *m, struct boot_tables *t, stru
     struct boot_range map[BOOT_RANGES];
     struct info_mmap out[BOOT_RANGES] = {0};
 
-    boot_memory_map(m, map);
-    for (unsigned i = 0; i < BOOT_RANGES; i++) {
+    unsigned n = boot_memory_map(m, map);
+    for (unsigned i = 0; i < n; i++) {
         uint64_t len = map[i].end - map[i].start;
 
         out[i].size = sizeof out[i] - sizeof out[i].size;
@@ -139,9 +139,9 @@ static void add_memory_map(const struct boot_mem *m, struct boot_tables *t, stru
     }
     info->flags |= INFO_MEMORY | INFO_MMAP;
     info->mem_lower = (uint32_t)(map[0].end >> 10);
-    info->mem_upper = (uint32_t)((map[BOOT_RANGES - 1].end - map[BOOT_RANGES - 1].start) >> 10);
-    info->mmap_length = sizeof out;
-    info->mmap_addr = boot_tables_add(t, out, sizeof out);
+    info->mem_upper = (uint32_t)((map[BOOT_HIGH_RAM].end - map[BOOT_HIGH_RAM].start) >> 10);
+    info->mmap_length = n * (uint32_t)sizeof out[0];
+    info->mmap_addr = boot_tables_add(t, out, info->mmap_length);
 }
 
 static void add_modules(const struct boot_files *f, const struct boot_placed *placed, struct boot_tables *t,

@@ -55,11 +55,10 @@ static void add_memory_map(const struct boot_mem *m, struct boot_tables *t, stru
     struct boot_range map[BOOT_RANGES];
     struct start_range out[BOOT_RANGES] = {0};
 
-    boot_memory_map(m, map);
-    for (unsigned i = 0; i < BOOT_RANGES; i++)
+    s->memmap_entries = boot_memory_map(m, map);
+    for (unsigned i = 0; i < s->memmap_entries; i++)
         out[i] = (struct start_range){map[i].start, map[i].end - map[i].start, map[i].type, 0};
-    s->memmap = boot_tables_add(t, out, sizeof out);
-    s->memmap_entries = BOOT_RANGES;
+    s->memmap = boot_tables_add(t, out, s->memmap_entries * sizeof out[0]);
 }
 
 static void add_modules(const struct boot_files *f, const struct boot_placed *placed, struct boot_tables *t,

@@ -37,7 +37,8 @@ static void set_entry(struct cpu *c, const struct boot_entry *b)
 
 int vm_boot_again(struct vm *vm, struct err *e)
 {
-    struct boot_mem m = {vm->config.ram_bytes, boot_write, vm};
+    struct boot_mem m = {(uint64_t)vm->mem->low_pages << VT_PAGE_SHIFT, boot_write, vm,
+                         (uint64_t)(vm->mem->ram_pages - vm->mem->low_pages) << VT_PAGE_SHIFT};
     const struct acpi_config acpi = boot_acpi_config(&vm->config);
     struct boot_entry b;
     uint32_t rsdp = 0;

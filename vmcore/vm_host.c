@@ -291,8 +291,8 @@ int vm_new(const struct vm_config *c, struct vm **ret_vm, struct err *e)
     struct vm *vm;
     int r;
 
-    if (c->ram_bytes < (1u << 20) || c->ram_bytes > (3ull << 30) || c->ram_bytes % (1u << 20))
-        return err_set(e, VT_USAGE, "memory of %llu bytes: 1 MiB to 3 GiB, in whole MiB, will do",
+    if (c->ram_bytes < (1u << 20) || c->ram_bytes > (64ull << 30) || c->ram_bytes % (1u << 20))
+        return err_set(e, VT_USAGE, "memory of %llu bytes: 1 MiB to 64 GiB, in whole MiB, will do",
                        (unsigned long long)c->ram_bytes);
     vm = calloc(1, sizeof *vm);
     if (!vm)

@@ -42,7 +42,7 @@ enum vm_boot { VM_BOOT_NONE, VM_BOOT_DISK, VM_BOOT_CDROM, VM_BOOT_FLOPPY, VM_BOO
 
 struct vm_config {
     enum vm_board board;
-    uint64_t ram_bytes;    /* a multiple of 1 MiB, 1 MiB to 3 GiB */
+    uint64_t ram_bytes;    /* a multiple of 1 MiB, 1 MiB to 64 GiB; past 3 GiB it lies from 4 GiB on */
     const char *cpu_model; /* NULL: the default */
     unsigned ndisks, nnics;
     struct vm_disk_config disk[VM_MAX_DISKS]; /* virtio */

@@ -85,6 +85,7 @@ static void test_load(void **state)
     struct err e = {0};
     char initrd[5000];
     memset(initrd, 'i', sizeof initrd);
+    g->m.high_bytes = 5ull << 30;
     if (boot_linux_load(&g->m, k, KERNEL_LEN, initrd, sizeof initrd, "quiet root=/dev/vda", 0xe0000, &b, &e))
         fail_msg("%s", e.msg);
     assert_memory_equal(g->ram + (1 << 20), k + (SETUP_SECTS + 1) * 512, CODE_LEN);
@@ -107,7 +108,7 @@ static void test_load(void **state)
     assert_true(initrd_at >= 24u << 20 && initrd_at + sizeof initrd <= RAM);
     assert_memory_equal(g->ram + initrd_at, initrd, sizeof initrd);
 
-    /* The memory map: ascending, apart, RAM below 9FC00h and from 1 MiB to the end. */
+    /* The memory map: ascending, apart, RAM below 9FC00h and from 1 MiB to the end, and from 4 GiB on. */
     unsigned n = (unsigned)at(g, zp + 0x1e8, 1);
     uint64_t last = 0, ram = 0;
     for (unsigned i = 0; i < n; i++) {
@@ -117,8 +118,8 @@ static void test_load(void **state)
         if (at(g, zp + 0x2d0 + 20 * i + 16, 4) == 1)
             ram += len;
     }
-    assert_int_equal(last, RAM);
-    assert_int_equal(ram, 0x9fc00 + RAM - (1 << 20));
+    assert_int_equal(last, 9ull << 30);
+    assert_int_equal(ram, 0x9fc00 + RAM - (1 << 20) + (5ull << 30));
 }
 
 static void refuse(struct machine *g, const uint8_t *k, size_t len, size_t initrd_len, const char *cmdline, int code,

@@ -176,6 +176,7 @@ static void test_multiboot(void **state)
         struct boot_entry b;
         struct err e = {0};
 
+        g->m.high_bytes = (uint64_t)i << 30;
         if (load(g, k, KERNEL, &b, &e))
             fail_msg("%s", e.msg);
         check_loaded(g, k, &b);
@@ -191,7 +192,8 @@ static void test_multiboot(void **state)
         assert_int_equal(at(g, mods + 4, 4), DATA_AT + 0x3005);
         assert_string_equal((char *)g->ram + at(g, mods + 8, 4), "a.img one");
         assert_string_equal((char *)g->ram + at(g, mods + 24, 4), "");
-        assert_int_equal(at(g, b.ebx + 44, 4), 4 * 24);
+        assert_int_equal(at(g, b.ebx + 44, 4), (i ? 5 : 4) * 24);
+        assert_int_equal(at(g, at(g, b.ebx + 48, 4) + 4 * 24 + 12, 8), i ? (uint64_t)i << 30 : 0); /* from 4 GiB on */
         assert_int_equal(at(g, at(g, b.ebx + 48, 4), 4), 20);
         assert_null(b.note);
     }
@@ -206,6 +208,7 @@ static void test_pvh(void **state)
         struct boot_entry b;
         struct err e = {0};
 
+        g->m.high_bytes = i ? 3ull << 30 : 0;
         if (load(g, k, KERNEL, &b, &e))
             fail_msg("%s", e.msg);
         check_loaded(g, k, &b);
@@ -220,7 +223,11 @@ static void test_pvh(void **state)
         assert_int_equal(at(g, mods + 32 + 16, 8), 0);
         assert_string_equal((char *)g->ram + at(g, b.ebx + 24, 8), "quiet");
         assert_int_equal(at(g, b.ebx + 32, 8), 0xe0000);
-        assert_int_equal(at(g, b.ebx + 48, 4), 4);
+        assert_int_equal(at(g, b.ebx + 48, 4), i ? 5 : 4);
+        if (i) {
+            assert_int_equal(at(g, at(g, b.ebx + 40, 8) + 96, 8), 1ull << 32);
+            assert_int_equal(at(g, at(g, b.ebx + 40, 8) + 104, 8), 3ull << 30);
+        }
         assert_int_equal(at(g, at(g, b.ebx + 40, 8) + 72, 8), 1 << 20); /* the last range: RAM from 1 MiB on */
     }
 }

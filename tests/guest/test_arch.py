@@ -7,7 +7,7 @@ import common  # noqa: F401
 from harness import arch
 
 # Programs of which every check passes.
-PASS = ["debug", "exceptions", "fpu", "gates", "interrupts", "long", "mixed", "paging", "paging64", "real", "segments",
+PASS = ["debug", "exceptions", "fpu", "gates", "highmem", "interrupts", "long", "mixed", "paging", "paging64", "real", "segments",
         "smc", "tasks", "v86"]
 # Programs that do not pass completely yet; what they say is printed.
 NOT_YET = []
@@ -26,6 +26,12 @@ class Arch(unittest.TestCase):
                 self.assertEqual((failed, status), (0, 1), output[-1500:])  # 2v+1 of the debug-exit port
                 self.assertGreater(count, 0)
                 print(f"{name}: {count} checks")
+
+    def test_memory_above_4_gib(self):
+        output, status = arch.run_vmtest("highmem", "--mem", "6G")
+        self.assertEqual([line for line in output.splitlines() if line.startswith("FAIL")], [])
+        self.assertEqual((arch.done(output)[1], status), (0, 1), output[-1500:])
+        self.assertIn("ok the last word", output)
 
     def test_every_program_is_listed(self):
         built = {path.stem for path in arch.directory().glob("*.elf")}

@@ -1,12 +1,16 @@
 #!/usr/bin/env python3
 """`vmtest run --kernel`: no store, the serial port on stdout, and an exit status that says how the guest ended."""
 
+import hashlib
+import os
 import re
 import subprocess
+import tempfile
 import unittest
+from pathlib import Path
 
 import common
-from harness import vmtest
+from harness import guest, vmtest
 
 # A boot takes a few seconds; this is for a guest that hangs.
 LIMIT = 120
@@ -75,6 +79,24 @@ class OneShot(unittest.TestCase):
         self.assertEnds(done, 0)
         total = int(done.stdout.split(b"MemTotal:")[1].split()[0])
         self.assertTrue(220 << 10 < total < 256 << 10, total)
+
+    def test_memory_above_4_gib(self):
+        big = guest.make("tiny-amd64")
+        with tempfile.TemporaryDirectory() as directory:
+            disk = Path(directory) / "disk"
+            disk.write_bytes(os.urandom(64 << 20))
+            # what the disk reads is kept as long as the disk is open, and comes from the last zone first
+            command = ("cat /proc/meminfo; exec 3</dev/vda; md5sum <&3; awk '/zone +Normal/ {n = 1} "
+                       "n && /nr_zone_inactive_file/ {print $1, $2; exit}' /proc/zoneinfo")
+            done = subprocess.run([vmtest.program(), "run", "--kernel", big.kernel, "--initrd", big.initrd, "--append",
+                                   f'{big.append} vmtest.cmd="{command}"', "--mem", "6G", "--disk", str(disk),
+                                   "--timeout", f"{LIMIT}s"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                  stderr=subprocess.PIPE, timeout=LIMIT + 30)
+            self.assertEnds(done, 0)
+            self.assertIn(hashlib.md5(disk.read_bytes()).hexdigest().encode(), done.stdout)
+        self.assertGreater(int(done.stdout.split(b"MemTotal:")[1].split()[0]), 5600 << 10)
+        above = re.search(rb"^nr_zone_inactive_file (\d+)", done.stdout, re.M)
+        self.assertGreater(int(above[1]), 8 << 20 >> 12)
 
     def test_what_is_no_kernel_is_refused(self):
         done = subprocess.run([vmtest.program(), "run", "--kernel", self.tiny.initrd], stdout=subprocess.PIPE,

@@ -1,5 +1,6 @@
 #include "vmcore/dev/rtc.h"
 
+#include "src/base/util.h"
 #include "vmcore/clock.h"
 #include "vmcore/rt.h"
 
@@ -354,10 +355,14 @@ static void put16(struct rtc *r, unsigned i, uint64_t v)
     r->cmos[i + 1] = (uint8_t)(v >> 8);
 }
 
+#define LOW_RAM_MAX 0xc0000000u /* the rest lies from 4 GiB on: the firmware's part of CMOS says how much */
+
 static void set_memory_size(struct rtc *r, uint64_t ram)
 {
-    uint64_t ext_kib = ram > 1 << 20 ? (ram - (1 << 20)) >> 10 : 0;
+    uint64_t ext_kib;
 
+    ram = MIN(ram, (uint64_t)LOW_RAM_MAX);
+    ext_kib = ram > 1 << 20 ? (ram - (1 << 20)) >> 10 : 0;
     put16(r, 0x15, 640);
     put16(r, 0x17, ext_kib > 65535 ? 65535 : ext_kib);
     put16(r, 0x30, ext_kib > 65535 ? 65535 : ext_kib);

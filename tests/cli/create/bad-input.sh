@@ -18,7 +18,7 @@ status vmtest create --kernel kernel --image empty web
 head -c 1000 /dev/zero >odd
 status vmtest create --kernel kernel --image odd web
 status vmtest create --kernel kernel --image /dev/null web
-status vmtest create --kernel kernel --mem 5G web
+status vmtest create --kernel kernel --mem 65G web
 status vmtest create --kernel kernel --mem lots web
 status vmtest create --kernel kernel --forward 22 web
 status vmtest create --kernel kernel --forward 70000:22 web
