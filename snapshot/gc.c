@@ -3,6 +3,7 @@
  * of readers stay good. Rows are gone, durably, before the files are. Writers hold a shared lock from the moment when
  * they look for pages to share until their commit, gc an exclusive one: what a writer found stays. */
 #include "snapshot/store.h"
+#include "snapshot/template.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -79,6 +80,7 @@ static int purge(struct gc *g, struct err *e)
             r = db_run(g->db, SQL_GC_IMAGES, e, "i", ids[i]);
         if (!r)
             r = db_run(g->db, SQL_GC_SNAPSHOT, e, "i", ids[i]);
+        template_drop(g->s, ids[i]);
     }
     g->stats.snapshots = n;
     if (!r)

@@ -7,6 +7,7 @@
 #include "snapshot/frames.h"
 #include "snapshot/head.h"
 #include "snapshot/map.h"
+#include "snapshot/template.h"
 
 struct image {
     struct store *s;
@@ -15,6 +16,7 @@ struct image {
     struct pagelist log; /* of a head */
     struct pagesrc src;
     struct blockdev dev;
+    struct template *template; /* NULL: none */
 };
 
 static const struct loc *in_log(const struct image *i, uint64_t page)
@@ -84,6 +86,51 @@ static bool src_is_zero(struct pagesrc *src, uint64_t page)
         return !x || !x->batch;
     return !map_lookup(i->s, i->root, page, 1, &entry, NULL) &&
            (entry_kind(entry) == ENTRY_ZERO || (entry_kind(entry) == ENTRY_HOLE && !i->base));
+}
+
+/* Puts what page's frame holds of its surroundings into the template: the frame is verified and unpacked for one page
+ * or for all. */
+static int fill_template(struct image *i, uint64_t page, struct err *e)
+{
+    uint64_t entries[FRAME_PAGES], first = page - page % FRAME_PAGES, own;
+    uint32_t n = (uint32_t)MIN(FRAME_PAGES, i->pages - first);
+    uint8_t data[VT_PAGE_SIZE];
+    int r = map_lookup(i->s, i->root, first, n, entries, e);
+
+    own = entries[r ? 0 : page - first];
+    for (uint32_t k = 0; k < n && !r; k++) {
+        bool frame = entry_kind(entries[k]) == ENTRY_FRAME;
+        if (template_has(i->template, first + k) || (frame && entry_num(entries[k]) != entry_num(own)))
+            continue;
+        r = read_one(i, first + k, entries[k], data, e);
+        if (!r)
+            r = template_put(i->template, first + k, 1, frame ? data : NULL, e);
+    }
+    return r;
+}
+
+static bool src_share(struct pagesrc *src, uint64_t page)
+{
+    struct image *i = container_of(src, struct image, src);
+
+    return template_has(i->template, page) || (page < i->pages && fill_template(i, page, NULL) == 0);
+}
+
+int image_share(struct image *i, const struct snapshot_info *of, struct err *e)
+{
+    struct template_of what = {of->id, of->taken_at, i->root, i->pages};
+    int r = 0;
+
+    if (i->template)
+        return 0;
+    if (i->base || i->log.n)
+        return err_set(e, VT_USAGE, "it is more than a map");
+    r = template_open(i->s, &what, &i->template, e);
+    if (r)
+        return r;
+    i->src.template_fd = template_fd(i->template, &i->src.template_at);
+    i->src.share = src_share;
+    return 0;
 }
 
 static int dev_pread(struct blockdev *b, void *dst, size_t len, uint64_t off, struct err *e)
@@ -266,6 +313,7 @@ void image_close(struct image *i)
         return;
     pagelist_release(&i->log);
     basefile_close(i->base);
+    template_close(i->template);
     free(i);
 }
 

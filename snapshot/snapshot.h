@@ -181,6 +181,9 @@ int image_open_flushed(struct store *s, int64_t machine, const char *slot, struc
 void image_close(struct image *i);
 uint64_t image_bytes(const struct image *i);
 uint64_t image_pages(const struct image *i);
+/* Gives the pagesrc of a snapshot's memory its template (pagesrc.h), so that all processes that do hold its pages once.
+ * Without it everything works as well; errors only say why there is none. */
+int image_share(struct image *i, const struct snapshot_info *of, struct err *e);
 /* Both borrow the image and last as long as it does. The blockdev is read-only; its close does nothing. */
 struct pagesrc *image_pagesrc(struct image *i);
 struct blockdev *image_blockdev(struct image *i);

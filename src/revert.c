@@ -26,8 +26,9 @@ void capture_close_sources(struct capture *c, unsigned keep)
 }
 
 /* The snapshot's images, kept open and from deletion while the machine may read them. */
-static int open_source(struct capture *c, int64_t snapshot, struct source **ret, struct err *e)
+static int open_source(struct capture *c, const struct snapshot_info *of, struct source **ret, struct err *e)
 {
+    int64_t snapshot = of->id;
     struct source *s = &c->source[c->nsources];
     int rc;
 
@@ -43,6 +44,8 @@ static int open_source(struct capture *c, int64_t snapshot, struct source **ret,
         if (rc == 0 && image_pages(s->image[i]) != c->image[i].track->pages)
             rc = err_set(e, VT_CORRUPT, "%s of the snapshot has another size than the machine's", c->image[i].slot);
     }
+    if (rc == 0)
+        image_share(s->image[0], of, NULL); /* RAM; where it cannot be, memory is the machine's own */
     if (rc < 0) {
         source_close(s);
         return rc;
@@ -261,7 +264,7 @@ int capture_revert(struct capture *c, int64_t snapshot, struct revert_result *re
     if (rc == 0 && memory)
         rc = check_hardware(c, &s, &disc, e);
     if (rc == 0 && memory)
-        rc = open_source(c, snapshot, &from, e);
+        rc = open_source(c, &s, &from, e);
     if (rc < 0)
         return rc;
     rc = machine_quiesce_disks(c->machine, &trouble);
@@ -294,7 +297,7 @@ int capture_restore(struct capture *c, int64_t snapshot, enum power *ret_power, 
     int rc = snapshot_get(c->store, snapshot, &s, e);
 
     if (rc == 0 && s.ram_bytes > 0)
-        rc = open_source(c, snapshot, &from, e);
+        rc = open_source(c, &s, &from, e);
     if (rc == 0 && s.ram_bytes > 0)
         rc = restore_memory(c, from, &pages, e);
     if (rc == 0)

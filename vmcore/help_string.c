@@ -240,6 +240,8 @@ static int turn(struct cpu *c, const struct str *t, uint64_t count)
         return 1;
     if (n && uses_dst && !hd && !(hd = host_ptr(c, dst, writes, &fault)) && fault)
         return 1;
+    if (hs && writes) /* the first write to a page may have moved it, and the source be on it */
+        hs = tlb_host(c, c->cpl == 3, src, false);
     /* a segment that is not flat, or 16-bit indices: a run must not pass their end */
     if (n > 1 && (t->mask == 0xffff || !unbounded(c, S_ES) || !unbounded(c, t->seg)))
         n = 1;

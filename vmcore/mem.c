@@ -10,6 +10,11 @@
 
 enum { VER_CLEAN, VER_BUSY, VER_KEPT, VER_SAVED };
 
+static bool in_template(const struct mem *m, const uint8_t *p)
+{
+    return p >= m->shared;
+}
+
 uint8_t *mem_read_ptr(struct mem *m, uint32_t bpn)
 {
     uint8_t *p = m->host[bpn];
@@ -20,6 +25,11 @@ uint8_t *mem_read_ptr(struct mem *m, uint32_t bpn)
     struct mem_image *i = mem_image_of(m, bpn);
     if (i->src) {
         m->loads++;
+        if (m->has_template && bpn < m->ram_pages && m->load(m->opaque, i->src, bpn - i->first, NULL) == 0) {
+            p = (uint8_t *)m->shared + ((size_t)bpn << VT_PAGE_SHIFT);
+            __atomic_store_n(&m->host[bpn], p, __ATOMIC_RELEASE);
+            return p;
+        }
         if (m->load(m->opaque, i->src, bpn - i->first, p) != 0)
             memset(p, 0, VT_PAGE_SIZE); /* load() has stopped the machine: the guest never sees this */
     }
@@ -43,11 +53,27 @@ static void keep_version(struct mem *m, uint32_t bpn, const uint8_t *p)
     }
 }
 
+/* Invariant 4: the page's own copy. The capture's thread may read either meanwhile. */
+static uint8_t *leave_template(struct mem *m, uint32_t bpn, const uint8_t *p, bool seen)
+{
+    uint8_t *own = m->ram + ((size_t)bpn << VT_PAGE_SHIFT);
+
+    memcpy(own, p, VT_PAGE_SIZE);
+    if (seen)
+        m->drop(m->opaque, bpn, false);
+    __atomic_store_n(&m->host[bpn], own, __ATOMIC_RELEASE);
+    m->copies++;
+    return own;
+}
+
 uint8_t *mem_write_ptr(struct mem *m, uint32_t bpn)
 {
+    bool seen = m->host[bpn]; /* else nobody can have its address */
     uint8_t *p = mem_read_ptr(m, bpn);
 
     struct mem_image *i = mem_image_of(m, bpn);
+    if (in_template(m, p))
+        p = leave_template(m, bpn, p, seen);
     if (m->born[bpn] != i->epoch) {
         if (__atomic_load_n(&i->capturing, __ATOMIC_ACQUIRE))
             keep_version(m, bpn, p);
@@ -171,11 +197,31 @@ static void track_done(struct pagetrack *t, uint64_t e)
 
 /* ---- restore and revert: only while the vCPU is stopped */
 
+/* RAM is src's from now on: its template, where it has one, is mapped in place of the one before. Pages that are in
+ * that one still are loaded anew: they are the same in src. */
+static void use_source(struct mem_image *i, struct pagesrc *src)
+{
+    struct mem *m = i->m;
+    long at = (long)m->shared, bytes = (long)m->ram_pages << VT_PAGE_SHIFT;
+
+    i->src = src;
+    if (i != &m->image[MEM_IMAGE_RAM])
+        return;
+    for (uint32_t p = 0; p < m->ram_pages && m->has_template; p++)
+        if (in_template(m, m->host[p]))
+            m->host[p] = NULL;
+    m->has_template = src && src->share &&
+                      rt_syscall6(SYS_mmap, at, bytes, PROT_READ, MAP_SHARED | MAP_FIXED, src->template_fd,
+                                  (long)src->template_at) == at;
+    if (!m->has_template)
+        rt_syscall6(SYS_mmap, at, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+}
+
 void mem_restore(struct mem_image *i, struct pagesrc *src)
 {
     struct mem *m = i->m;
 
-    i->src = src;
+    use_source(i, src);
     for (uint32_t p = i->first; p < i->first + i->pages; p++) {
         if (m->code[p].lines)
             m->code_write(m->opaque, p, 0, VT_PAGE_SIZE);
@@ -192,7 +238,8 @@ void mem_revert(struct mem_image *i, struct pagesrc *src, const uint64_t *list, 
 {
     struct mem *m = i->m;
 
-    i->src = src;
+    if (src != i->src)
+        use_source(i, src);
     for (size_t k = 0; k < n; k++) {
         uint32_t p = i->first + (uint32_t)list[k];
         uint8_t *ram = m->ram + ((size_t)p << VT_PAGE_SHIFT);

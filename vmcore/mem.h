@@ -5,10 +5,15 @@
  * GiB by their page frame number), then video RAM's, then the firmware ROM's. Two images for snapshots: RAM, and the
  * rest.
  *
+ * RAM's bytes are in the machine's own memfd, or, until a page's first write after a restore, in the snapshot's
+ * template, which all machines on that snapshot map read-only.
+ *
  * Invariants:
  *  1. A host pointer got for reading may be used until the next door call that names the page.
  *  2. A host pointer for writing is handed out only after the page's content of an unfinished capture is kept.
- *  3. The CPU's TLB holds write permission only for pages that were got for writing in this epoch and hold no code. */
+ *  3. The CPU's TLB holds write permission only for pages that were got for writing in this epoch and hold no code.
+ *  4. A pointer for writing is one into the memfd. Where the page was in the template, it is copied first, and the TLB
+ *     has forgotten the template's address before the copy is written to. */
 #ifndef VT_MEM_H
 #define VT_MEM_H
 
@@ -17,6 +22,7 @@
 #include <stdint.h>
 #include "src/base/err.h"
 #include "src/base/pagesrc.h"
+#include "src/base/util.h"
 
 #define MEM_NONE UINT32_MAX
 
@@ -54,11 +60,14 @@ struct mem {
     struct mem_slot slot[MEM_SLOTS];
     uint16_t pam_read, pam_write; /* 16 KiB areas from C0000h on, a bit each, that are RAM; else ROM */
     int fd;
-    uint8_t *guarded; /* ram with a guard region on each side */
-    uint8_t *ram;     /* the memfd, pages * 4096 */
-    uint8_t *shadow;  /* kept versions of the capture in flight, same layout */
-    uint8_t **host;   /* a page's bytes; NULL: not loaded yet */
-    uint32_t *born;   /* epoch in which the present content began; 0: at start or restore */
+    uint8_t *guarded; /* guard region, ram, guard region, shared, guard region */
+    size_t guarded_bytes;
+    uint8_t *ram;          /* the memfd, pages * 4096 */
+    const uint8_t *shared; /* RAM's template, the same layout; without access where there is none */
+    bool has_template;
+    uint8_t *shadow; /* kept versions of the capture in flight, same layout */
+    uint8_t **host;  /* a page's bytes; NULL: not loaded yet */
+    uint32_t *born;  /* epoch in which the present content began; 0: at start or restore */
     uint32_t *shadow_born;
     uint8_t *ver; /* atomic, capture in flight: VER_* */
     struct code_page *code;
@@ -68,15 +77,20 @@ struct mem {
     void (*drop)(void *opaque, uint32_t bpn, bool writes_only);
     void (*code_write)(void *opaque, uint32_t bpn, uint32_t off, uint32_t len); /* invalidate what overlaps */
     void (*flush_writes)(void *opaque);
-    int (*load)(void *opaque, struct pagesrc *src, uint32_t bpn,
-                uint8_t *dst); /* calls src->fill outside of GPR-only land */
-    uint64_t loads, versions, door_writes;
+    /* Calls src->fill outside of GPR-only land; dst NULL: src->share, and not 0 where that says no. */
+    int (*load)(void *opaque, struct pagesrc *src, uint32_t page, uint8_t *dst);
+    uint64_t loads, versions, door_writes, copies;
 };
 
 /* vram_pages and rom_pages may be 0. */
 int mem_new(uint64_t ram_bytes, uint32_t vram_pages, uint32_t rom_pages, struct mem **ret, struct err *e);
 void mem_free(struct mem *m);
 void mem_track_init(struct mem *m);
+/* How far from ram host addresses of the guest's memory reach. */
+static inline uint64_t mem_reach(const struct mem *m)
+{
+    return (uint64_t)(m->shared - m->ram) + ((uint64_t)m->ram_pages << VT_PAGE_SHIFT);
+}
 static inline struct mem_image *mem_image_of(struct mem *m, uint32_t bpn)
 {
     return &m->image[bpn < m->ram_pages ? MEM_IMAGE_RAM : MEM_IMAGE_VRAM];

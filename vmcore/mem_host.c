@@ -5,7 +5,7 @@
 #include <unistd.h>
 #include "src/base/util.h"
 
-#define GUARD (1u << 20) /* bytes without access on both sides of RAM */
+#define GUARD (1u << 20) /* bytes without access on both sides of RAM, and of its template */
 
 void mem_free(struct mem *m)
 {
@@ -15,7 +15,7 @@ void mem_free(struct mem *m)
         return;
     bytes = (size_t)m->pages << VT_PAGE_SHIFT;
     if (m->guarded)
-        munmap(m->guarded, bytes + 2 * GUARD);
+        munmap(m->guarded, m->guarded_bytes);
     if (m->shadow)
         munmap(m->shadow, bytes);
     if (m->fd >= 0)
@@ -60,7 +60,8 @@ int mem_new(uint64_t ram_bytes, uint32_t vram_pages, uint32_t rom_pages, struct 
         mem_free(m);
         return err_set(e, VT_FAIL, "no memory for %llu MiB of guest RAM", (unsigned long long)(ram_bytes >> 20));
     }
-    m->guarded = mmap(NULL, bytes + 2 * GUARD, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    m->guarded_bytes = bytes + ram_bytes + 3 * GUARD;
+    m->guarded = mmap(NULL, m->guarded_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (m->guarded == MAP_FAILED)
         m->guarded = NULL;
     else
@@ -75,6 +76,7 @@ int mem_new(uint64_t ram_bytes, uint32_t vram_pages, uint32_t rom_pages, struct 
         mem_free(m);
         return err_set(e, VT_FAIL, "cannot map %llu MiB of guest RAM", (unsigned long long)(ram_bytes >> 20));
     }
+    m->shared = m->ram + bytes + GUARD;
     mem_track_init(m);
     *ret = m;
     return 0;

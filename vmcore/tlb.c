@@ -200,7 +200,7 @@ void mmu_drop_host_page(struct cpu *c, uint32_t bpn, bool writes_only)
             mmu_flush_all(c);
         return;
     }
-    uint64_t host = (uint64_t)c->mem->ram + ((uint64_t)bpn << 12);
+    uint64_t host = (uint64_t)c->mem->host[bpn];
     for (int u = 0; u < 2; u++)
         for (int g = 0; g < 2; g++) {
             const struct tlb_list *l = &c->list[u][g];

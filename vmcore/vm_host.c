@@ -110,15 +110,15 @@ static void on_flush_writes(void *opaque)
 }
 
 /* A page's first touch after a restore: the store's code uses vector registers. */
-static int on_load(void *opaque, struct pagesrc *src, uint32_t bpn, uint8_t *dst)
+static int on_load(void *opaque, struct pagesrc *src, uint32_t page, uint8_t *dst)
 {
     struct vm *vm = opaque;
     uint8_t fx[512] __attribute__((aligned(16)));
     int r;
 
     __asm__ volatile("fxsave64 %0" : "=m"(fx));
-    r = src->fill(src, bpn, 1, dst, &vm->failure);
-    if (r) {
+    r = dst ? src->fill(src, page, 1, dst, &vm->failure) : !src->share(src, page);
+    if (r && dst) {
         vm->failed = true;
         cpu_set_attn(vm->cpu, ATTN_EXIT);
     }
@@ -219,7 +219,7 @@ static int cpu_init(struct vm *vm, const char *model, struct err *e)
     c->mem = vm->mem;
     c->bus = &vm->bus;
     c->ram_base = (uint64_t)vm->mem->ram;
-    c->ram_last = ((uint64_t)vm->mem->pages << VT_PAGE_SHIFT) - 1;
+    c->ram_last = mem_reach(vm->mem) - 1;
     c->model = cpu_model_find(model);
     if (!c->model)
         return no_model(model, e);
@@ -467,6 +467,7 @@ char *vm_stats(struct vm *vm)
     STAT("mem.twins", c->twins);
     STAT("mem.loads", vm->mem->loads);
     STAT("mem.versions", vm->mem->versions);
+    STAT("mem.copies", vm->mem->copies);
     STAT("code.blocks", c->blocks_made);
     STAT("code.verified", c->verified);
     STAT("code.writes", c->code_writes);

@@ -14,6 +14,12 @@ struct pagesrc {
     int (*fill)(struct pagesrc *s, uint64_t page, uint32_t n, void *dst, struct err *e);
     /* Is this page known to be all zero, without reading it? */
     bool (*is_zero)(struct pagesrc *s, uint64_t page);
+    /* The template, where share is set: a file that may be mapped read-only and shared, page n's bytes at template_at +
+     * n * 4096; they are to be read only once share(n) has said that they are there, and then stay. False: they cannot
+     * be had there, and fill() must serve. Any thread; may block. */
+    bool (*share)(struct pagesrc *s, uint64_t page);
+    int template_fd;
+    uint64_t template_at;
 };
 
 struct pagetrack;

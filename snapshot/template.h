@@ -1,0 +1,36 @@
+/* Templates: sparse files of a snapshot's uncompressed RAM, templates/ID in the store, which all machines on that
+ * snapshot map read-only. A cache: not part of what the store keeps, never synced, of no use after the host's next
+ * boot, and free to be deleted at any time.
+ *
+ * 1. A page's bytes are complete in the file before its bit is set, and never change after.
+ * 2. A file is taken for a snapshot's only where store, snapshot, time, map and the host's boot are those in its
+ * header.
+ * 3. A file has its name only once its header is whole. */
+#ifndef VT_SNAPSHOT_TEMPLATE_H
+#define VT_SNAPSHOT_TEMPLATE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "src/base/err.h"
+
+struct store;
+struct template;
+
+struct template_of {
+    int64_t snapshot, taken_at;
+    uint64_t root, pages;
+};
+
+/* Opens the snapshot's template, or makes it. VT_VERSION: there are none on this file system (tmpfs). */
+int template_open(struct store *s, const struct template_of *of, struct template **ret, struct err *e);
+void template_close(struct template *t); /* NULL is fine */
+int template_fd(const struct template *t, uint64_t *ret_at);
+/* Is the page there? Any thread. */
+bool template_has(const struct template *t, uint64_t page);
+/* Puts n pages from page on, data NULL: of zeros, and marks them. Whoever was faster put the same bytes. Any thread.
+ * VT_IO: no room. */
+int template_put(struct template *t, uint64_t page, uint32_t n, const void *data, struct err *e);
+/* The snapshot is gone. */
+void template_drop(struct store *s, int64_t snapshot);
+
+#endif
