@@ -108,6 +108,13 @@ static const char *const text[SQL_COUNT] = {
     [SQL_GC_FRAMES] = "DELETE FROM frame WHERE pack = ?",
     [SQL_GC_PACK] = "DELETE FROM pack WHERE id = ?",
     [SQL_OPLOG_NEW] = "INSERT INTO oplog(at, verb, machine, undo, until) VALUES(?, ?, ?, ?, ?)",
+    [SQL_MOVE_MACHINE] = "SELECT m.uuid, m.name, m.config, m.created_at, h.id, h.parent FROM machine m "
+                         "JOIN head h ON h.id = m.head WHERE m.id = ? AND m.deleted_at IS NULL",
+    [SQL_MOVE_SNAPS] = "SELECT id, uuid, name, parent, note, taken_at, vclock, power, hardware, cpu_features, "
+                       "state_frame FROM snapshot WHERE machine = ? AND deleted_at IS NULL ORDER BY id",
+    [SQL_MOVE_IMAGES] = "SELECT slot, bytes, quiesced_root FROM image WHERE snapshot IS ?1 AND head IS ?2 "
+                        "ORDER BY slot",
+    [SQL_MOVE_TAKEN] = "SELECT 1 FROM machine WHERE uuid = ?1 UNION SELECT 1 FROM snapshot WHERE uuid = ?1",
     [SQL_ROOTS] =
         "SELECT CASE WHEN s.id IS NULL THEN hm.name || ' (head)' ELSE sm.name || '@' || s.name END, i.slot, i.root, "
         "coalesce(i.quiesced_root, i.root), s.state_frame, i.bytes FROM image i "

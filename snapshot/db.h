@@ -84,6 +84,10 @@ enum sql {
     SQL_GC_FRAMES,        /* i pack */
     SQL_GC_PACK,          /* i id */
     SQL_OPLOG_NEW,        /* i at, t verb, i machine, t undo, i until */
+    SQL_MOVE_MACHINE,     /* i id -> uuid, name, config, created_at, head, parent */
+    SQL_MOVE_SNAPS,       /* i machine -> id, uuid, name, parent, note, taken_at, vclock, power, hw, cpu, state_frame */
+    SQL_MOVE_IMAGES,      /* z snapshot, z head -> slot, bytes, quiesced_root; by slot */
+    SQL_MOVE_TAKEN,       /* t uuid -> a row where a machine or snapshot has it */
     SQL_ROOTS,         /* -> owner, slot, root, quiesced, state_frame, bytes: of all that is not deleted or abandoned */
     SQL_PARENTS_CHECK, /* -> a line for each row that refers to what is not there */
     SQL_INTEGRITY,     /* -> lines of SQLite's own check */

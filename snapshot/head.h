@@ -59,6 +59,9 @@ int logset_open(struct store *s, const char *json, const char *slot, bool write,
 void logset_release(struct logset *l);
 /* Calls fn for each log id in a row's JSON. */
 int logs_each(const char *json, int (*fn)(void *opaque, int64_t id, bool solid), void *opaque, struct err *e);
+/* An image of a row, one of snapshot and head being 0; of a live head without what its logs have. */
+int image_open_row(struct store *s, int64_t snapshot, int64_t head, const char *slot, enum root root,
+                   struct image **ret, struct err *e);
 int disk_index(const char *slot); /* of "diskN"; -1: no disk */
 bool slot_known(const char *slot);
 

@@ -206,8 +206,8 @@ static int image_new(struct store *s, uint64_t bytes, uint64_t root, const char 
     return 0;
 }
 
-static int open_row(struct store *s, int64_t snapshot, int64_t head, const char *slot, enum root root,
-                    struct image **ret, struct err *e)
+int image_open_row(struct store *s, int64_t snapshot, int64_t head, const char *slot, enum root root,
+                   struct image **ret, struct err *e)
 {
     struct db *db cleanup(cleanup_db) = NULL;
     struct rows rows cleanup(rows_done) = {0};
@@ -227,7 +227,7 @@ static int open_row(struct store *s, int64_t snapshot, int64_t head, const char 
 
 int image_open(struct store *s, int64_t snapshot, const char *slot, enum root root, struct image **ret, struct err *e)
 {
-    return open_row(s, snapshot, 0, slot, root, ret, e);
+    return image_open_row(s, snapshot, 0, slot, root, ret, e);
 }
 
 int image_open_flushed(struct store *s, int64_t machine, const char *slot, struct image **ret, struct err *e)
@@ -248,7 +248,7 @@ int image_open_flushed(struct store *s, int64_t machine, const char *slot, struc
         r = err_set(e, VT_NOENT, "no such machine");
     if (r < 0)
         return r;
-    r = open_row(s, 0, rows_int(&rows, 0), slot, ROOT_LIVE, &i, e);
+    r = image_open_row(s, 0, rows_int(&rows, 0), slot, ROOT_LIVE, &i, e);
     if (r || disk_index(slot) < 0) {
         if (!r)
             *ret = i;
