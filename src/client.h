@@ -5,7 +5,7 @@
  * store's uuid, ID the machine's row. Its directories are 0700 and must be ours. An ephemeral machine (`run`) has no
  * socket: only the process that started it talks to it, and it ends when that connection does.
  *
- * Commands beside QMP's own (query-status, stop, cont, system_powerdown, system_reset, quit, query-version,
+ * Commands beside QMP's own (query-status, stop, cont, system_powerdown, system_reset, inject-nmi, quit, query-version,
  * query-commands); [n fds] are passed with the call; times in seconds, sizes in bytes, a "?" marks what may be absent:
  *   vmtest-info     {}                                  -> {"id", "name", "status", "running", "pid", "mem", "parent",
  * "disks", "nics", "agent", "failure"?} vmtest-stats    {}                                  -> {"text": "name

@@ -123,6 +123,30 @@ static void cmd_reset(void *opaque, struct qmp_call *call)
     answer(call, monitor_reset(opaque, &err), NULL, &err);
 }
 
+static int inject_nmi(struct monitor *m, struct err *e)
+{
+    bool taken;
+
+    switch ((enum run_state)m->state) { /* clang wants the load apart */
+    case RUN_RUNNING:
+    case RUN_PAUSED:
+    case RUN_IO_ERROR:
+        vcpu_pause(m->machine->vcpu);
+        taken = vm_nmi(m->machine->vm);
+        vcpu_resume(m->machine->vcpu);
+        return taken ? 0 : err_set(e, VT_BUSY, "the guest has NMI masked in its local APIC");
+    default:
+        return err_set(e, VT_BUSY, "the machine's state is %s", run_state_name(m->state));
+    }
+}
+
+static void cmd_inject_nmi(void *opaque, struct qmp_call *call)
+{
+    struct err err = {0};
+
+    answer(call, inject_nmi(opaque, &err), NULL, &err);
+}
+
 static void cmd_quit(void *opaque, struct qmp_call *call)
 {
     qmp_return(call, NULL);
@@ -632,6 +656,7 @@ const struct qmp_command monitor_commands[] = {
     {"cont", cmd_cont},
     {"system_reset", cmd_reset},
     {"system_powerdown", cmd_powerdown},
+    {"inject-nmi", cmd_inject_nmi},
     {"quit", cmd_quit},
     {"vmtest-info", cmd_info},
     {"vmtest-stats", cmd_stats},

@@ -323,6 +323,11 @@ void board_direct_boot(struct board *b)
     lapic_write(&b->lapic, 0x360, 0x8400); /* LINT1: NMI */
 }
 
+bool board_nmi(struct board *b)
+{
+    return lapic_nmi_pin(&b->lapic);
+}
+
 void board_power_button(struct board *b)
 {
     vm_post(b->pci.ctx->opaque, &b->power_button);

@@ -88,6 +88,8 @@ int board_ack_irq(struct board *b);
 bool board_intr(const struct board *b);
 /* The processor's FERR#: IRQ 13, until the guest writes to port F0h. */
 void board_ferr(struct board *b);
+/* Somebody outside pulls NMI. False: the guest's local APIC masks it. */
+bool board_nmi(struct board *b);
 /* [any thread] The power button is pressed: an operating system that listens shuts down in its own way. */
 void board_power_button(struct board *b);
 

@@ -347,6 +347,17 @@ void vm_power_button(struct vm *vm)
     vm_post(vm, &vm->power_event);
 }
 
+bool vm_nmi(struct vm *vm)
+{
+    uint32_t id[4];
+
+    cpuid_query(vm->cpu->model, 1, 0, id);
+    if (vm->board && (id[3] & 1u << 9)) /* what has no local APIC has a pin */
+        return board_nmi(vm->board);
+    on_nmi(vm, 0, 1);
+    return true;
+}
+
 bool vm_change_disc(struct vm *vm, unsigned slot, const struct blkport *port)
 {
     return vm->board && ide_change_disc(&vm->board->ide, slot, port);

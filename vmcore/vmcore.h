@@ -103,6 +103,8 @@ void vm_kick(struct vm *vm);           /* [any thread] ask vm_run to return; sti
 int vm_exit_code(const struct vm *vm); /* after VM_STOP_EXIT: the value v that the guest wrote; the status is 2v+1 */
 void vm_reset(struct vm *vm);
 void vm_power_button(struct vm *vm); /* [any thread] ACPI's: the guest's operating system shuts down */
+/* A non-maskable interrupt from outside. Only while stopped. False: the guest's local APIC masks it. */
+bool vm_nmi(struct vm *vm);
 /* Another disc in the CD drive at an IDE slot, the tray closed; NULL: none. The old port's worker is idle. False: there
  * is no CD drive. */
 bool vm_change_disc(struct vm *vm, unsigned slot, const struct blkport *port);

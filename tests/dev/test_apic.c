@@ -126,6 +126,27 @@ static void test_destinations_and_errors(void **state)
     rig_free(r);
 }
 
+/* From outside: at LINT1, which the guest programs; with the APIC off it is a pin. */
+static void test_nmi_pin(void **state)
+{
+    struct rig *r = rig_on();
+    assert_false(board_nmi(&r->board)); /* masked, as after a reset */
+    assert_int_equal(r->nmis, 0);
+    apic_set(r, LVT1, 0x400);
+    assert_true(board_nmi(&r->board));
+    assert_int_equal(r->nmis, 1);
+    apic_set(r, LVT1, 0x32); /* a guest may have it as any interrupt */
+    assert_true(board_nmi(&r->board));
+    assert_int_equal(r->nmis, 1);
+    assert_int_equal(take_irq(r), 0x32);
+    lapic_enable(&r->board.lapic, false);
+    assert_true(board_nmi(&r->board));
+    assert_int_equal(r->nmis, 2);
+    r = rig_reload(r);
+    assert_int_equal(r->nmis, 0); /* a pulse is no state */
+    rig_free(r);
+}
+
 static void test_timer(void **state)
 {
     struct rig *r = rig_on();
@@ -321,6 +342,7 @@ int main(void)
         cmocka_unit_test(test_identity_and_reset),
         cmocka_unit_test(test_priorities),
         cmocka_unit_test(test_destinations_and_errors),
+        cmocka_unit_test(test_nmi_pin),
         cmocka_unit_test(test_timer),
         cmocka_unit_test(test_timer_already_past),
         cmocka_unit_test(test_virtual_wire),

@@ -39,7 +39,8 @@ def compare(name, theirs):
 
 def main():
     words = [w for w in sys.argv[1:] if not w.startswith("-")]
-    names = words or sorted(path.stem for path in arch.directory().glob("*.elf"))
+    # "nmi" waits for somebody to inject one: test_nmi.py runs it on both.
+    names = words or sorted(path.stem for path in arch.directory().glob("*.elf") if path.stem != "nmi")
     if not names:
         sys.exit(f"{arch.directory()}: no programs")
     bad = 0

@@ -581,6 +581,13 @@ void vm_power_button(struct vm *vm) /* a guest that tells of it, and goes on */
     vm_post(vm, &vm->button);
 }
 
+bool vm_nmi(struct vm *vm) /* a guest that tells of it, but for one that has its screen in graphics mode */
+{
+    if (!vm->graphics)
+        say(vm, "nmi");
+    return !vm->graphics;
+}
+
 bool vm_change_disc(struct vm *vm, unsigned slot, const struct blkport *port) /* one that looks at its disc at once */
 {
     char text[64];

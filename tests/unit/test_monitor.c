@@ -477,6 +477,38 @@ static void test_reboot(void **state)
     expect_status(b, "running");
 }
 
+static void expect_refusal(struct bench *b, const char *command, json_t *args, int code, const char *message)
+{
+    struct err err = {0};
+
+    assert_int_equal(client_call(b->client, command, args, NULL, &err), code);
+    assert_non_null(strstr(err.msg, message));
+}
+
+/* QMP's inject-nmi; a guest that does not take one is an error that says so, as is one that is not there. */
+static void test_nmi(void **state)
+{
+    struct bench *b = *state;
+
+    create(b, "fakevm\nsay up\necho\ngraphics\nsay masked\necho\ntriple\n");
+    start_paused(b);
+    expect_refusal(b, "inject-nmi", NULL, VT_BUSY, "prelaunch");
+    json_decref(call(b, "cont", NULL));
+    await(b, "up");
+    json_decref(call(b, "inject-nmi", NULL));
+    await(b, "nmi");
+    json_decref(call(b, "stop", NULL));
+    json_decref(call(b, "inject-nmi", NULL));
+    json_decref(call(b, "cont", NULL));
+    await(b, "nmi");
+    tell(b, "x\n");
+    await(b, "masked");
+    expect_refusal(b, "inject-nmi", NULL, VT_BUSY, "masked in its local APIC");
+    tell(b, "x\n");
+    expect_event(b, "GUEST_PANICKED");
+    expect_refusal(b, "inject-nmi", NULL, VT_BUSY, "guest-panicked");
+}
+
 /* Names that exist, commands for the agent of a guest that has none, two monitors of one machine. */
 static void test_refusals(void **state)
 {
@@ -530,14 +562,6 @@ static void test_delete(void **state)
     json_decref(call(b, "vmtest-rename", json_pack("{s:I, s:s}", "id", (json_int_t)two, "name", "two")));
     assert_int_equal(snapshot_find(b->store, b->machine, "two", true, &one, NULL), 0);
     assert_int_equal(one, two);
-}
-
-static void expect_refusal(struct bench *b, const char *command, json_t *args, int code, const char *message)
-{
-    struct err err = {0};
-
-    assert_int_equal(client_call(b->client, command, args, NULL, &err), code);
-    assert_non_null(strstr(err.msg, message));
 }
 
 /* QMP's screendump in both forms, and the text that is waited for after a revert is of this time. */
@@ -654,9 +678,9 @@ int main(int argc, char **argv)
 {
 #define WITH(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        WITH(test_poweroff), WITH(test_revert),    WITH(test_branch), WITH(test_fork),   WITH(test_killed),
-        WITH(test_pause),    WITH(test_no_room),   WITH(test_panic),  WITH(test_reboot), WITH(test_refusals),
-        WITH(test_delete),   WITH(test_bad_start), WITH(test_screen), WITH(test_input),
+        WITH(test_poweroff), WITH(test_revert),  WITH(test_branch),    WITH(test_fork),   WITH(test_killed),
+        WITH(test_pause),    WITH(test_no_room), WITH(test_panic),     WITH(test_reboot), WITH(test_nmi),
+        WITH(test_refusals), WITH(test_delete),  WITH(test_bad_start), WITH(test_screen), WITH(test_input),
     };
 
     if (argc != 2)

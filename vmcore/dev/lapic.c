@@ -185,6 +185,15 @@ void lapic_set_lint(void *lapic, unsigned n, int level)
         fire_lvt(l, entry);
 }
 
+bool lapic_nmi_pin(struct lapic *l)
+{
+    if (!l->enabled)
+        irq_set(&l->nmi, 1);
+    else
+        fire_lvt(l, LVT_LINT1);
+    return !l->enabled || !(l->lvt[LVT_LINT1] & LVT_MASKED);
+}
+
 /* ---- timer */
 
 static unsigned timer_mode(const struct lapic *l)

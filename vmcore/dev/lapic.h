@@ -59,6 +59,9 @@ void lapic_changed(struct lapic *l); /* what lies between the 8259s and the proc
 bool lapic_takes_extint(const struct lapic *l);
 /* irq_line function: LINTn. */
 void lapic_set_lint(void *lapic, unsigned n, int level);
+/* A pulse at LINT1, where a PC's NMI is wired to; with the APIC off that is the processor's NMI pin. False: the guest
+ * has it masked there. */
+bool lapic_nmi_pin(struct lapic *l);
 /* A message from the I/O APIC or an MSI. Returns false when it was not for this APIC. */
 bool lapic_deliver(struct lapic *l, uint8_t dest, bool logical, unsigned mode, uint8_t vector, bool level);
 

@@ -313,7 +313,8 @@ static void rtc_write(void *dev, uint32_t off, uint32_t val, unsigned size)
     if (off & 1)
         write_reg(r, r->index, (uint8_t)val);
     else
-        r->index = val & 0x7f; /* bit 7 masks NMI, of which this board has none */
+        r->index =
+            val & 0x7f; /* bit 7, which masks NMI on a PC: BIOSes leave it set, and whoever injects one means it */
 }
 
 static const struct bus_ops rtc_ops = {rtc_read, rtc_write, 1, 1};
