@@ -62,7 +62,8 @@ static uint64_t tag_of(const uint8_t page[PAGE])
 
     memcpy(&tag, page, sizeof tag);
     page_make(want, tag);
-    assert_memory_equal(page, want, PAGE);
+    if (memcmp(page, want, PAGE) != 0)
+        assert_memory_equal(page, want, PAGE); /* says where; slow */
     return tag;
 }
 

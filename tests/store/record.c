@@ -10,7 +10,11 @@ int record_hook(void *opaque, const struct sio_op *op)
     struct record *r = opaque;
     struct rec_op *o;
 
-    r->v = realloc(r->v, (r->n + 1) * sizeof *r->v);
+    if (r->n == r->cap) {
+        r->cap = r->cap ? 2 * r->cap : 256;
+        r->v = realloc(r->v, r->cap * sizeof *r->v);
+        assert_non_null(r->v);
+    }
     o = &r->v[r->n++];
     *o = (struct rec_op){.kind = op->kind, .off = op->off, .len = op->len};
     snprintf(o->path, sizeof o->path, "%s", op->path);
@@ -21,12 +25,114 @@ int record_hook(void *opaque, const struct sio_op *op)
     return 0;
 }
 
-void record_release(struct record *r)
+/* ---- files in memory ---- */
+
+static void memfs_release(struct memfs *fs)
 {
-    for (size_t i = 0; i < r->n; i++)
-        free(r->v[i].data);
-    free(r->v);
+    for (size_t i = 0; i < fs->n; i++)
+        free(fs->v[i].data);
+    free(fs->v);
+    *fs = (struct memfs){0};
 }
+
+static struct memfile *memfs_find(struct memfs *fs, const char *path)
+{
+    for (size_t i = 0; i < fs->n; i++)
+        if (!strcmp(fs->v[i].path, path))
+            return &fs->v[i];
+    return NULL;
+}
+
+static struct memfile *memfs_add(struct memfs *fs, const char *path)
+{
+    struct memfile *f;
+
+    fs->v = realloc(fs->v, (fs->n + 1) * sizeof *fs->v);
+    assert_non_null(fs->v);
+    f = &fs->v[fs->n++];
+    *f = (struct memfile){0};
+    snprintf(f->path, sizeof f->path, "%s", path);
+    return f;
+}
+
+static void memfile_size(struct memfile *f, size_t len)
+{
+    if (len > f->cap) {
+        f->cap = len + len / 2;
+        f->data = realloc(f->data, f->cap);
+        assert_non_null(f->data);
+    }
+    if (len > f->len)
+        memset(f->data + f->len, 0, len - f->len);
+    f->len = len;
+}
+
+static struct memfs memfs_copy(const struct memfs *from)
+{
+    struct memfs fs = {0};
+
+    for (size_t i = 0; i < from->n; i++) {
+        struct memfile *f = memfs_add(&fs, from->v[i].path);
+        memfile_size(f, from->v[i].len);
+        if (f->len)
+            memcpy(f->data, from->v[i].data, f->len);
+    }
+    return fs;
+}
+
+enum tear { WHOLE, SOME, FIRST };
+
+static void apply(struct memfs *fs, const struct rec_op *o, enum tear tear)
+{
+    struct memfile *f = memfs_find(fs, o->path);
+
+    if (o->kind == SIO_SYNC || o->kind == SIO_DIRSYNC)
+        return;
+    if (o->kind == SIO_CREATE) {
+        if (!f)
+            memfs_add(fs, o->path);
+        return;
+    }
+    if (!f) /* its name was lost, or it is gone already */
+        return;
+    if (o->kind == SIO_UNLINK) {
+        free(f->data);
+        *f = fs->v[--fs->n];
+        return;
+    }
+    if (o->kind == SIO_TRUNCATE)
+        memfile_size(f, o->off);
+    for (size_t at = 0; o->kind == SIO_WRITE && at < o->len; at += 512) {
+        size_t len = MIN((size_t)512, o->len - at);
+        if ((tear == SOME && at / 512 % 3 == 1) || (tear == FIRST && at)) /* this block did not make it */
+            continue;
+        memfile_size(f, MAX(f->len, o->off + at + len));
+        memcpy(f->data + o->off + at, o->data + at, len);
+    }
+}
+
+static void memfs_write(const struct memfs *fs, const char *dir)
+{
+    int dirfd, fd;
+
+    mkdir(dir, 0700);
+    dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    assert_true(dirfd >= 0);
+    mkdirat(dirfd, "packs", 0700);
+    mkdirat(dirfd, "heads", 0700);
+    fd = openat(dirfd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    close(fd);
+    for (size_t i = 0; i < fs->n; i++) {
+        const struct memfile *f = &fs->v[i];
+        fd = openat(dirfd, f->path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+        assert_true(fd >= 0);
+        assert_int_equal(pwrite(fd, f->data, f->len, 0), (ssize_t)f->len);
+        close(fd);
+    }
+    close(dirfd);
+}
+
+/* ---- what survives ---- */
 
 static bool in_folder(const char *path, const char *folder)
 {
@@ -41,8 +147,6 @@ static bool covers(const struct rec_op *op, const struct rec_op *o)
 {
     bool name = o->kind == SIO_CREATE || o->kind == SIO_UNLINK;
 
-    if (o->kind == SIO_SYNC || o->kind == SIO_DIRSYNC)
-        return true;
     if (op->kind == SIO_DIRSYNC)
         return name && in_folder(o->path, op->path);
     /* SQLite syncs the folder itself with the first sync of a file that it made. */
@@ -66,54 +170,51 @@ size_t record_unsynced(const struct record *r, size_t n, size_t **ret)
     return k;
 }
 
-static void apply(int dirfd, const struct rec_op *o, bool torn)
+static struct memfs survivors(const struct record *r, const struct crash *c)
 {
-    int fd = -1;
-
-    if (o->kind == SIO_SYNC || o->kind == SIO_DIRSYNC)
-        return;
-    if (o->kind == SIO_UNLINK) {
-        unlinkat(dirfd, o->path, 0);
-        return;
-    }
-    fd = openat(dirfd, o->path, O_RDWR | O_CLOEXEC | (o->kind == SIO_CREATE ? O_CREAT : 0), 0600);
-    if (fd < 0) /* its name was lost, or it is gone already */
-        return;
-    if (o->kind == SIO_TRUNCATE)
-        assert_int_equal(ftruncate(fd, (off_t)o->off), 0);
-    for (size_t at = 0; o->kind == SIO_WRITE && at < o->len; at += 512) {
-        size_t len = MIN((size_t)512, o->len - at);
-        if (torn && at / 512 % 3 == 1) /* this block did not make it, though later ones did */
-            continue;
-        assert_int_equal(pwrite(fd, o->data + at, len, (off_t)(o->off + at)), (ssize_t)len);
-    }
-    close(fd);
-}
-
-void record_replay(const struct record *r, size_t n, enum crash_kind kind, size_t which, const char *dir)
-{
+    struct memfs fs = memfs_copy(&r->base);
     size_t *lost = NULL, n_lost = 0, k = 0;
-    int dirfd, fd;
 
-    mkdir(dir, 0700);
-    dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    assert_true(dirfd >= 0);
-    mkdirat(dirfd, "packs", 0700);
-    mkdirat(dirfd, "heads", 0700);
-    fd = openat(dirfd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    close(fd);
-    if (kind == CRASH_POWER || kind == CRASH_ONLY_ONE)
-        n_lost = record_unsynced(r, n, &lost);
-    for (size_t i = 0; i < n; i++) {
-        bool gone = k < n_lost && lost[k] == i;
+    if (c->kind == CRASH_POWER || c->kind == CRASH_ONLY_ONE)
+        n_lost = record_unsynced(r, c->n, &lost);
+    for (size_t i = 0; i < c->n; i++) {
+        bool it = i == c->which, gone = k < n_lost && lost[k] == i;
         k += gone;
-        if (kind == CRASH_LOST_ONE)
-            gone = i == which;
-        if (kind == CRASH_ONLY_ONE && i == which)
+        if (c->kind == CRASH_LOST_ONE)
+            gone = it;
+        if (c->kind == CRASH_ONLY_ONE && it)
             gone = false;
         if (!gone)
-            apply(dirfd, &r->v[i], kind == CRASH_TORN_ONE && i == which);
+            apply(&fs, &r->v[i],
+                  it && c->kind == CRASH_TORN_ONE    ? SOME
+                  : it && c->kind == CRASH_FIRST_ONE ? FIRST
+                                                     : WHOLE);
     }
     free(lost);
-    close(dirfd);
+    return fs;
+}
+
+void record_replay(const struct record *r, const struct crash *c, const char *dir)
+{
+    struct memfs fs = survivors(r, c);
+
+    memfs_write(&fs, dir);
+    memfs_release(&fs);
+}
+
+void record_restart(struct record *r, const struct crash *c, const char *dir)
+{
+    struct memfs fs = survivors(r, c);
+
+    memfs_write(&fs, dir);
+    record_release(r);
+    *r = (struct record){.base = fs};
+}
+
+void record_release(struct record *r)
+{
+    for (size_t i = 0; i < r->n; i++)
+        free(r->v[i].data);
+    free(r->v);
+    memfs_release(&r->base);
 }

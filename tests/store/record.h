@@ -15,23 +15,44 @@ struct rec_op {
     size_t len;
 };
 
-struct record {
-    struct rec_op *v;
+/* The files of a store's folder, in memory. */
+struct memfile {
+    char path[40];
+    uint8_t *data;
+    size_t len, cap;
+};
+struct memfs {
+    struct memfile *v;
     size_t n;
+};
+
+struct record {
+    struct memfs base; /* what was there, durably, before the first operation */
+    struct rec_op *v;
+    size_t n, cap;
 };
 
 int record_hook(void *opaque, const struct sio_op *op); /* opaque: struct record */
 void record_release(struct record *r);
 
 enum crash_kind {
-    CRASH_KILL,     /* all of them are in the host's cache */
-    CRASH_POWER,    /* nothing that was not synced survived */
-    CRASH_LOST_ONE, /* all did, but for operation `which` */
-    CRASH_TORN_ONE, /* all did, but of write `which` only some 512-byte blocks */
-    CRASH_ONLY_ONE, /* of what was not synced, only operation `which` did: it overtook the others */
+    CRASH_KILL,      /* all of them are in the host's cache */
+    CRASH_POWER,     /* nothing that was not synced survived */
+    CRASH_LOST_ONE,  /* all did, but for operation `which` */
+    CRASH_TORN_ONE,  /* all did, but of write `which` only some 512-byte blocks */
+    CRASH_FIRST_ONE, /* all did, but of write `which` only the first 512-byte block */
+    CRASH_ONLY_ONE,  /* of what was not synced, only operation `which` did: it overtook the others */
+    CRASH_KINDS
 };
-/* Makes dir hold what a crash after the first n operations leaves. */
-void record_replay(const struct record *r, size_t n, enum crash_kind kind, size_t which, const char *dir);
+struct crash {
+    size_t n; /* after so many operations */
+    enum crash_kind kind;
+    size_t which; /* unless it is CRASH_KILL or CRASH_POWER: one of record_unsynced's */
+};
+/* Makes dir hold what the crash leaves. */
+void record_replay(const struct record *r, const struct crash *c, const char *dir);
+/* The same, and the record begins anew from there. */
+void record_restart(struct record *r, const struct crash *c, const char *dir);
 /* Operations before n that were not durable by then; *ret is malloc'd. */
 size_t record_unsynced(const struct record *r, size_t n, size_t **ret);
 

@@ -45,23 +45,24 @@ static void script(struct world *w)
     for (int i = 0; i < 6; i++)
         world_write(w, (uint32_t)rng_below(&r, W_PAGES), false);
     world_flush(w);
-    world_snapshot(w, true);
+    world_snapshot(w, true, true, W_DISK0 + 5);
     for (int i = 0; i < 6; i++)
         world_write(w, (uint32_t)rng_below(&r, W_PAGES), i == 3);
     world_prepare(w);
     world_flush(w);
-    world_snapshot(w, false);
+    world_snapshot(w, false, false, 0);
     world_write(w, 3, false);
     world_abort(w);
     overwrite(w);
     world_fold(w);
     world_write(w, 5, false);
     world_reset(w, 0);
-    world_write(w, 4, false);
+    world_write(w, W_DISK0 + 4, false);
     world_flush(w);
-    world_snapshot(w, true);
-    world_delete(w, 1);
-    world_maintain(w);
+    world_rename(w, 0, false);
+    world_snapshot(w, true, false, 0);
+    world_delete(w, 1, false);
+    world_maintain(w, false);
     world_gc(w);
     world_write(w, 8, false);
     world_reopen(w);
@@ -92,6 +93,7 @@ static uint64_t run_with(struct fault *f)
     check_sound(w.s);
     world_compare(&w);
     world_close(&w);
+    world_release(&w);
     rmtree(dir);
     free(dir);
     return retries;
@@ -161,14 +163,15 @@ static void a_full_disk_loses_nothing(void **state)
     fails(VT_IO, "No space left", full_disk_snapshot(&w, e));
     assert_int_equal(w.retries, 0);
     for (uint32_t i = 0; i < W_PAGES; i++)
-        assert_int_equal(disk_tag(w.h, "disk0", i), w.now.tag[i]);
+        assert_int_equal(world_tag(w.h, i), w.now.tag[i]);
     f = (struct fault){.kind = -1};
     world_flush(&w);
-    world_snapshot(&w, true);
+    world_snapshot(&w, true, false, 0);
     world_reopen(&w);
     world_compare(&w);
     check_sound(w.s);
     world_close(&w);
+    world_release(&w);
     rmtree(dir);
     free(dir);
 }
@@ -196,11 +199,12 @@ static void a_failed_sync_condemns_the_log(void **state)
     world_flush(&w);
     world_reopen(&w);
     world_compare(&w);
-    world_snapshot(&w, false);
+    world_snapshot(&w, false, false, 0);
     world_reopen(&w);
     world_compare(&w);
     check_sound(w.s);
     world_close(&w);
+    world_release(&w);
     rmtree(dir);
     free(dir);
 }
@@ -219,19 +223,24 @@ static void flip(const char *path, uint64_t off)
     close(fd);
 }
 
-static char *only_file(const char *dir, const char *folder)
+/* The path of the largest file in a folder of the store. */
+static char *main_file(const char *dir, const char *folder)
 {
     char *path = NULL, *sub;
+    off_t most = -1;
     struct dirent *d;
+    struct stat st;
     DIR *f;
 
     assert_true(asprintf(&sub, "%s/%s", dir, folder) > 0);
     f = opendir(sub);
-    while ((d = readdir(f)))
-        if (d->d_name[0] != '.') {
-            free(path);
-            assert_true(asprintf(&path, "%s/%s", sub, d->d_name) > 0);
-        }
+    while ((d = readdir(f))) {
+        if (d->d_name[0] == '.' || fstatat(dirfd(f), d->d_name, &st, 0) || st.st_size <= most)
+            continue;
+        most = st.st_size;
+        free(path);
+        assert_true(asprintf(&path, "%s/%s", sub, d->d_name) > 0);
+    }
     closedir(f);
     free(sub);
     assert_non_null(path);
@@ -266,9 +275,9 @@ static void a_wrong_byte_in_a_pack_is_found(void **state)
     world_open(&w, dir, NULL, NULL);
     for (uint32_t i = 0; i < 40; i++)
         world_write(&w, i * 3, false);
-    world_snapshot(&w, false);
+    world_snapshot(&w, false, false, 0);
     world_close(&w);
-    pack = only_file(dir, "packs");
+    pack = main_file(dir, "packs");
     assert_int_equal(stat(pack, &st), 0);
     step = (uint64_t)st.st_size / 150 | 1;
     for (uint64_t off = 0; off < (uint64_t)st.st_size; off += step) {
@@ -315,7 +324,7 @@ static void a_wrong_byte_in_a_log_is_found(void **state)
     for (uint32_t i = 0; i < 20; i++)
         world_write(&w, i * 5, false);
     world_close(&w);
-    log = only_file(dir, "heads");
+    log = main_file(dir, "heads");
     assert_int_equal(stat(log, &st), 0);
     step = (uint64_t)st.st_size / 150 | 1;
     for (uint64_t off = 0; off < (uint64_t)st.st_size - 64;
@@ -327,7 +336,7 @@ static void a_wrong_byte_in_a_log_is_found(void **state)
         flip(log, off);
         ok(store_open(dir, 0, &w.s, e));
         r = image_open_flushed(w.s, w.machine, "disk0", &i, &e1);
-        for (uint32_t p = 0; p < W_PAGES && !r; p++) {
+        for (uint32_t p = 0; p < W_DISK0 && !r; p++) {
             uint8_t want[PAGE];
             r = image_read(i, p, 1, page, &e1);
             page_make(want, w.now.tag[p]);
@@ -354,16 +363,16 @@ static void a_missing_file_is_said(void **state)
 
     world_open(&w, dir, NULL, NULL);
     world_write(&w, 1, false);
-    world_snapshot(&w, false);
+    world_snapshot(&w, false, false, 0);
     world_write(&w, 2, false);
     world_flush(&w);
     world_close(&w);
-    path = only_file(dir, "packs");
+    path = main_file(dir, "packs");
     assert_int_equal(unlink(path), 0);
     free(path);
     ok(store_open(dir, 0, &w.s, e));
     fails(VT_CORRUPT, "packs/", read_all(w.s, w.snaps[0].id, e));
-    path = only_file(dir, "heads");
+    path = main_file(dir, "heads");
     assert_int_equal(unlink(path), 0);
     free(path);
     ok(machine_lock(w.s, w.machine, &w.lock, e));

@@ -1,7 +1,9 @@
 #include "tests/store/world.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <unistd.h>
+#include "tests/store/crash.h"
 
 /* Runs a call that may fail once because of the test, and must succeed the next time. */
 #define twice(w, call)                                                \
@@ -21,31 +23,68 @@
 
 static void event(struct world *w, enum event_kind kind, uint32_t page, uint32_t tag, int index)
 {
-    if (!w->ops)
+    if (!w->rec)
         return;
     w->events = realloc(w->events, (w->n_events + 1) * sizeof *w->events);
-    w->events[w->n_events++] = (struct event){*w->ops, kind, page, tag, index};
+    w->events[w->n_events++] = (struct event){w->rec->n, kind, page, tag, index};
 }
 
-static void open_head(struct world *w)
+#define tell(w, ...)                    \
+    do {                                \
+        if ((w)->tell)                  \
+            print_message(__VA_ARGS__); \
+    } while (0)
+
+static const struct sio_hook *hook_of(const struct world *w)
 {
-    twice(w, store_open_hooked(w->dir, STORE_CREATE, w->hook.fn ? &w->hook : NULL, &w->s, e));
+    return w->hook.fn ? &w->hook : NULL;
+}
+
+void world_open_again(struct world *w)
+{
+    twice(w, store_open_hooked(w->dir, STORE_CREATE, hook_of(w), &w->s, e));
     ok(machine_lock(w->s, w->machine, &w->lock, e));
     twice(w, head_open(w->s, w->machine, 0, &w->h, e));
 }
 
-void world_open(struct world *w, char *dir, const struct sio_hook *hook, const size_t *ops)
+/* Made by the same bytes each time, so that a record of one run fits another. */
+static void make_base(struct world *w)
 {
-    struct slot_spec disk = {.slot = "disk0", .bytes = W_PAGES * PAGE, .import_fd = -1};
+    uint8_t page[PAGE];
+    int fd;
 
-    *w = (struct world){.dir = dir, .ops = ops, .next_tag = 1};
+    assert_true(asprintf(&w->base, "%s.base", w->dir) > 0);
+    fd = open(w->base, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    for (uint32_t i = 0; i < W_BASE; i++) {
+        uint32_t tag = i % 3 ? 5000000 + i : 0;
+        page_make(page, tag);
+        w->origin.tag[W_DISK0 + i] = tag;
+        assert_int_equal(write(fd, page, PAGE), PAGE);
+    }
+    close(fd);
+}
+
+void world_open(struct world *w, char *dir, const struct sio_hook *hook, struct record *rec)
+{
+    struct slot_spec disks[2] = {{.slot = "disk0", .bytes = W_DISK0 * PAGE, .import_fd = -1},
+                                 {.slot = "disk1", .bytes = W_DISK1 * PAGE, .import_fd = -1}};
+
+    *w = (struct world){.dir = dir, .rec = rec, .next_tag = 1, .parent = -1};
+    w->snaps = calloc(W_SNAPSHOTS, sizeof *w->snaps);
+    assert_non_null(w->snaps);
+    make_base(w);
+    disks[1].base_path = w->base;
+    w->start = w->now = w->origin;
     if (hook)
         w->hook = *hook;
     twice(w, store_open_hooked(dir, STORE_CREATE, hook, &w->s, e));
-    twice(w, machine_create(w->s, "m", "{}", &disk, 1, NULL, NULL, &w->machine, e));
+    twice(w, machine_create(w->s, "m", "{}", disks, 2, NULL, NULL, &w->machine, e));
     event(w, EV_MACHINE, 0, 0, 0);
+    event(w, EV_START, 0, 0, 0);
     store_close(w->s);
-    open_head(w);
+    world_open_again(w);
+    w->step_began = rec ? rec->n : 0;
 }
 
 void world_close(struct world *w)
@@ -56,83 +95,183 @@ void world_close(struct world *w)
         w->retries++;
     close(w->lock);
     store_close(w->s);
+    store_close(w->second);
+    w->second = NULL;
 }
 
 void world_release(struct world *w)
 {
+    unlink(w->base);
+    free(w->base);
+    free(w->snaps);
     free(w->events);
 }
 
 void world_reopen(struct world *w)
 {
+    tell(w, "reopen\n");
     world_flush(w);
     world_close(w);
-    open_head(w);
+    world_open_again(w);
+}
+
+static struct store *handle(struct world *w, bool second)
+{
+    if (!second)
+        return w->s;
+    if (!w->second)
+        twice(w, store_open_hooked(w->dir, 0, hook_of(w), &w->second, e));
+    return w->second;
+}
+
+/* ---- the head ---- */
+
+static struct blockdev *device(struct head *h, uint32_t *page)
+{
+    if (*page < W_DISK0)
+        return head_disk(h, "disk0");
+    *page -= W_DISK0;
+    return head_disk(h, "disk1");
+}
+
+uint32_t world_tag(struct head *h, uint32_t page)
+{
+    return (uint32_t)(page < W_DISK0 ? disk_tag(h, "disk0", page) : disk_tag(h, "disk1", page - W_DISK0));
 }
 
 void world_write(struct world *w, uint32_t page, bool zero)
 {
-    uint32_t tag = zero ? 0 : w->next_tag++;
-    struct blockdev *b = head_disk(w->h, "disk0");
+    uint32_t tag = zero ? 0 : w->next_tag++, at = page;
+    struct blockdev *b = device(w->h, &at);
     uint8_t data[PAGE];
 
     if (tag % 5 == 4 && tag > 40) /* some content comes again */
         tag -= 40;
+    tell(w, "write %u: %u\n", page, tag);
     page_make(data, tag);
     event(w, EV_WRITE, page, tag, 0);
-    twice(w, b->ops->pwrite(b, data, PAGE, (uint64_t)page * PAGE, e));
+    twice(w, b->ops->pwrite(b, data, PAGE, (uint64_t)at * PAGE, e));
     w->now.tag[page] = tag;
+}
+
+void world_discard(struct world *w, uint32_t page, uint32_t n)
+{
+    uint32_t at = page, end = page < W_DISK0 ? W_DISK0 : W_PAGES;
+    struct blockdev *b = device(w->h, &at);
+
+    n = MIN(n, end - page);
+    tell(w, "discard %u to %u\n", page, page + n);
+    for (uint32_t i = 0; i < n; i++)
+        event(w, EV_WRITE, page + i, 0, 0);
+    twice(w, b->ops->discard(b, n * PAGE, (uint64_t)at * PAGE, true, e));
+    for (uint32_t i = 0; i < n; i++)
+        w->now.tag[page + i] = 0;
 }
 
 void world_flush(struct world *w)
 {
-    struct blockdev *b = head_disk(w->h, "disk0");
-
-    twice(w, b->ops->flush(b, e));
+    tell(w, "flush\n");
+    for (uint32_t p = 0; p < W_PAGES; p += W_DISK0) {
+        uint32_t at = p;
+        struct blockdev *b = device(w->h, &at);
+        twice(w, b->ops->flush(b, e));
+    }
     event(w, EV_FLUSH, 0, 0, 0);
+    w->resets = 0;
 }
 
-static int snapshot(struct world *w, struct model_snap *m, struct err *e)
+void world_reset(struct world *w, int index)
 {
-    struct snap_meta meta = {.name = m->name, .power = m->ram ? POWER_RUNNING : POWER_OFF};
-    struct head_pos live;
-    uint8_t page[PAGE];
-    struct snap *p;
-    int r = head_seal(w->h, &live, e);
+    int64_t id = index < 0 ? 0 : w->snaps[index].id;
 
-    if (r)
-        return r;
-    r = snap_begin(w->h, NULL, &live, &p, e);
-    if (r) {
-        head_unmark(w->h, &live);
-        return r;
-    }
-    if (m->ram)
-        r = snap_image(p, "ram", W_RAM, false, e);
-    for (uint32_t i = 0; i < W_RAM && m->ram && !r; i++) {
+    tell(w, "reset to s%d\n", index);
+    event(w, EV_RESET_BEGIN, 0, 0, index);
+    twice(w, head_reset(w->h, id, e));
+    event(w, EV_RESET, 0, 0, index);
+    w->now = index < 0 ? w->origin : w->snaps[index].disk;
+    w->parent = index;
+    w->resets++;
+}
+
+void world_fold(struct world *w)
+{
+    bool folded;
+
+    tell(w, "fold\n");
+    twice(w, head_fold(w->h, 20 * PAGE, &folded, e));
+}
+
+void world_prepare(struct world *w)
+{
+    tell(w, "prepare\n");
+    twice(w, head_prepare(w->h, e));
+}
+
+/* ---- snapshots ---- */
+
+static int put_memory(struct snap *p, const struct model_snap *m, struct err *e)
+{
+    uint8_t page[PAGE];
+    int r = snap_image(p, "ram", W_RAM, false, e);
+
+    for (uint32_t i = 0; i < W_RAM && !r; i++) {
         page_make(page, m->ram + i);
         r = snap_put_pages(p, "ram", i, 1, page, e);
     }
-    if (!r && m->ram)
-        r = snap_put_state(p, m->name, strlen(m->name), e);
+    return r ? r : snap_put_state(p, m->name, strlen(m->name), e);
+}
+
+static int snapshot(struct world *w, struct model_snap *m, const uint32_t *between, struct err *e)
+{
+    struct snap_meta meta = {.name = m->name, .power = m->ram ? POWER_RUNNING : POWER_OFF};
+    struct head_pos live, quiesced;
+    struct snap *p;
+    int r = between ? head_mark(w->h, &quiesced, e) : 0;
+
+    if (r)
+        return r;
+    m->quiesced = w->now;
+    if (between)
+        world_write(w, *between, false);
+    m->disk = w->now;
+    if (!between)
+        m->quiesced = w->now;
+    r = head_seal(w->h, &live, e);
+    if (!r) {
+        r = snap_begin(w->h, between ? &quiesced : NULL, &live, &p, e);
+        if (r)
+            head_unmark(w->h, &live);
+    }
+    if (r) {
+        if (between)
+            head_unmark(w->h, &quiesced);
+        return r;
+    }
+    if (m->ram)
+        r = put_memory(p, m, e);
     if (!r)
         return snap_commit(p, &meta, &m->id, NULL, e);
     snap_abort(p);
     return r;
 }
 
-void world_snapshot(struct world *w, bool with_ram)
+void world_snapshot(struct world *w, bool with_ram, bool quiesced, uint32_t page)
 {
-    struct model_snap *m = &w->snaps[w->n_snaps];
+    int index = w->n_snaps;
+    struct model_snap *m = &w->snaps[index];
 
-    if (w->n_snaps == W_SNAPSHOTS)
+    if (index == W_SNAPSHOTS)
         return;
-    *m = (struct model_snap){.disk = w->now, .ram = with_ram ? 1000000 + 7 * (uint32_t)w->n_snaps : 0};
-    snprintf(m->name, sizeof m->name, "s%d", w->n_snaps);
-    event(w, EV_SNAP_BEGIN, 0, 0, w->n_snaps);
+    tell(w, "snapshot s%d%s%s\n", index, with_ram ? " with memory" : "", quiesced ? ", quiesced" : "");
+    *m = (struct model_snap){.parent = w->parent, .ram = with_ram ? 1000000 + 7 * (uint32_t)index : 0};
+    snprintf(m->name, sizeof m->name, "s%d", index);
+    event(w, EV_SNAP_BEGIN, 0, 0, index);
     w->n_snaps++;
-    twice(w, snapshot(w, m, e));
-    event(w, EV_SNAP, 0, 0, w->n_snaps - 1);
+    twice(w, snapshot(w, m, quiesced ? &page : NULL, e));
+    event(w, EV_SNAP, 0, 0, index);
+    w->parent = index;
+    w->n_alive++;
+    w->resets = 0;
 }
 
 void world_abort(struct world *w)
@@ -140,55 +279,127 @@ void world_abort(struct world *w)
     struct head_pos live;
     struct snap *p;
 
+    tell(w, "snapshot given up\n");
     twice(w, head_seal(w->h, &live, e));
     twice(w, snap_begin(w->h, NULL, &live, &p, e));
     snap_abort(p);
 }
 
-void world_reset(struct world *w, int index)
+void world_delete(struct world *w, int index, bool second)
 {
-    int64_t id = index < 0 ? 0 : w->snaps[index].id;
-
-    event(w, EV_RESET_BEGIN, 0, 0, index);
-    twice(w, head_reset(w->h, id, e));
-    event(w, EV_RESET, 0, 0, index);
-    w->now = index < 0 ? (struct model_disk){0} : w->snaps[index].disk;
-}
-
-void world_delete(struct world *w, int index)
-{
+    tell(w, "delete s%d\n", index);
     event(w, EV_DELETE_BEGIN, 0, 0, index);
-    twice(w, snapshot_delete(w->s, w->snaps[index].id, e));
+    twice(w, snapshot_delete(handle(w, second), w->snaps[index].id, e));
+    event(w, EV_DELETE, 0, 0, index);
     w->snaps[index].deleted = true;
+    w->n_alive--;
 }
 
-void world_maintain(struct world *w)
+void world_rename(struct world *w, int index, bool second)
 {
-    twice(w, store_maintain(w->s, e));
+    struct model_snap *m = &w->snaps[index];
+    unsigned n = m->renames + 1;
+    char name[sizeof m->name];
+
+    snprintf(name, sizeof name, "s%d.%u", index, n);
+    tell(w, "rename s%d: %s\n", index, name);
+    event(w, EV_RENAME_BEGIN, 0, n, index);
+    twice(w, snapshot_rename(handle(w, second), m->id, name, e));
+    event(w, EV_RENAME, 0, n, index);
+    memcpy(m->name, name, sizeof name);
+    m->renames = n;
 }
 
-/* Nothing is taken back of a machine that runs, so it stands still meanwhile. */
+int world_parent(const struct world *w, int index)
+{
+    while (index >= 0 && w->snaps[index].deleted)
+        index = w->snaps[index].parent;
+    return index;
+}
+
+void world_fork(struct world *w, int index, bool second)
+{
+    const struct model_snap *m = &w->snaps[index];
+    struct store *s = handle(w, second);
+    struct head *h;
+
+    tell(w, "fork of s%d\n", index);
+    twice(w, head_fork(s, m->id, &h, e));
+    for (uint32_t p = 0; p < W_PAGES; p += 41) {
+        assert_int_equal(world_tag(h, p), m->disk.tag[p]);
+        disk_put(h, "disk0", p % W_DISK0, 2000000 + p);
+    }
+    for (uint32_t p = 0; p < W_PAGES; p += 41)
+        assert_int_equal(disk_tag(h, "disk0", p % W_DISK0), 2000000 + p);
+    fails(VT_BUSY, "in use", snapshot_delete(w->s, m->id, e));
+    ok(head_reset(h, m->id, e));
+    for (uint32_t p = 0; p < W_PAGES; p += 37)
+        assert_int_equal(world_tag(h, p), m->disk.tag[p]);
+    ok(head_close(h, e));
+}
+
+/* ---- the store ---- */
+
+void world_maintain(struct world *w, bool second)
+{
+    tell(w, "maintain\n");
+    twice(w, store_maintain(handle(w, second), e));
+}
+
 void world_gc(struct world *w)
 {
+    tell(w, "gc, stopped\n");
     world_flush(w);
     world_close(w);
-    twice(w, store_open_hooked(w->dir, STORE_CREATE, w->hook.fn ? &w->hook : NULL, &w->s, e));
+    twice(w, store_open_hooked(w->dir, STORE_CREATE, hook_of(w), &w->s, e));
     twice(w, store_gc(w->s, NULL, e));
     store_close(w->s);
-    open_head(w);
+    world_open_again(w);
 }
 
-void world_fold(struct world *w)
+void world_gc_beside(struct world *w)
 {
-    bool folded;
-
-    twice(w, head_fold(w->h, 20 * PAGE, &folded, e));
+    tell(w, "gc\n");
+    twice(w, store_gc(handle(w, true), NULL, e));
 }
 
-void world_prepare(struct world *w)
+uint32_t world_other_tag(uint32_t page)
 {
-    twice(w, head_prepare(w->h, e));
+    return page % 7 ? 1 + page : 3000000 + page; /* mostly what the first machine writes, too */
 }
+
+void world_other(struct world *w)
+{
+    struct slot_spec disk = {.slot = "disk0", .bytes = W_OTHER * PAGE, .import_fd = -1};
+    struct head *h;
+    int64_t id;
+    int lock;
+
+    ok(machine_create(w->s, "other", "{}", &disk, 1, NULL, NULL, &id, e));
+    ok(machine_lock(w->s, id, &lock, e));
+    ok(head_open(w->s, id, 0, &h, e));
+    for (uint32_t p = 0; p < W_OTHER; p++)
+        disk_put(h, "disk0", p, world_other_tag(p));
+    take(h, "o", 0);
+    event(w, EV_OTHER, 0, 0, 0);
+    ok(head_close(h, e));
+    close(lock);
+}
+
+void world_other_rm(struct world *w)
+{
+    int64_t id = 0;
+    int lock;
+
+    ok(machine_find(w->s, "other", true, &id, e));
+    ok(machine_lock(w->s, id, &lock, e));
+    event(w, EV_OTHER_RM_BEGIN, 0, 0, 0);
+    ok(machine_rm(w->s, id, e));
+    event(w, EV_OTHER_RM, 0, 0, 0);
+    close(lock);
+}
+
+/* ---- random steps ---- */
 
 int world_pick(struct world *w, struct rng *r)
 {
@@ -200,38 +411,156 @@ int world_pick(struct world *w, struct rng *r)
     return -1;
 }
 
+/* The events so far become what the next ones start from. */
+static void begin_anew(struct world *w)
+{
+    w->n_events = 0;
+    event(w, EV_MACHINE, 0, 0, 0);
+    for (int i = 0; i < w->n_snaps; i++) {
+        event(w, EV_SNAP_BEGIN, 0, 0, i);
+        event(w, EV_SNAP, 0, 0, i);
+        if (w->snaps[i].renames)
+            event(w, EV_RENAME, 0, w->snaps[i].renames, i);
+        if (w->snaps[i].deleted)
+            event(w, EV_DELETE, 0, 0, i);
+    }
+    w->start = w->now;
+    event(w, EV_START, 0, 0, 0);
+    w->resets = 0;
+    w->step_began = w->rec->n;
+}
+
+static void crash(struct world *w, struct rng *r)
+{
+    static const char *const how[] = {"kill",           "power failure",   "one operation lost",
+                                      "one write torn", "one write begun", "one operation alone"};
+    struct crash c = {.kind = (enum crash_kind)rng_below(r, CRASH_KINDS)};
+    size_t *loose, n_loose;
+
+    c.n = w->step_began + rng_below(r, w->rec->n - w->step_began + 1);
+    n_loose = record_unsynced(w->rec, c.n, &loose);
+    if (c.kind > CRASH_POWER && n_loose)
+        c.which = loose[rng_below(r, n_loose)];
+    else if (c.kind > CRASH_POWER)
+        c.kind = CRASH_POWER;
+    free(loose);
+    tell(w, "crash: %s\n", how[c.kind]);
+    world_close(w); /* what it writes comes after the crash, and is not there any more */
+    rmtree(w->dir);
+    record_restart(w->rec, &c, w->dir);
+    crash_resume(w, &c);
+    begin_anew(w);
+    w->crashes++;
+    world_compare(w);
+    check_sound(w->s);
+}
+
+static void snapshot_step(struct world *w, struct rng *r)
+{
+    bool ram = rng_below(r, 2), quiesced = !rng_below(r, 3);
+    int i = world_pick(w, r);
+
+    if (w->n_alive >= 10)
+        world_delete(w, i, false);
+    else
+        world_snapshot(w, ram, quiesced, (uint32_t)rng_below(r, W_PAGES));
+}
+
+static void write_step(struct world *w, struct rng *r)
+{
+    uint32_t page = (uint32_t)rng_below(r, W_PAGES), n = 1 + (uint32_t)rng_below(r, 12);
+
+    if (!rng_below(r, 10)) {
+        world_discard(w, page, n);
+        return;
+    }
+    for (uint32_t k = 0; k < n; k++)
+        world_write(w, (page + k) % W_PAGES, !rng_below(r, 9));
+}
+
+static void tree_step(struct world *w, struct rng *r)
+{
+    uint64_t dice = rng_below(r, 20);
+    int i = world_pick(w, r);
+    bool second = rng_below(r, 2);
+
+    if (dice < 11) {
+        if (w->resets >= CRASH_LINEAGES - 2) /* more than the model of a crash can hold */
+            world_flush(w);
+        world_reset(w, dice ? i : -1);
+    } else if (i < 0) {
+        return;
+    } else if (dice < 15) {
+        world_delete(w, i, second);
+    } else if (dice < 17) {
+        world_rename(w, i, second);
+    } else if (dice < 19) {
+        world_fork(w, i, second);
+    } else {
+        world_compare_snap(w, handle(w, second), i, w->snaps[i].id);
+    }
+}
+
+static void store_step(struct world *w, struct rng *r)
+{
+    switch (rng_below(r, 8)) {
+    case 0:
+        world_gc(w);
+        break;
+    case 1:
+        world_gc_beside(w);
+        break;
+    case 2:
+        world_reopen(w);
+        break;
+    case 3:
+        world_abort(w);
+        break;
+    case 4:
+        world_fold(w);
+        break;
+    case 5:
+        world_prepare(w);
+        break;
+    default:
+        world_maintain(w, rng_below(r, 2));
+        break;
+    }
+}
+
 void world_step(struct world *w, struct rng *r)
 {
     uint64_t dice = rng_below(r, 100);
-    int i;
 
-    if (dice < 55) {
-        uint32_t page = (uint32_t)rng_below(r, W_PAGES), n = 1 + (uint32_t)rng_below(r, 12);
-        for (uint32_t k = 0; k < n; k++)
-            world_write(w, (page + k) % W_PAGES, !rng_below(r, 9));
-    } else if (dice < 70) {
+    w->steps++;
+    if (w->rec && dice >= 97) {
+        crash(w, r);
+        return;
+    }
+    if (w->rec)
+        w->step_began = w->rec->n;
+    if (dice < 52)
+        write_step(w, r);
+    else if (dice < 66)
         world_flush(w);
-    } else if (dice < 80) {
-        world_snapshot(w, rng_below(r, 2));
-    } else if (dice < 86) {
-        i = world_pick(w, r);
-        world_reset(w, rng_below(r, 8) ? i : -1);
-    } else if (dice < 89) {
-        i = world_pick(w, r);
-        if (i >= 0)
-            world_delete(w, i);
-    } else if (dice < 90) {
-        world_gc(w);
-    } else if (dice < 92) {
-        world_reopen(w);
-    } else if (dice < 94) {
-        world_abort(w);
-    } else if (dice < 96) {
-        world_fold(w);
-    } else if (dice < 98) {
-        world_prepare(w);
-    } else {
-        world_maintain(w);
+    else if (dice < 76)
+        snapshot_step(w, r);
+    else if (dice < 88)
+        tree_step(w, r);
+    else
+        store_step(w, r);
+}
+
+/* ---- comparing ---- */
+
+static void compare_disks(struct store *s, int64_t id, enum root root, const struct model_disk *want)
+{
+    for (uint32_t p = 0; p < W_PAGES; p += W_DISK0) {
+        struct image *i;
+        ok(image_open(s, id, p ? "disk1" : "disk0", root, &i, e));
+        for (uint32_t k = 0; k < (p ? W_DISK1 : W_DISK0); k++)
+            assert_int_equal(image_tag(i, k), want->tag[p + k]);
+        image_close(i);
     }
 }
 
@@ -239,13 +568,13 @@ void world_compare_snap(struct world *w, struct store *s, int index, int64_t id)
 {
     const struct model_snap *m = &w->snaps[index];
     struct image *i;
+    char name[sizeof m->name];
     size_t len = 0;
     void *state;
 
-    ok(image_open(s, id, "disk0", ROOT_LIVE, &i, e));
-    for (uint32_t p = 0; p < W_PAGES; p++)
-        assert_int_equal(image_tag(i, p), m->disk.tag[p]);
-    image_close(i);
+    compare_disks(s, id, ROOT_LIVE, &m->disk);
+    if (memcmp(&m->disk, &m->quiesced, sizeof m->disk) != 0)
+        compare_disks(s, id, ROOT_QUIESCED, &m->quiesced);
     if (!m->ram) {
         fails(VT_NOENT, "no ram", image_open(s, id, "ram", ROOT_LIVE, &i, e));
         return;
@@ -255,15 +584,49 @@ void world_compare_snap(struct world *w, struct store *s, int index, int64_t id)
         assert_int_equal(image_tag(i, p), m->ram + p);
     image_close(i);
     ok(snapshot_state(s, id, &state, &len, e));
-    assert_int_equal(len, strlen(m->name));
-    assert_memory_equal(state, m->name, len);
+    snprintf(name, sizeof name, "s%d", index); /* its name when it was taken */
+    assert_int_equal(len, strlen(name));
+    assert_memory_equal(state, name, len);
     free(state);
+}
+
+void world_compare_head(struct world *w)
+{
+    for (uint32_t p = 0; p < W_PAGES; p++)
+        assert_int_equal(world_tag(w->h, p), w->now.tag[p]);
+}
+
+static int64_t id_of(const struct world *w, int index)
+{
+    index = world_parent(w, index);
+    return index < 0 ? 0 : w->snaps[index].id;
+}
+
+static void compare_tree(struct world *w)
+{
+    struct snapshot_info *list;
+    int64_t under = id_of(w, w->parent);
+    size_t n;
+
+    ok(snapshot_list(w->s, w->machine, &list, &n, e));
+    assert_int_equal(n, w->n_alive);
+    for (size_t k = 0; k < n; k++) {
+        int i = 0;
+        while (i < w->n_snaps && w->snaps[i].id != list[k].id)
+            i++;
+        assert_true(i < w->n_snaps);
+        assert_string_equal(list[k].name, w->snaps[i].name);
+        assert_int_equal(list[k].parent, id_of(w, w->snaps[i].parent));
+        assert_int_equal(list[k].current, list[k].id == under);
+    }
+    snapshot_list_free(list, n);
+    assert_int_equal(head_parent(w->h), under);
 }
 
 void world_compare(struct world *w)
 {
-    for (uint32_t p = 0; p < W_PAGES; p++)
-        assert_int_equal(disk_tag(w->h, "disk0", p), w->now.tag[p]);
+    world_compare_head(w);
+    compare_tree(w);
     for (int i = 0; i < w->n_snaps; i++)
         if (!w->snaps[i].deleted)
             world_compare_snap(w, w->s, i, w->snaps[i].id);

@@ -6,32 +6,46 @@
 
 #include "snapshot/store.h"
 #include "tests/store/fixture.h"
+#include "tests/store/record.h"
 
-#define W_PAGES     700u /* of the disk: two leaves */
+#define W_DISK0     700u /* pages: two leaves */
+#define W_DISK1     72u  /* over a raw file of W_BASE pages */
+#define W_BASE      40u
+#define W_PAGES     (W_DISK0 + W_DISK1) /* of both disks, disk1's after disk0's */
 #define W_RAM       40u
-#define W_SNAPSHOTS 64
+#define W_SNAPSHOTS 1024
+#define W_OTHER     32u /* pages of the second machine's disk */
 
-struct model_disk {
+struct model_disk { /* both of them */
     uint32_t tag[W_PAGES];
 };
 
 struct model_snap {
-    char name[16];
+    char name[24];
+    unsigned renames;
     int64_t id;
-    struct model_disk disk;
+    int parent; /* index, -1: none; of deleted ones too: see world_parent */
+    struct model_disk disk, quiesced;
     uint32_t ram; /* page i has tag ram + i; 0: no memory */
     bool deleted;
 };
 
 enum event_kind {
     EV_MACHINE,    /* made */
+    EV_START,      /* what follows began with the head as `start` has it */
     EV_WRITE,      /* page gets tag, not flushed */
     EV_FLUSH,      /* answered */
     EV_SNAP_BEGIN, /* what it will have */
     EV_SNAP,       /* reported as made */
     EV_DELETE_BEGIN,
+    EV_DELETE,
+    EV_RENAME_BEGIN, /* tag: how often it was then renamed */
+    EV_RENAME,
     EV_RESET_BEGIN, /* to snapshot `index`, -1: as made */
     EV_RESET,       /* reported */
+    EV_OTHER,       /* the second machine has its snapshot */
+    EV_OTHER_RM_BEGIN,
+    EV_OTHER_RM,
 };
 
 struct event {
@@ -42,43 +56,67 @@ struct event {
 };
 
 struct world {
-    char *dir;
+    char *dir, *base; /* base: the raw file under disk1 */
     struct sio_hook hook;
+    struct record *rec; /* NULL: not recorded */
+    size_t step_began;  /* recorded operations then */
     struct store *s;
+    struct store *second; /* another handle on the same store, NULL: not open */
     struct head *h;
     int64_t machine;
     int lock;
-    struct model_disk now;
-    struct model_snap snaps[W_SNAPSHOTS];
-    int n_snaps;
+    struct model_disk origin, start, now;
+    int parent; /* the snapshot under the head, -1: none */
+    struct model_snap *snaps;
+    int n_snaps, n_alive;
     uint32_t next_tag;
+    int resets;       /* since the last flush or snapshot */
     uint64_t retries; /* steps that had to be made again */
+    uint64_t steps, crashes;
+    bool tell; /* print each step */
     struct event *events;
     size_t n_events;
-    const size_t *ops; /* counts recorded operations; NULL: none are */
 };
 
-/* Makes a store in dir (borrowed) with a machine, its head open. */
-void world_open(struct world *w, char *dir, const struct sio_hook *hook, const size_t *ops);
+/* Makes a store in dir (borrowed) with a machine, its head open. rec: hook's record, or NULL. */
+void world_open(struct world *w, char *dir, const struct sio_hook *hook, struct record *rec);
 void world_close(struct world *w); /* cleanly */
 void world_release(struct world *w);
+/* The same store again, after world_close. */
+void world_open_again(struct world *w);
 void world_reopen(struct world *w);
 void world_write(struct world *w, uint32_t page, bool zero);
+/* Writes a few whole pages' worth of zeroes by discard. */
+void world_discard(struct world *w, uint32_t page, uint32_t n);
 void world_flush(struct world *w);
-void world_snapshot(struct world *w, bool with_ram);
+/* quiesced: with a position marked before `page` is written, as of the disks while the guest held them still. */
+void world_snapshot(struct world *w, bool with_ram, bool quiesced, uint32_t page);
 void world_abort(struct world *w); /* begins a snapshot and gives it up */
 void world_reset(struct world *w, int index);
-void world_delete(struct world *w, int index);
-void world_maintain(struct world *w);
+void world_delete(struct world *w, int index, bool second);
+void world_rename(struct world *w, int index, bool second);
+void world_maintain(struct world *w, bool second);
 void world_prepare(struct world *w);
 void world_fold(struct world *w);
-void world_gc(struct world *w);
+void world_gc(struct world *w); /* with the machine stopped */
+void world_gc_beside(struct world *w);
+/* A throw-away head on a snapshot: written, read, moved, closed. */
+void world_fork(struct world *w, int index, bool second);
+/* A second machine that shares pages with the first, with a snapshot "o"; and its end. */
+void world_other(struct world *w);
+void world_other_rm(struct world *w);
+uint32_t world_other_tag(uint32_t page);
 int world_pick(struct world *w, struct rng *r); /* a snapshot that is not deleted, -1: none */
-/* One random step. */
+/* One random step; with a record, some are a crash, which leaves any of the states that one can. */
 void world_step(struct world *w, struct rng *r);
-/* Every byte of head and snapshots is as the model has it. */
+/* Every byte of head and snapshots is as the model has it, and so is the tree. */
 void world_compare(struct world *w);
-/* The same of one snapshot in another handle's store. */
+/* The head's disks alone. */
+void world_compare_head(struct world *w);
+/* One snapshot, in any handle's store. */
 void world_compare_snap(struct world *w, struct store *s, int index, int64_t id);
+/* The nearest that is not deleted of index and those before it in the tree; -1: none. */
+int world_parent(const struct world *w, int index);
+uint32_t world_tag(struct head *h, uint32_t page);
 
 #endif
