@@ -89,22 +89,27 @@ static bool src_is_zero(struct pagesrc *src, uint64_t page)
 }
 
 /* Puts what page's frame holds of its surroundings into the template: the frame is verified and unpacked for one page
- * or for all. */
+ * or for all. Zero pages are not worth a place there. */
 static int fill_template(struct image *i, uint64_t page, struct err *e)
 {
     uint64_t entries[FRAME_PAGES], first = page - page % FRAME_PAGES, own;
-    uint32_t n = (uint32_t)MIN(FRAME_PAGES, i->pages - first);
-    uint8_t data[VT_PAGE_SIZE];
+    uint32_t n = (uint32_t)MIN(FRAME_PAGES, i->pages - first), run = 0;
+    uint8_t data[FRAME_PAGES * VT_PAGE_SIZE];
     int r = map_lookup(i->s, i->root, first, n, entries, e);
 
-    own = entries[r ? 0 : page - first];
-    for (uint32_t k = 0; k < n && !r; k++) {
-        bool frame = entry_kind(entries[k]) == ENTRY_FRAME;
-        if (template_has(i->template, first + k) || (frame && entry_num(entries[k]) != entry_num(own)))
-            continue;
-        r = read_one(i, first + k, entries[k], data, e);
-        if (!r)
-            r = template_put(i->template, first + k, 1, frame ? data : NULL, e);
+    if (r)
+        return r;
+    own = entries[page - first];
+    if (entry_kind(own) != ENTRY_FRAME)
+        return VT_NOENT;
+    for (uint32_t k = 0; k <= n && !r; k++) {
+        bool put = k < n && entry_kind(entries[k]) == ENTRY_FRAME && entry_num(entries[k]) == entry_num(own);
+        if (put)
+            r = read_one(i, first + k, entries[k], data + (size_t)run++ * VT_PAGE_SIZE, e);
+        else if (run) {
+            r = template_put(i->template, first + k - run, run, data, e);
+            run = 0;
+        }
     }
     return r;
 }

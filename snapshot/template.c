@@ -219,11 +219,10 @@ bool template_has(const struct template *t, uint64_t page)
 
 int template_put(struct template *t, uint64_t page, uint32_t n, const void *data, struct err *e)
 {
-    int r = 0;
+    int r;
 
     vt_assert(page <= t->pages && n <= t->pages - page);
-    if (data)
-        r = io_pwrite_full(t->fd, data, (size_t)n * VT_PAGE_SIZE, t->data_at + page * VT_PAGE_SIZE, FOLDER, e);
+    r = io_pwrite_full(t->fd, data, (size_t)n * VT_PAGE_SIZE, t->data_at + page * VT_PAGE_SIZE, FOLDER, e);
     for (uint64_t p = page; p < page + n && !r; p++)
         __atomic_fetch_or(t->map + HEADER + p / 8, (uint8_t)(1u << p % 8), __ATOMIC_RELEASE);
     return r;

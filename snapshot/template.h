@@ -27,7 +27,7 @@ void template_close(struct template *t); /* NULL is fine */
 int template_fd(const struct template *t, uint64_t *ret_at);
 /* Is the page there? Any thread. */
 bool template_has(const struct template *t, uint64_t page);
-/* Puts n pages from page on, data NULL: of zeros, and marks them. Whoever was faster put the same bytes. Any thread.
+/* Puts n pages from page on and marks them. Whoever was faster put the same bytes. Any thread.
  * VT_IO: no room. */
 int template_put(struct template *t, uint64_t page, uint32_t n, const void *data, struct err *e);
 /* The snapshot is gone. */

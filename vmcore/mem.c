@@ -23,6 +23,7 @@ uint8_t *mem_read_ptr(struct mem *m, uint32_t bpn)
         return p;
     p = m->ram + ((size_t)bpn << VT_PAGE_SHIFT);
     struct mem_image *i = mem_image_of(m, bpn);
+    i->used = true;
     if (i->src) {
         m->loads++;
         if (m->has_template && bpn < m->ram_pages && m->load(m->opaque, i->src, bpn - i->first, NULL) == 0) {
@@ -213,7 +214,9 @@ static void use_source(struct mem_image *i, struct pagesrc *src)
     m->has_template = src && src->share &&
                       rt_syscall6(SYS_mmap, at, bytes, PROT_READ, MAP_SHARED | MAP_FIXED, src->template_fd,
                                   (long)src->template_at) == at;
-    if (!m->has_template)
+    if (m->has_template) /* what is not there is not to be read ahead */
+        rt_syscall3(SYS_madvise, at, bytes, MADV_RANDOM);
+    else
         rt_syscall6(SYS_mmap, at, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
 }
 
@@ -222,6 +225,9 @@ void mem_restore(struct mem_image *i, struct pagesrc *src)
     struct mem *m = i->m;
 
     use_source(i, src);
+    i->epoch++;
+    if (!i->used) /* a machine that was just made: its tables need not be there yet */
+        return;
     for (uint32_t p = i->first; p < i->first + i->pages; p++) {
         if (m->code[p].lines)
             m->code_write(m->opaque, p, 0, VT_PAGE_SIZE);
@@ -231,7 +237,7 @@ void mem_restore(struct mem_image *i, struct pagesrc *src)
     m->drop(m->opaque, MEM_NONE, false);
     rt_syscall6(SYS_fallocate, m->fd, 3 /* punch hole, keep size */, (long)i->first << VT_PAGE_SHIFT,
                 (long)i->pages << VT_PAGE_SHIFT, 0, 0);
-    i->epoch++;
+    i->used = false;
 }
 
 void mem_revert(struct mem_image *i, struct pagesrc *src, const uint64_t *list, size_t n)

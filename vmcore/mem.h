@@ -41,6 +41,7 @@ struct mem_image {          /* what is captured and restored as one */
     uint32_t epoch;
     uint32_t capturing;  /* atomic: epoch of the capture in flight, 0 none */
     struct pagesrc *src; /* where unloaded pages come from; NULL: zero */
+    bool used;           /* a page was asked for since it was made or restored */
 };
 enum { MEM_IMAGE_RAM, MEM_IMAGE_VRAM, MEM_IMAGES };
 

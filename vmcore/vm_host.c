@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 #include "src/base/util.h"
 #include "vmcore/cpuid.h"
 #include "vmcore/tb.h"
@@ -162,36 +161,6 @@ void vm_free(struct vm *vm)
     free(vm);
 }
 
-/* The host counter's rate, by CLOCK_MONOTONIC over 5 ms. Of several readings of the pair the closest counts, so that a
- * preemption in between does not. */
-static uint64_t read_pair(uint64_t *ret_ns)
-{
-    uint64_t best = UINT64_MAX, tsc = 0;
-
-    for (unsigned i = 0; i < 20; i++) {
-        struct timespec ts;
-        uint64_t a = __builtin_ia32_rdtsc(), b;
-        clock_gettime(CLOCK_MONOTONIC, &ts);
-        b = __builtin_ia32_rdtsc();
-        if (b - a < best) {
-            best = b - a;
-            tsc = a + (b - a) / 2;
-            *ret_ns = (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
-        }
-    }
-    return tsc;
-}
-
-static uint64_t measure_tsc_hz(void)
-{
-    uint64_t ns0, ns1, t0 = read_pair(&ns0), t1;
-
-    do
-        t1 = read_pair(&ns1);
-    while (ns1 - ns0 < 5000000);
-    return mul_div(t1 - t0, NS_PER_S, ns1 - ns0);
-}
-
 static int no_model(const char *name, struct err *e)
 {
     char list[256] = "";
@@ -215,7 +184,6 @@ static int cpu_init(struct vm *vm, const char *model, struct err *e)
     c->stub = vcpu_stub;
     c->kinds = site_kind_table;
     c->vm = vm;
-    c->tsc_hz = measure_tsc_hz();
     c->mem = vm->mem;
     c->bus = &vm->bus;
     c->ram_base = (uint64_t)vm->mem->ram;

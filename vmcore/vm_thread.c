@@ -7,10 +7,12 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "src/base/util.h"
 #include "vmcore/fault.h"
+#include "vmcore/clock.h"
 #include "vmcore/vm.h"
 
 #ifndef ARCH_SET_GS
@@ -59,6 +61,36 @@ static int start_ticker(struct vm *vm, struct err *e)
     return 0;
 }
 
+/* The host counter's rate, by CLOCK_MONOTONIC over 5 ms. Of several readings of the pair the closest counts, so that a
+ * preemption in between does not. */
+static uint64_t read_pair(uint64_t *ret_ns)
+{
+    uint64_t best = UINT64_MAX, tsc = 0;
+
+    for (unsigned i = 0; i < 20; i++) {
+        struct timespec ts;
+        uint64_t a = __builtin_ia32_rdtsc(), b;
+        clock_gettime(CLOCK_MONOTONIC, &ts);
+        b = __builtin_ia32_rdtsc();
+        if (b - a < best) {
+            best = b - a;
+            tsc = a + (b - a) / 2;
+            *ret_ns = (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
+        }
+    }
+    return tsc;
+}
+
+static uint64_t measure_tsc_hz(void)
+{
+    const struct timespec rest = {.tv_nsec = 5000000};
+    uint64_t ns0, ns1, t0 = read_pair(&ns0), t1;
+
+    clock_nanosleep(CLOCK_MONOTONIC, 0, &rest, NULL); /* its machine is being restored meanwhile */
+    t1 = read_pair(&ns1);
+    return mul_div(t1 - t0, NS_PER_S, ns1 - ns0);
+}
+
 int vm_thread_init(struct vm *vm, struct err *e)
 {
     size_t size = getauxval(AT_MINSIGSTKSZ) + 65536;
@@ -71,6 +103,7 @@ int vm_thread_init(struct vm *vm, struct err *e)
     r = start_ticker(vm, e);
     if (r)
         return r;
+    vm->cpu->tsc_hz = measure_tsc_hz();
     for (unsigned i = 0; i < ARRAY_LEN(fault_signals); i++)
         sigdelset(&set, fault_signals[i]);
     pthread_sigmask(SIG_SETMASK, &set, NULL);

@@ -59,8 +59,8 @@ static void pages_are_as_the_snapshot_has_them(void **state)
         assert_page(&sa, p, 500 + p);
         assert_page(&sb, p, 900 + p);
     }
-    assert_page(&sa, 16, 0);
-    assert_page(&sb, RAM_PAGES - 1, 0);
+    assert_false(sa.src->share(sa.src, 16)); /* zeros are had for nothing */
+    assert_false(sb.src->share(sb.src, RAM_PAGES - 1));
     assert_false(sa.src->share(sa.src, RAM_PAGES));
     unshare(&sa);
     unshare(&sb);
