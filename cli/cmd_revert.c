@@ -42,7 +42,7 @@ static int from_off(struct cli *c, const struct target *t, const struct snapshot
         out_done(c, power_name(s->power), "reverted %s to %s", t->machine.name, s->name);
         return 0;
     }
-    r = life_start(c, &t->machine, lock, true, false, NULL, &client, e);
+    r = life_start(c, &t->machine, lock, &(struct life_how){.paused = true}, &client, e);
     return r ? r : ask_monitor(c, t, s, client, e);
 }
 

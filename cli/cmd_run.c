@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include "cli/guestcmd.h"
+#include "cli/life.h"
 #include "cli/resolve.h"
 #include "src/base/floppyformat.h"
 #include "src/config.h"
@@ -242,11 +243,11 @@ static int from_snapshot(struct cli *c, struct run_opts *o, struct err *e)
         o->boot || o->log || o->screenshot || o->disk_bus || o->cdrom || o->floppies.n || o->nic || o->gdb)
         return err_set(e, VT_USAGE,
                        "--from takes its hardware from the snapshot: no --kernel, --mem, --disk and the like");
-    if (o->clock && strcmp(o->clock, "host") != 0 && strcmp(o->clock, "snapshot") != 0)
-        return err_set(e, VT_USAGE, "--clock: \"%s\" is neither host nor snapshot", o->clock);
-    if (!c->nguest)
-        return err_set(e, VT_USAGE, "no command; see vmtest run --help");
-    r = guest_opts_check(&o->guest, e);
+    r = life_clock(o->clock, &spec.keep_clock, e);
+    if (!r && !c->nguest)
+        r = err_set(e, VT_USAGE, "no command; see vmtest run --help");
+    if (!r)
+        r = guest_opts_check(&o->guest, e);
     if (!r)
         r = cli_target(c, &word, 1, false, &t, e);
     if (!r)
@@ -259,7 +260,6 @@ static int from_snapshot(struct cli *c, struct run_opts *o, struct err *e)
     spec.snapshot = s.id;
     spec.log = log;
     spec.frozen = o->frozen;
-    spec.keep_clock = o->clock && o->clock[0] == 's';
     r = monitor_spawn(&spec, &client, e);
     if (!r)
         r = in_fork(c, o, client, e);

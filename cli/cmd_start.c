@@ -4,20 +4,27 @@
 
 #include <string.h>
 #include "cli/life.h"
+#include "src/offline.h"
 
 struct start_opts {
-    bool no_wait, paused;
+    bool no_wait, paused, frozen;
     uint64_t timeout;
-    const char *cache, *gdb;
+    const char *cache, *gdb, *from, *clock;
 };
 
 const struct opt start_options[] = {
+    {"from", "SNAP", "at this snapshot of it: a revert and a start in one", offsetof(struct start_opts, from), OPT_STR,
+     0},
     {"no-wait", NULL, "return as soon as the guest runs", offsetof(struct start_opts, no_wait), OPT_FLAG, 0},
     {"timeout", "TIME", "how long to wait for the agent (2m unless given)", offsetof(struct start_opts, timeout),
      OPT_DURATION, 0},
     {"paused", NULL, "do not run the guest yet; implies --no-wait", offsetof(struct start_opts, paused), OPT_FLAG, 0},
     {"cache", "MODE", "safe, or unsafe: guest flushes may be lost with the host's power",
      offsetof(struct start_opts, cache), OPT_STR, 0},
+    {"clock", "WHICH", "with --from, the guest's time of day: host (unless given), or snapshot",
+     offsetof(struct start_opts, clock), OPT_STR, 0},
+    {"frozen", NULL, "with --from, the guest goes on with the snapshot's clock and random numbers",
+     offsetof(struct start_opts, frozen), OPT_FLAG, 0},
     {"gdb", "WHERE", "let gdb in there: a socket's path, or tcp::PORT on this host", offsetof(struct start_opts, gdb),
      OPT_STR, 0},
     OPT_END(struct start_opts),
@@ -39,27 +46,80 @@ static int wait_for_agent(const char *name, struct client *client, uint64_t time
     return r ? err_set(e, r, "%s: %s", name, why.msg) : 0;
 }
 
+/* The machine, and with --from its snapshot. SNAP may name the machine, too. */
+static int find(struct cli *c, const struct start_opts *o, struct machine_info *ret, struct snapshot_info *ret_snap,
+                struct err *e)
+{
+    cleanup(target_release) struct target t = {0};
+    cleanup(machine_info_release) struct machine_info named = {0};
+    char *word = (char *)o->from;
+    int r = 0;
+
+    if (!o->from)
+        return cli_machine(c, c->words[0], false, ret, e);
+    if (c->words[0])
+        r = cli_machine(c, c->words[0], false, &named, e);
+    if (!r && named.id && !strchr(o->from, '@'))
+        r = cli_target(c, (char *[]){named.name, word}, 2, false, &t, e);
+    else if (!r)
+        r = cli_target(c, &word, 1, false, &t, e);
+    if (!r && named.id && named.id != t.machine.id)
+        r = err_set(e, VT_USAGE, "--from: %s is a snapshot of %s, not of %s", o->from, t.machine.name, named.name);
+    if (!r)
+        r = cli_snapshot(c, &t, false, ret_snap, e);
+    if (r)
+        return r;
+    *ret = t.machine;
+    t.machine = (struct machine_info){0};
+    return 0;
+}
+
+static int read_options(const struct start_opts *o, struct life_how *ret, struct err *e)
+{
+    if (o->cache && strcmp(o->cache, "safe") != 0 && strcmp(o->cache, "unsafe") != 0)
+        return err_set(e, VT_USAGE, "--cache: \"%s\" is neither safe nor unsafe", o->cache);
+    if (!o->from && (o->clock || o->frozen))
+        return err_set(e, VT_USAGE, "--clock and --frozen go with --from");
+    *ret = (struct life_how){
+        .paused = o->paused, .cache_unsafe = o->cache && o->cache[0] == 'u', .frozen = o->frozen, .gdb = o->gdb};
+    return life_clock(o->clock, &ret->keep_clock, e);
+}
+
+/* The machine is off: its disks become the snapshot's first, and the monitor takes up the memory, where it has one. */
+static int start(struct cli *c, const struct machine_info *m, const struct snapshot_info *s, int *lock,
+                 struct life_how *how, struct client **ret, struct err *e)
+{
+    int r = s->id ? offline_revert(c->store, m, s, e) : 0;
+
+    if (r)
+        return err_prefix(e, r, "%s", m->name);
+    how->snapshot = s->ram_bytes ? s->id : 0;
+    return life_start(c, m, lock, how, ret, e);
+}
+
 int cmd_start(struct cli *c, void *opts, struct err *e)
 {
     struct start_opts *o = opts;
     cleanup(machine_info_release) struct machine_info m = {0};
+    cleanup(snapshot_info_release) struct snapshot_info s = {0};
     cleanup(cleanup_client) struct client *client = NULL;
     cleanup(cleanup_close) int lock = -1;
+    struct life_how how;
     bool already;
-    int r;
+    int r = read_options(o, &how, e);
 
-    if (o->cache && strcmp(o->cache, "safe") != 0 && strcmp(o->cache, "unsafe") != 0)
-        return err_set(e, VT_USAGE, "--cache: \"%s\" is neither safe nor unsafe", o->cache);
-    r = cli_machine(c, c->words[0], false, &m, e);
+    if (!r)
+        r = find(c, o, &m, &s, e);
     if (!r)
         r = cli_lock_or_connect(c, &m, &lock, &client, e);
     if (r)
         return r;
     already = client != NULL;
-    if (already && o->gdb)
-        return err_set(e, VT_BUSY, "%s: runs already; --gdb is for when it starts", m.name);
+    if (already && (o->gdb || o->from))
+        return err_set(e, VT_BUSY, "%s: runs already; %s", m.name,
+                       o->from ? "revert it, or stop it first" : "--gdb is for when it starts");
     if (!already)
-        r = life_start(c, &m, &lock, o->paused, o->cache && o->cache[0] == 'u', o->gdb, &client, e);
+        r = start(c, &m, &s, &lock, &how, &client, e);
     if (!r && !o->no_wait && !o->paused)
         r = wait_for_agent(m.name, client, o->timeout ? o->timeout : DEFAULT_TIMEOUT, e);
     if (r == VT_GONE) {
@@ -69,8 +129,12 @@ int cmd_start(struct cli *c, void *opts, struct err *e)
     if (r)
         return r;
     out_set(c, "machine", json_string(m.name));
+    if (s.id)
+        out_set(c, "snapshot", json_string(s.name));
     if (already)
         out_already(c, "%s runs already", m.name);
+    else if (s.id)
+        out_done(c, NULL, "started %s from %s", m.name, s.name);
     else
         out_done(c, NULL, "started %s", m.name);
     return 0;

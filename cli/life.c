@@ -1,6 +1,7 @@
 #include "cli/life.h"
 
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 /* The socket closes a moment before the process is gone and its lock with it. */
@@ -36,15 +37,26 @@ int life_end(struct cli *c, const struct machine_info *m, struct client *client,
     return life_wait_unlocked(c, m, e);
 }
 
-int life_start(struct cli *c, const struct machine_info *m, int *lock, bool paused, bool cache_unsafe, const char *gdb,
-               struct client **ret, struct err *e)
+int life_clock(const char *word, bool *ret_keep, struct err *e)
+{
+    if (word && strcmp(word, "host") != 0 && strcmp(word, "snapshot") != 0)
+        return err_set(e, VT_USAGE, "--clock: \"%s\" is neither host nor snapshot", word);
+    *ret_keep = word && word[0] == 's';
+    return 0;
+}
+
+int life_start(struct cli *c, const struct machine_info *m, int *lock, const struct life_how *how, struct client **ret,
+               struct err *e)
 {
     struct monitor_spec spec = {.store = store_dir(c->store),
                                 .machine = m->id,
+                                .snapshot = how->snapshot,
                                 .lock_fd = *lock,
-                                .paused = paused,
-                                .gdb = gdb,
-                                .cache_unsafe = cache_unsafe};
+                                .paused = how->paused,
+                                .frozen = how->frozen,
+                                .keep_clock = how->keep_clock,
+                                .gdb = how->gdb,
+                                .cache_unsafe = how->cache_unsafe};
     cleanup(cleanup_free) char *log = NULL;
     int r = cli_log_path(c, m->id, &log, e);
 

@@ -10,10 +10,16 @@ int life_end(struct cli *c, const struct machine_info *m, struct client *client,
 /* Waits until nobody holds the machine's lock: a monitor that ends. VT_TIMEOUT after ten seconds. */
 int life_wait_unlocked(struct cli *c, const struct machine_info *m, struct err *e);
 
-/* Starts the monitor of a machine whose lock is held in *lock, which is given up on failure. gdb: as in monitor_spec.
- */
-int life_start(struct cli *c, const struct machine_info *m, int *lock, bool paused, bool cache_unsafe, const char *gdb,
-               struct client **ret, struct err *e);
+/* Starts the monitor of a machine whose lock is held in *lock, which is given up on failure. */
+struct life_how { /* as in monitor_spec */
+    bool paused, cache_unsafe, frozen, keep_clock;
+    const char *gdb;
+    int64_t snapshot;
+};
+int life_start(struct cli *c, const struct machine_info *m, int *lock, const struct life_how *how, struct client **ret,
+               struct err *e);
+/* --clock: host or snapshot. *ret_keep: snapshot. NULL: host. */
+int life_clock(const char *word, bool *ret_keep, struct err *e);
 
 /* Sends one command to the running machine that the verb's word names, and ends with "DONE NAME in …". */
 int life_command(struct cli *c, const char *command, const char *done, struct err *e);

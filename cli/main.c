@@ -56,8 +56,10 @@ const struct verb verbs[] = {
     ROW(snapshot, "[--note TEXT] [--quiesce HOW] [--quiesce-timeout TIME] [MACHINE] SNAP",
         "keep the state of a machine under a name", 1, 2, 0),
     ROW(snapshots, "[MACHINE]", "list the snapshots of a machine", 0, 1, 0),
-    ROW(start, "[--no-wait] [--timeout TIME] [--paused] [--cache MODE] [--gdb WHERE] [MACHINE]", "run a machine", 0, 1,
-        0),
+    ROW(start,
+        "[--from SNAP] [--no-wait] [--timeout TIME] [--paused] [--cache MODE] [--clock WHICH] [--frozen] [--gdb WHERE] "
+        "[MACHINE]",
+        "run a machine", 0, 1, 0),
     ROW(stop, "[--force] [--timeout TIME] [MACHINE]", "shut a guest down", 0, 1, 0),
     ROW(type, "[--file FILE] [--key KEYS]... [--timeout TIME] [TEXT]...", "press keys of a guest's keyboard", 0, 256,
         0),

@@ -79,10 +79,11 @@ int client_exec(struct client *c, const struct client_exec *x, int *ret_status, 
 struct monitor_spec {
     const char *store; /* directory */
     int64_t machine;   /* its row; 0: an ephemeral machine */
-    int64_t snapshot;  /* ephemeral: the snapshot that it starts from */
+    int64_t snapshot;  /* ephemeral: the snapshot that it starts from; else 0, or the one with a memory, on which its
+                          head stands, to go on from */
     int lock_fd; /* holds the machine's OFD lock (ephemeral: the snapshot's shared lock); -1: the monitor takes it */
     bool paused; /* do not run the guest yet */
-    bool frozen, keep_clock; /* ephemeral: the guest stays as it was; or its clock does */
+    bool frozen, keep_clock; /* a guest of a snapshot stays as it was; or its clock does */
     bool cache_unsafe;       /* guest flushes are not made durable; always so for an ephemeral machine */
     const char *gdb;         /* where to let a debugger in (`start --gdb`); NULL: nowhere */
     const char *log;         /* file for the monitor's log, appended to; NULL: none */

@@ -23,7 +23,7 @@
 
 struct start {
     const char *store;
-    int64_t machine, fork_of;
+    int64_t machine, fork_of, restore;
     int lock_fd, ready_fd, client_fd;
     bool paused, cache_unsafe, frozen, keep_clock;
     const char *gdb; /* where to listen for a debugger; NULL: none */
@@ -39,12 +39,19 @@ static int int_option(const char *name, uint64_t max, uint64_t *ret, struct err 
 static int parse(int argc, char **argv, struct start *s, struct err *e)
 {
     static const struct option words[] = {
-        {"store", required_argument, NULL, 's'},    {"machine", required_argument, NULL, 'm'},
-        {"fork", required_argument, NULL, 'f'},     {"lock-fd", required_argument, NULL, 'l'},
-        {"ready-fd", required_argument, NULL, 'r'}, {"client-fd", required_argument, NULL, 'c'},
-        {"gdb", required_argument, NULL, 'g'},      {"paused", no_argument, NULL, 'p'},
-        {"cache-unsafe", no_argument, NULL, 'u'},   {"frozen", no_argument, NULL, 'z'},
-        {"keep-clock", no_argument, NULL, 'k'},     {0},
+        {"store", required_argument, NULL, 's'},
+        {"machine", required_argument, NULL, 'm'},
+        {"fork", required_argument, NULL, 'f'},
+        {"lock-fd", required_argument, NULL, 'l'},
+        {"ready-fd", required_argument, NULL, 'r'},
+        {"client-fd", required_argument, NULL, 'c'},
+        {"restore", required_argument, NULL, 'R'},
+        {"gdb", required_argument, NULL, 'g'},
+        {"paused", no_argument, NULL, 'p'},
+        {"cache-unsafe", no_argument, NULL, 'u'},
+        {"frozen", no_argument, NULL, 'z'},
+        {"keep-clock", no_argument, NULL, 'k'},
+        {0},
     };
     int c, rc = 0;
 
@@ -54,7 +61,7 @@ static int parse(int argc, char **argv, struct start *s, struct err *e)
         uint64_t n = 0;
         if (c == ':' || c == '?')
             return err_set(e, VT_USAGE, "vmtest-monitor: bad option %s", argv[optind - 1]);
-        if (strchr("mf", c))
+        if (strchr("mfR", c))
             rc = int_option(argv[optind - 2], INT64_MAX, &n, e);
         else if (strchr("lrc", c))
             rc = int_option(argv[optind - 2], 1u << 20, &n, e);
@@ -67,6 +74,9 @@ static int parse(int argc, char **argv, struct start *s, struct err *e)
             break;
         case 'f':
             s->fork_of = (int64_t)n;
+            break;
+        case 'R':
+            s->restore = (int64_t)n;
             break;
         case 'l':
             s->lock_fd = (int)n;
@@ -314,14 +324,15 @@ static int make_machine(struct monitor *m, struct err *e)
     return rc < 0 ? rc : capture_new(m->store, m->head, m->machine, &m->capture, e);
 }
 
-/* A fork goes on where its snapshot was; anything else boots, now or at the first "cont". */
+/* Goes on where its snapshot was, or boots, now or at the first "cont". */
 static int first_state(struct monitor *m, const struct start *s, struct err *e)
 {
+    int64_t from = s->fork_of ? s->fork_of : s->restore;
     enum power power = POWER_OFF;
     int rc = 0;
 
-    if (s->fork_of)
-        rc = capture_restore(m->capture, s->fork_of, &power, e);
+    if (from)
+        rc = capture_restore(m->capture, from, &power, e);
     if (rc == 0 && power != POWER_OFF) {
         m->booted = true;
         atomic_store(&m->stale, true);
@@ -454,7 +465,7 @@ int monitor_main(int argc, char **argv)
     m.fork_of = s.fork_of;
     rc = set_up(&m, &s, &err);
     if (rc == 0) {
-        log_msg(&m.log, LOG_INFO, "%s: started%s", m.name, s.fork_of ? " from a snapshot" : "");
+        log_msg(&m.log, LOG_INFO, "%s: started%s", m.name, s.fork_of || s.restore ? " from a snapshot" : "");
         m.log_timer = (struct loop_timer){.fn = on_log_timer, .opaque = &m, .deadline = loop_now() + LOG_EVERY};
         loop_timer_add(m.loop, &m.log_timer);
         if (!s.paused)

@@ -152,8 +152,8 @@ int monitor_spawn(const struct monitor_spec *s, struct client **ret_client, stru
     word(&w, s->store);
     if (s->machine)
         number(&w, "--machine", s->machine);
-    else
-        number(&w, "--fork", s->snapshot);
+    if (s->snapshot)
+        number(&w, s->machine ? "--restore" : "--fork", s->snapshot);
     number(&w, "--ready-fd", ready[1]);
     if (pair[1] >= 0)
         number(&w, "--client-fd", pair[1]);
