@@ -43,6 +43,8 @@ static void show_config(struct cli *c, const struct machine_config *cfg)
     show(c, "append", cfg->append);
     show(c, "disk bus", cfg->ide ? "ide" : NULL);
     show(c, "cdrom", cfg->cdrom && !*cfg->cdrom ? "empty" : cfg->cdrom);
+    for (unsigned i = 0; i < FLOPPY_DRIVES; i++)
+        show(c, i ? "floppy 1" : "floppy 0", cfg->floppy[i] && !*cfg->floppy[i] ? "empty" : cfg->floppy[i]);
     for (unsigned i = 0; i < cfg->nnics; i++) {
         const uint8_t *m = cfg->nic[i].mac;
 

@@ -1,6 +1,5 @@
-/* vmtest set: changes a machine's name and the disc in its CD drive (any time), or what it is made of (while it is
- * off).
- */
+/* vmtest set: changes a machine's name and what is in its CD and floppy drives (any time), or what it is made of (while
+ * it is off). */
 #include "cli/cmd.h"
 
 #include <string.h>
@@ -10,7 +9,7 @@
 struct set_opts {
     const char *name, *kernel, *initrd, *append, *cpu, *bios, *boot, *nic, *disk_bus, *cdrom;
     uint64_t mem;
-    struct strlist forwards, no_forwards;
+    struct strlist floppies, forwards, no_forwards;
 };
 
 const struct opt set_options[] = {
@@ -27,11 +26,18 @@ const struct opt set_options[] = {
     {"disk-bus", "BUS", "what the disks are on: virtio or ide", offsetof(struct set_opts, disk_bus), OPT_STR, 0},
     {"cdrom", "FILE", "the disc in the CD drive (\"none\": empty); at any time", offsetof(struct set_opts, cdrom),
      OPT_STR, 0},
+    {"floppy", "FILE", "the disk in the floppy drive (\"none\": empty, \"own\": its first); twice for two; at any time",
+     offsetof(struct set_opts, floppies), OPT_LIST, 0},
     {"nic", "MODEL", "the network card: virtio or ne2k_pci", offsetof(struct set_opts, nic), OPT_STR, 0},
     {"forward", "SPEC", "add [tcp:|udp:][ADDR:]HOST_PORT:GUEST_PORT", offsetof(struct set_opts, forwards), OPT_LIST, 0},
     {"no-forward", "HOST_PORT", "take a forward away", offsetof(struct set_opts, no_forwards), OPT_LIST, 0},
     OPT_END(struct set_opts),
 };
+
+static bool changes_discs(const struct set_opts *o)
+{
+    return o->cdrom || o->floppies.n;
+}
 
 static bool changes_config(const struct set_opts *o)
 {
@@ -56,6 +62,16 @@ static int remove_forward(struct machine_config *cfg, const char *text, struct e
     return 0;
 }
 
+/* Looks at the files, and makes their paths absolute. */
+static int apply_discs(struct machine_config *cfg, const struct set_opts *o, struct err *e)
+{
+    int r = o->cdrom ? config_set_cdrom(cfg, o->cdrom, e) : 0;
+
+    for (size_t i = 0; i < o->floppies.n && !r; i++)
+        r = config_set_floppy(cfg, (unsigned)i, o->floppies.items[i], e);
+    return r;
+}
+
 static int apply(struct machine_config *cfg, const struct set_opts *o, struct err *e)
 {
     int r = 0;
@@ -78,8 +94,8 @@ static int apply(struct machine_config *cfg, const struct set_opts *o, struct er
         r = config_set_nic(cfg, o->nic, e);
     if (!r && o->disk_bus)
         r = config_set_disk_bus(cfg, o->disk_bus, e);
-    if (!r && o->cdrom)
-        r = config_set_cdrom(cfg, o->cdrom, e);
+    if (!r)
+        r = apply_discs(cfg, o, e);
     for (size_t i = 0; i < o->no_forwards.n && !r; i++)
         r = remove_forward(cfg, o->no_forwards.items[i], e);
     for (size_t i = 0; i < o->forwards.n && !r; i++)
@@ -87,14 +103,23 @@ static int apply(struct machine_config *cfg, const struct set_opts *o, struct er
     return r ? r : config_disks_check(cfg, e);
 }
 
-/* The machine runs: its monitor changes the disc, and the configuration with it. */
-static int change_disc(struct client *client, const struct machine_info *m, const char *disc, struct err *e)
+/* The machine runs: its monitor changes what is in the drives, and the configuration with it. */
+static int change_discs(struct client *client, const struct machine_info *m, const struct set_opts *o, struct err *e)
 {
     cleanup(config_release) struct machine_config cfg = {0};
-    int r = config_set_cdrom(&cfg, disc, e); /* looks at the file, and makes its path absolute */
+    int r = config_parse(m->config, &cfg, e);
 
+    if (!r && o->cdrom && !cfg.cdrom)
+        r = err_set(e, VT_BUSY, "the machine has no CD drive: stop it to add one");
+    if (!r && o->floppies.n > config_floppy_drives(&cfg))
+        r = err_set(e, VT_BUSY, "the machine has %u floppy drives: stop it to add one", config_floppy_drives(&cfg));
     if (!r)
+        r = apply_discs(&cfg, o, e);
+    if (!r && o->cdrom)
         r = client_call(client, "vmtest-cdrom", json_pack("{s:s}", "path", cfg.cdrom), NULL, e);
+    for (size_t i = 0; i < o->floppies.n && !r; i++)
+        r = client_call(client, "vmtest-floppy", json_pack("{s:i, s:s*}", "drive", (int)i, "path", cfg.floppy[i]), NULL,
+                        e);
     return r ? err_prefix(e, r, "%s", m->name) : 0;
 }
 
@@ -108,7 +133,7 @@ static int change_config(struct cli *c, const struct machine_info *m, const stru
 
     r = cli_lock_or_connect(c, m, &lock, &client, e);
     if (!r && client && !changes_config(o))
-        return change_disc(client, m, o->cdrom, e);
+        return change_discs(client, m, o, e);
     if (!r && client)
         r = err_set(e, VT_BUSY, "%s: is running; stop it to change what it is made of", m->name);
     if (!r)
@@ -129,12 +154,12 @@ int cmd_set(struct cli *c, void *opts, struct err *e)
     cleanup(machine_info_release) struct machine_info m = {0};
     int r;
 
-    if (!o->name && !o->cdrom && !changes_config(o))
+    if (!o->name && !changes_discs(o) && !changes_config(o))
         return err_set(e, VT_USAGE, "nothing to change; see vmtest set --help");
     r = o->name ? name_valid(o->name, e) : 0;
     if (!r)
         r = cli_machine(c, c->words[0], false, &m, e);
-    if (!r && (o->cdrom || changes_config(o)))
+    if (!r && (changes_discs(o) || changes_config(o)))
         r = change_config(c, &m, o, e);
     if (!r && o->name)
         r = machine_rename(c->store, m.id, o->name, e);

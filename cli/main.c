@@ -48,7 +48,8 @@ const struct verb verbs[] = {
     ROW(screen, "[MACHINE]", "print the text that a display shows", 0, 1, 0),
     ROW(screenshot, "[MACHINE] FILE", "write what a display shows to a PNG file", 1, 2, 0),
     ROW(set,
-        "[--name NAME] [--cdrom FILE] [--mem SIZE] [--cpu MODEL] [--disk-bus BUS] [--bios FILE] [--boot ORDER] "
+        "[--name NAME] [--cdrom FILE] [--floppy FILE]... [--mem SIZE] [--cpu MODEL] [--disk-bus BUS] [--bios FILE] "
+        "[--boot ORDER] "
         "[--kernel FILE] [--initrd FILE] "
         "[--append TEXT] [--nic MODEL] [--forward SPEC]... "
         "[--no-forward HOST_PORT]... [MACHINE]",

@@ -18,6 +18,7 @@
  *                   -> {"id", "seconds", "stopped_seconds", "pages", "blocks", "ram": bool, "warning"?}
  *   vmtest-revert   {"id"}                              -> {"seconds", "pages", "blocks", "power": "running"|"off"…}
  *   vmtest-cdrom    {"path": absolute path, or "" for none} -> {}
+ *   vmtest-floppy   {"drive"?: 0|1, "path"?: as for vmtest-cdrom; absent: the drive's own disk} -> {}
  *   vmtest-delete   {"id"}, vmtest-rename {"id", "name"} -> {}
  *   vmtest-exec     {"argv": […], "env"?: {…}, "dir"?, "user"?, "tty"?, "rows"?, "cols"?, "stdin"?: true,
  *                    "control"?, "timeout"?} [3 fds: 0, 1, 2; one more with "control"]; argv []: a login shell

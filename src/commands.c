@@ -381,7 +381,7 @@ static void work_revert(struct monitor *m, struct qmp_call *call)
         loop_call_wait(m->loop, revert_begin, &v);
         v.rc = capture_revert(m->capture, id, &v.r, &v.broken, &v.err);
         if (v.rc == 0 && v.r.power != POWER_OFF)
-            v.rc = monitor_keep_disc(m, &v.err);
+            v.rc = monitor_keep_discs(m, &v.err);
         loop_call_wait(m->loop, revert_end, &v);
         pthread_mutex_unlock(&m->change);
     }
@@ -396,36 +396,42 @@ static void cmd_revert(void *opaque, struct qmp_call *call)
     start_job(opaque, call, work_revert);
 }
 
-static int change_disc(struct monitor *m, const struct qmp_call *call, struct err *e)
+static int change_disc(struct monitor *m, const struct qmp_call *call, bool floppy, struct err *e)
 {
     const char *path = NULL;
-    int rc = json_get_str(call->args, "path", JSON_REQUIRED, &path, WHERE, e);
+    uint64_t drive = 0;
+    int rc = json_get_str(call->args, "path", floppy ? JSON_OPTIONAL : JSON_REQUIRED, &path, WHERE, e);
 
-    if (rc == 0 && *path && *path != '/')
+    if (rc == 0 && floppy)
+        rc = json_get_u64(call->args, "drive", JSON_OPTIONAL, &drive, WHERE, e);
+    if (rc == 0 && path && *path && *path != '/')
         rc = err_set(e, VT_USAGE, "\"%s\" is not an absolute path", path);
+    if (rc == 0 && drive >= FLOPPY_DRIVES)
+        rc = err_set(e, VT_USAGE, "there is no floppy drive %llu", (unsigned long long)drive);
     if (rc < 0)
         return rc;
     pthread_mutex_lock(&m->change);
     vcpu_pause(m->machine->vcpu);
-    rc = machine_change_disc(m->machine, path, e);
+    rc =
+        floppy ? machine_change_floppy(m->machine, (unsigned)drive, path, e) : machine_change_disc(m->machine, path, e);
     vcpu_resume(m->machine->vcpu);
     if (rc == 0)
-        rc = monitor_keep_disc(m, e);
+        rc = monitor_keep_discs(m, e);
     pthread_mutex_unlock(&m->change);
     return rc;
 }
 
-static void work_cdrom(struct monitor *m, struct qmp_call *call)
+static void work_disc(struct monitor *m, struct qmp_call *call)
 {
     struct err err = {0};
-    int rc = change_disc(m, call, &err);
+    int rc = change_disc(m, call, strcmp(call->command, "vmtest-floppy") == 0, &err);
 
     answer(call, rc, NULL, &err);
 }
 
-static void cmd_cdrom(void *opaque, struct qmp_call *call)
+static void cmd_disc(void *opaque, struct qmp_call *call)
 {
-    start_job(opaque, call, work_cdrom);
+    start_job(opaque, call, work_disc);
 }
 
 static void work_delete(struct monitor *m, struct qmp_call *call)
@@ -663,7 +669,8 @@ const struct qmp_command monitor_commands[] = {
     {"vmtest-wait", cmd_wait},
     {"vmtest-snapshot", cmd_snapshot},
     {"vmtest-revert", cmd_revert},
-    {"vmtest-cdrom", cmd_cdrom},
+    {"vmtest-cdrom", cmd_disc},
+    {"vmtest-floppy", cmd_disc},
     {"vmtest-delete", cmd_delete},
     {"vmtest-rename", cmd_rename},
     {"vmtest-exec", cmd_exec},

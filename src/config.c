@@ -34,6 +34,8 @@ void config_release(struct machine_config *c)
     free(c->append);
     free(c->bios);
     free(c->cdrom);
+    for (unsigned i = 0; i < FLOPPY_DRIVES; i++)
+        free(c->floppy[i]);
     *c = (struct machine_config){0};
 }
 
@@ -242,21 +244,35 @@ int config_disks_check(const struct machine_config *c, struct err *e)
 
 /* ---- floppy drives, network cards */
 
-int config_floppy_add(struct machine_config *c, const char *path, uint64_t bytes, struct config_disk **ret_disk,
-                      struct err *e)
+static unsigned own_floppies(const struct machine_config *c)
 {
     unsigned n = 0;
 
     for (unsigned i = 0; i < c->ndisks; i++)
         n += c->disk[i].floppy;
-    if (n == FLOPPY_DRIVES)
+    return n;
+}
+
+/* VT_USAGE: no floppy has this size. */
+static int floppy_check(const char *path, uint64_t bytes, struct err *e)
+{
+    if (floppy_format(bytes))
+        return 0;
+    return err_set(e, VT_USAGE, "%s: no floppy disk has %llu bytes; 360K, 720K, 1200K, 1440K and 2880K are usual sizes",
+                   path, (unsigned long long)bytes);
+}
+
+int config_floppy_add(struct machine_config *c, const char *path, uint64_t bytes, struct config_disk **ret_disk,
+                      struct err *e)
+{
+    int r = floppy_check(path, bytes, e);
+
+    if (r)
+        return r;
+    if (own_floppies(c) == FLOPPY_DRIVES)
         return err_set(e, VT_USAGE, "%s: a machine has at most %d floppy drives", path, FLOPPY_DRIVES);
     if (c->ndisks == CONFIG_MAX_DISKS)
         return err_set(e, VT_USAGE, "%s: a machine has at most %d disks, floppies included", path, CONFIG_MAX_DISKS);
-    if (!floppy_format(bytes))
-        return err_set(e, VT_USAGE,
-                       "%s: no floppy disk has %llu bytes; 360K, 720K, 1200K, 1440K and 2880K are usual sizes", path,
-                       (unsigned long long)bytes);
     *ret_disk = &c->disk[c->ndisks];
     snprintf((*ret_disk)->slot, sizeof(*ret_disk)->slot, "disk%u", c->ndisks++);
     (*ret_disk)->floppy = true;
@@ -271,6 +287,48 @@ int config_floppy_add_file(struct machine_config *c, const char *path, struct er
     if (stat(path, &st) < 0)
         return err_set(e, err_from_errno(errno), "%s: %m", path);
     return config_floppy_add(c, path, S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0, &d, e);
+}
+
+unsigned config_floppy_drives(const struct machine_config *c)
+{
+    unsigned n = own_floppies(c);
+
+    while (n < FLOPPY_DRIVES && c->floppy[n])
+        n++;
+    return n;
+}
+
+static int floppy_check_file(const char *path, struct err *e)
+{
+    struct stat st;
+
+    if (stat(path, &st) < 0)
+        return err_set(e, err_from_errno(errno), "%s: %m", path);
+    return floppy_check(path, S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0, e);
+}
+
+int config_set_floppy(struct machine_config *c, unsigned drive, const char *disk, struct err *e)
+{
+    char *path = NULL;
+    int r = 0;
+
+    if (drive > config_floppy_drives(c) || drive >= FLOPPY_DRIVES)
+        return err_set(e, VT_USAGE, "%s: the machine has no floppy drive %u", disk, drive);
+    if (!strcmp(disk, "own")) {
+        if (drive >= own_floppies(c) && drive + 1 < config_floppy_drives(c))
+            return err_set(e, VT_USAGE, "%s: floppy drive %u cannot go before the one after it", disk, drive);
+    } else if (!strcmp(disk, "none")) {
+        path = strdup("");
+    } else if (!(r = floppy_check_file(disk, e))) {
+        path = realpath(disk, NULL);
+    }
+    if (r)
+        return r;
+    if (!path && strcmp(disk, "own") != 0)
+        return err_set(e, err_from_errno(errno), "%s: %m", disk);
+    free(c->floppy[drive]);
+    c->floppy[drive] = path;
+    return 0;
 }
 
 int config_set_nic(struct machine_config *c, const char *model, struct err *e)
@@ -304,6 +362,8 @@ static json_t *hardware_json(const struct machine_config *c)
         json_object_set_new(hw, "disk_bus", json_string("ide"));
     if (c->cdrom)
         json_object_set_new(hw, "cdrom", json_string(c->cdrom));
+    if (c->floppy[0] || c->floppy[1])
+        json_object_set_new(hw, "floppies", json_pack("[s?, s?]", c->floppy[0], c->floppy[1]));
     if (c->kernel)
         json_object_set_new(
             hw, "boot", json_pack("{s:s, s:s*, s:s*}", "kernel", c->kernel, "initrd", c->initrd, "append", c->append));
@@ -447,6 +507,30 @@ static int read_boot_order(struct machine_config *c, json_t *list, struct err *e
     return 0;
 }
 
+/* After the disks. */
+static int read_floppies(struct machine_config *c, const json_t *hw, struct err *e)
+{
+    json_t *list = NULL, *j;
+    size_t i;
+    int r = json_get_array(hw, "floppies", JSON_OPTIONAL, &list, where, e);
+
+    if (r || !list)
+        return r;
+    json_array_foreach(list, i, j)
+    {
+        const char *path = json_string_value(j);
+
+        if (json_is_null(j))
+            continue;
+        if (i >= FLOPPY_DRIVES || i > config_floppy_drives(c) || !path || (*path && *path != '/'))
+            return err_set(e, VT_CORRUPT, "%s: a floppy disk that cannot be", where);
+        c->floppy[i] = strdup(path);
+        if (!c->floppy[i])
+            return err_set(e, VT_FAIL, "out of memory");
+    }
+    return 0;
+}
+
 static int read_drives(struct machine_config *c, const json_t *hw, struct err *e)
 {
     const char *bus = NULL;
@@ -458,6 +542,8 @@ static int read_drives(struct machine_config *c, const json_t *hw, struct err *e
         r = copy_str(hw, "cdrom", JSON_OPTIONAL, &c->cdrom, e);
     if (!r && c->cdrom && *c->cdrom && *c->cdrom != '/')
         r = err_set(e, VT_CORRUPT, "%s: \"%.80s\" is not an absolute path", where, c->cdrom);
+    if (!r)
+        r = read_floppies(c, hw, e);
     if (!r && config_disks_check(c, NULL))
         r = err_set(e, VT_CORRUPT, "%s: more disks than IDE has room for", where);
     return r;

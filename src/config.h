@@ -3,7 +3,7 @@
  *   {"format": 1,
  *    "hardware": {"mem": BYTES, "cpu": MODEL?, "boot": {"kernel": PATH, "initrd": PATH?, "append": TEXT?}?,
  *                 "bios": PATH?, "boot_order": ["disk"|"cdrom"|"floppy"|"net"…]?,
- *                 "disk_bus": "ide"?, "cdrom": PATH or ""?,
+ *                 "disk_bus": "ide"?, "cdrom": PATH or ""?, "floppies": [PATH or "" or null…]?,
  *                 "disks": [{"slot": "disk0", "read_only": BOOL?, "floppy": BOOL?}…],
  *                 "nics": [{"mac": "52:54:00:…", "model": "ne2k_pci"?}…]},
  *    "forwards": [{"proto": "tcp"|"udp", "host": ADDRESS, "host_port": N, "guest_port": N}…]}
@@ -17,6 +17,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "src/base/err.h"
+#include "src/base/floppyformat.h"
 
 #define CONFIG_MAX_DISKS    8
 #define CONFIG_MAX_NICS     4
@@ -51,6 +52,7 @@ struct machine_config {
     enum config_boot boot_order[CONFIG_BOOT_CLASSES]; /* the first one NONE: the default order */
     bool ide;                                         /* the disks are IDE's rather than virtio's */
     char *cdrom;                                      /* NULL: no CD drive; "": an empty one */
+    char *floppy[FLOPPY_DRIVES]; /* in place of the drive's own disk: a file that is only read, or "": none */
     unsigned ndisks, nnics, nforwards;
     struct config_disk disk[CONFIG_MAX_DISKS];
     struct config_nic nic[CONFIG_MAX_NICS];
@@ -95,6 +97,11 @@ int config_floppy_add(struct machine_config *c, const char *path, uint64_t bytes
                       struct err *e);
 /* The same with the size of the file. VT_NOENT. */
 int config_floppy_add_file(struct machine_config *c, const char *path, struct err *e);
+/* The disk in a floppy drive: a file, named by its absolute path from then on, "none", or "own" for the one that the
+ * machine was made with; a drive that has none of its own is gone then. VT_NOENT, VT_USAGE (no floppy's size; there is
+ * no such drive, nor one that it would be the next of). */
+int config_set_floppy(struct machine_config *c, unsigned drive, const char *disk, struct err *e);
+unsigned config_floppy_drives(const struct machine_config *c);
 /* "virtio" or "ne2k_pci", for all cards. VT_USAGE. */
 int config_set_nic(struct machine_config *c, const char *model, struct err *e);
 /* Parses and adds; one more of the same protocol, address and host port replaces the first. */

@@ -2,27 +2,42 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include "src/base/floppyformat.h"
 #include "src/rawdisk.h"
-#include "vmcore/vmcore.h"
 
-static int open_disc(const char *path, struct blockdev **ret_dev, struct err *e)
+static void close_disc(struct blockdev *dev)
 {
+    if (dev)
+        dev->ops->close(dev);
+}
+
+static int open_disc(const char *path, bool floppy, struct blockdev **ret_dev, struct err *e)
+{
+    int rc;
+
     *ret_dev = NULL;
-    return *path ? rawdisk_open(path, RAWDISK_READ, ret_dev, e) : 0;
+    rc = *path ? rawdisk_open(path, RAWDISK_READ, ret_dev, e) : 0;
+    if (rc == 0 && *ret_dev && floppy && !floppy_format((*ret_dev)->size)) {
+        rc = err_set(e, VT_CORRUPT, "%s: no floppy disk has %llu bytes", path, (unsigned long long)(*ret_dev)->size);
+        close_disc(*ret_dev);
+        *ret_dev = NULL;
+    }
+    return rc;
 }
 
 static void fill_port(const struct disc *d, struct blkport *ret_port)
 {
     *ret_port = (struct blkport){0};
     if (d->dev)
-        blkworker_port(d->worker, "vmtest-cdrom", ret_port);
+        blkworker_port(d->worker, d->floppy ? "vmtest-floppy" : "vmtest-cdrom", ret_port);
 }
 
-int disc_init(struct disc *d, const char *path, blkworker_trouble *trouble, void *opaque, struct blkport *ret_port,
-              struct err *e)
+int disc_init(struct disc *d, bool floppy, const char *path, blkworker_trouble *trouble, void *opaque,
+              struct blkport *ret_port, struct err *e)
 {
-    int rc = open_disc(path, &d->dev, e);
+    int rc = open_disc(path, floppy, &d->dev, e);
 
+    d->floppy = floppy;
     if (rc == 0 && !(d->path = strdup(path)))
         rc = err_set(e, VT_FAIL, "out of memory");
     if (rc == 0)
@@ -30,12 +45,6 @@ int disc_init(struct disc *d, const char *path, blkworker_trouble *trouble, void
     if (rc == 0)
         fill_port(d, ret_port);
     return rc;
-}
-
-static void close_disc(struct blockdev *dev)
-{
-    if (dev)
-        dev->ops->close(dev);
 }
 
 void disc_release(struct disc *d)
@@ -46,12 +55,11 @@ void disc_release(struct disc *d)
     *d = (struct disc){0};
 }
 
-int disc_change(struct disc *d, struct vm *vm, unsigned slot, const char *path, struct err *e)
+int disc_change(struct disc *d, const char *path, struct blkport *ret_port, struct err *e)
 {
     char *copy = strdup(path);
     struct blockdev *dev, *old = d->dev;
-    struct blkport port;
-    int rc = copy ? open_disc(path, &dev, e) : err_set(e, VT_FAIL, "out of memory");
+    int rc = copy ? open_disc(path, d->floppy, &dev, e) : err_set(e, VT_FAIL, "out of memory");
 
     if (rc < 0) {
         free(copy);
@@ -61,9 +69,7 @@ int disc_change(struct disc *d, struct vm *vm, unsigned slot, const char *path, 
     d->dev = dev;
     free(d->path);
     d->path = copy;
-    fill_port(d, &port);
-    bool changed = vm_change_disc(vm, slot, dev ? &port : NULL);
-    vt_assert(changed);
+    fill_port(d, ret_port);
     close_disc(old);
     return 0;
 }

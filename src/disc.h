@@ -1,4 +1,5 @@
-/* The disc in a machine's CD drive: a file that is only read, and the thread that reads it. */
+/* What is in a drive whose medium can be changed, a CD drive or a floppy drive: a file that is only read, and the
+ * thread that reads it. */
 #ifndef VT_DISC_H
 #define VT_DISC_H
 
@@ -8,13 +9,16 @@ struct disc {
     struct blkworker *worker;
     struct blockdev *dev; /* NULL: the drive is empty */
     char *path;           /* "": empty */
+    bool floppy;
 };
 
-/* path "": no disc. Fills the port that the machine is made with. VT_NOENT, VT_PERM, VT_CORRUPT (no file, or empty). */
-int disc_init(struct disc *d, const char *path, blkworker_trouble *trouble, void *opaque, struct blkport *ret_port,
-              struct err *e);
+/* path "": nothing. Fills the port that the machine is made with; its size is 0 where the drive is empty. VT_NOENT,
+ * VT_PERM, VT_CORRUPT (no file, or empty; of a size that no floppy has). */
+int disc_init(struct disc *d, bool floppy, const char *path, blkworker_trouble *trouble, void *opaque,
+              struct blkport *ret_port, struct err *e);
 void disc_release(struct disc *d);
-/* [vCPU paused] Puts another disc, or none for "", into the drive at an IDE slot of vm. On error the old one stays. */
-int disc_change(struct disc *d, struct vm *vm, unsigned slot, const char *path, struct err *e);
+/* [vCPU paused] Another one, or none for "": the machine is to be told of its port before it runs again. On error the
+ * old one stays. */
+int disc_change(struct disc *d, const char *path, struct blkport *ret_port, struct err *e);
 
 #endif

@@ -30,6 +30,13 @@ _Static_assert((int)CONFIG_BOOT_DISK == VM_BOOT_DISK && (int)CONFIG_BOOT_CDROM =
                    CONFIG_BOOT_CLASSES == VM_BOOT_CLASSES,
                "the same numbers");
 
+/* What is in drives whose medium can be changed. */
+#define DISCS (1 + FLOPPY_DRIVES)
+static struct disc *disc_at(struct machine *m, unsigned i)
+{
+    return i ? &m->floppy[i - 1] : &m->disc;
+}
+
 static int make_port(struct machine *m, struct chrport *p, const char *name, uint32_t to_host, uint32_t to_guest,
                      struct chrhost **ret_host, struct err *e)
 {
@@ -105,6 +112,24 @@ static int make_disk(struct machine *m, unsigned n, const struct machine_spec *s
     return 0;
 }
 
+/* The floppy drives have their own disks' ports by now. */
+static int make_floppies(struct machine *m, const struct machine_spec *spec, struct vm_config *vc, struct err *e)
+{
+    const struct machine_config *c = m->config;
+    int rc = 0;
+
+    for (unsigned i = 0; i < config_floppy_drives(c) && rc == 0; i++) {
+        struct blkport port;
+
+        rc = disc_init(&m->floppy[i], true, c->floppy[i] ? c->floppy[i] : "", spec->trouble, spec->opaque, &port, e);
+        m->own_floppy[i] = !c->floppy[i];
+        vc->floppy[i].present = true;
+        if (rc == 0 && c->floppy[i])
+            vc->floppy[i].port = port;
+    }
+    return rc;
+}
+
 /* The disks, on their bus, the floppies, and the CD drive. */
 static int make_drives(struct machine *m, const struct machine_spec *spec, struct vm_config *vc, struct err *e)
 {
@@ -127,10 +152,12 @@ static int make_drives(struct machine *m, const struct machine_spec *spec, struc
                          (unsigned long long)d->port.size);
     }
     vc->ndisks = c->ide ? 0 : hard;
+    if (rc == 0)
+        rc = make_floppies(m, spec, vc, e);
     if (rc == 0 && c->cdrom) {
         struct vm_disk_config *d = &vc->ide[CONFIG_IDE_CDROM];
         d->present = d->cdrom = true;
-        rc = disc_init(&m->disc, c->cdrom, spec->trouble, spec->opaque, &d->port, e);
+        rc = disc_init(&m->disc, false, c->cdrom, spec->trouble, spec->opaque, &d->port, e);
     }
     return rc;
 }
@@ -248,8 +275,9 @@ int machine_new(struct loop *l, const struct machine_spec *spec, struct machine 
         typist_set_vm(m->typist, m->vm);
     for (unsigned i = 0; i < m->config->ndisks && rc == 0; i++)
         rc = blkworker_start(m->disk[i], m->vm, e);
-    if (rc == 0 && m->disc.worker)
-        rc = blkworker_start(m->disc.worker, m->vm, e);
+    for (unsigned i = 0; i < DISCS && rc == 0; i++)
+        if (disc_at(m, i)->worker)
+            rc = blkworker_start(disc_at(m, i)->worker, m->vm, e);
     if (rc == 0)
         rc = vcpu_new(m->vm, spec->ended, spec->opaque, &m->vcpu, e);
     if (rc < 0) {
@@ -268,8 +296,9 @@ void machine_free(struct machine *m)
     for (unsigned i = 0; i < CONFIG_MAX_DISKS; i++)
         if (m->disk[i])
             blkworker_stop(m->disk[i]);
-    if (m->disc.worker)
-        blkworker_stop(m->disc.worker);
+    for (unsigned i = 0; i < DISCS; i++)
+        if (disc_at(m, i)->worker)
+            blkworker_stop(disc_at(m, i)->worker);
     for (unsigned i = 0; i < CONFIG_MAX_NICS; i++) {
         if (m->nat[i]) {
             nat_set_vm(m->nat[i], NULL);
@@ -288,7 +317,8 @@ void machine_free(struct machine *m)
     for (unsigned i = 0; i < CONFIG_MAX_DISKS; i++)
         if (m->disk[i])
             blkworker_free(m->disk[i]);
-    disc_release(&m->disc);
+    for (unsigned i = 0; i < DISCS; i++)
+        disc_release(disc_at(m, i));
     for (unsigned i = 0; i < CONFIG_MAX_NICS; i++)
         netport_release(&m->net[i]);
     chrport_release(&m->serial);
@@ -352,8 +382,9 @@ int machine_quiesce_disks(struct machine *m, struct err *e)
 
     for (unsigned i = 0; i < m->config->ndisks && rc == 0; i++)
         rc = blkworker_quiesce(m->disk[i], e);
-    if (rc == 0 && m->disc.worker)
-        rc = blkworker_quiesce(m->disc.worker, e);
+    for (unsigned i = 0; i < DISCS && rc == 0; i++)
+        if (disc_at(m, i)->worker)
+            rc = blkworker_quiesce(disc_at(m, i)->worker, e);
     return rc;
 }
 
@@ -384,9 +415,50 @@ int machine_drop_connections(struct machine *m, struct err *e)
 
 int machine_change_disc(struct machine *m, const char *path, struct err *e)
 {
+    struct blkport port;
+    int rc;
+
     if (!m->disc.worker)
         return err_set(e, VT_BUSY, "the machine has no CD drive: stop it to add one");
-    return disc_change(&m->disc, m->vm, CONFIG_IDE_CDROM, path, e);
+    rc = disc_change(&m->disc, path, &port, e);
+    if (rc == 0 && !vm_change_disc(m->vm, CONFIG_IDE_CDROM, port.size ? &port : NULL))
+        rc = err_set(e, VT_FAIL, "the machine has lost its CD drive");
+    return rc;
+}
+
+/* The disk of this number among the floppies; NULL: there are not so many. */
+static struct blkworker *own_floppy(const struct machine *m, unsigned drive)
+{
+    for (unsigned i = 0; i < m->config->ndisks; i++)
+        if (m->config->disk[i].floppy && drive-- == 0)
+            return m->disk[i];
+    return NULL;
+}
+
+int machine_change_floppy(struct machine *m, unsigned drive, const char *path, struct err *e)
+{
+    struct blkworker *own = own_floppy(m, drive);
+    struct blkport port;
+    int rc;
+
+    if (drive >= FLOPPY_DRIVES || !m->floppy[drive].worker)
+        return err_set(e, VT_BUSY, "the machine has no floppy drive %u: stop it to add one", drive);
+    if (!path && !own)
+        return err_set(e, VT_BUSY, "floppy drive %u has no disk of its own; to take it away, stop the machine", drive);
+    rc = disc_change(&m->floppy[drive], path ? path : "", &port, e);
+    if (rc < 0)
+        return rc;
+    m->own_floppy[drive] = !path;
+    if (!path)
+        blkworker_port(own, "", &port);
+    if (!vm_change_floppy(m->vm, drive, port.size ? &port : NULL))
+        return err_set(e, VT_FAIL, "the machine has lost its floppy drive");
+    return 0;
+}
+
+const char *machine_floppy(const struct machine *m, unsigned drive)
+{
+    return m->own_floppy[drive] ? NULL : m->floppy[drive].path;
 }
 
 bool machine_agent_open(const struct machine *m)

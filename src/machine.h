@@ -44,7 +44,9 @@ struct machine {
     struct nat *nat[CONFIG_MAX_NICS];
     struct loop_source net_source[CONFIG_MAX_NICS];
     struct blkworker *disk[CONFIG_MAX_DISKS];
-    struct disc disc;
+    struct disc disc;                  /* in the CD drive */
+    struct disc floppy[FLOPPY_DRIVES]; /* what is there in place of the drive's own disk; made with the drive */
+    bool own_floppy[FLOPPY_DRIVES];    /* the drive's own disk is in it */
     struct buf vga_bios, nic_rom;
     struct typist *typist;
 };
@@ -68,6 +70,10 @@ void machine_retry_disks(struct machine *m);
 int machine_drop_connections(struct machine *m, struct err *e);
 /* [vCPU paused, any thread] Another disc in the CD drive, "" for none. VT_BUSY: the machine has no CD drive. */
 int machine_change_disc(struct machine *m, const char *path, struct err *e);
+/* The same of a floppy drive; NULL: its own disk. VT_BUSY: there is no such drive, or it has no disk of its own. */
+int machine_change_floppy(struct machine *m, unsigned drive, const char *path, struct err *e);
+/* What is in a floppy drive now: a path, "" for nothing, NULL for its own disk, or no drive. */
+const char *machine_floppy(const struct machine *m, unsigned drive);
 /* Is the agent's port open in the guest? [any thread] */
 bool machine_agent_open(const struct machine *m);
 

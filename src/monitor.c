@@ -290,19 +290,32 @@ static int open_fork(struct monitor *m, const struct start *s, struct err *e)
     return head_fork(m->store, s->fork_of, &m->head, e);
 }
 
-int monitor_keep_disc(struct monitor *m, struct err *e)
+/* Is *field what is there now? Else it is made so. */
+static int keep_disc(char **field, const char *path, bool *ret_changed, struct err *e)
 {
-    cleanup(cleanup_free) char *text = NULL;
-    const char *path = m->machine->disc.path;
     char *copy;
 
-    if (!path || strcmp(m->config.cdrom, path) == 0)
+    if (*field == path || (*field && path && strcmp(*field, path) == 0))
         return 0;
-    copy = strdup(path);
-    if (!copy)
+    copy = path ? strdup(path) : NULL;
+    if (path && !copy)
         return err_set(e, VT_FAIL, "out of memory");
-    free(m->config.cdrom);
-    m->config.cdrom = copy;
+    free(*field);
+    *field = copy;
+    *ret_changed = true;
+    return 0;
+}
+
+int monitor_keep_discs(struct monitor *m, struct err *e)
+{
+    cleanup(cleanup_free) char *text = NULL;
+    bool changed = false;
+    int rc = keep_disc(&m->config.cdrom, m->machine->disc.path, &changed, e);
+
+    for (unsigned i = 0; i < FLOPPY_DRIVES && rc == 0; i++)
+        rc = keep_disc(&m->config.floppy[i], machine_floppy(m->machine, i), &changed, e);
+    if (rc < 0 || !changed)
+        return rc;
     text = config_text(&m->config);
     if (!text)
         return err_set(e, VT_USAGE, "the disc's path is not UTF-8");

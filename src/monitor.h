@@ -64,8 +64,9 @@ struct monitor {
 
 const char *run_state_name(enum run_state s); /* QMP's words */
 
-/* [change held] What the monitor changed of its machine's hardware, the disc, goes into the store's configuration. */
-int monitor_keep_disc(struct monitor *m, struct err *e);
+/* [change held] What the monitor changed of its machine's hardware, discs and floppies, goes into the store's
+ * configuration. */
+int monitor_keep_discs(struct monitor *m, struct err *e);
 
 /* Loop's thread. */
 int monitor_cont(struct monitor *m, struct err *e);

@@ -179,29 +179,65 @@ static int restore_memory(struct capture *c, struct source *from, uint64_t *ret_
     return 0;
 }
 
-/* The disc may be another one, in the same drive: *ret_disc is the snapshot's (malloc'ed), NULL where that has no
- * drive. */
-static int check_hardware(const struct capture *c, const struct snapshot_info *s, char **ret_disc, struct err *e)
+/* What a snapshot has in its drives, which may be other than what is there now. */
+struct discs {
+    char *cdrom, *floppy[FLOPPY_DRIVES]; /* as in the configuration */
+};
+
+static void discs_release(struct discs *d)
 {
-    cleanup(cleanup_free) char *ours = config_hardware(c->machine->config);
-    struct machine_config theirs;
+    free(d->cdrom);
+    for (unsigned i = 0; i < FLOPPY_DRIVES; i++)
+        free(d->floppy[i]);
+}
+
+/* Takes *theirs and puts a copy of ours there. */
+static bool take_disc(char **theirs, const char *ours, char **ret)
+{
+    *ret = *theirs;
+    *theirs = ours ? strdup(ours) : NULL;
+    return !ours || *theirs;
+}
+
+static int check_hardware(const struct capture *c, const struct snapshot_info *s, struct discs *ret_discs,
+                          struct err *e)
+{
+    const struct machine_config *here = c->machine->config;
+    cleanup(cleanup_free) char *ours = config_hardware(here);
+    cleanup(config_release) struct machine_config theirs = {0};
     cleanup(cleanup_free) char *theirs_text = NULL;
+    bool copied = true;
     int rc;
 
     if (!ours)
         return err_set(e, VT_FAIL, "out of memory");
     config_init(&theirs);
     rc = config_set_hardware(&theirs, s->hardware, e);
-    if (rc == 0 && theirs.cdrom && c->machine->config->cdrom) {
-        *ret_disc = theirs.cdrom;
-        theirs.cdrom = strdup(c->machine->config->cdrom);
-        rc = theirs.cdrom ? 0 : err_set(e, VT_FAIL, "out of memory");
-    }
-    if (rc == 0)
+    if (rc == 0 && theirs.cdrom && here->cdrom)
+        copied = take_disc(&theirs.cdrom, here->cdrom, &ret_discs->cdrom);
+    if (rc == 0 && config_floppy_drives(&theirs) == config_floppy_drives(here))
+        for (unsigned i = 0; i < FLOPPY_DRIVES; i++)
+            copied &= take_disc(&theirs.floppy[i], here->floppy[i], &ret_discs->floppy[i]);
+    if (rc == 0 && copied)
         theirs_text = config_hardware(&theirs);
-    config_release(&theirs);
     if (rc == 0 && (!theirs_text || strcmp(ours, theirs_text) != 0))
         rc = err_set(e, VT_BUSY, "%s has other hardware than the running machine: stop it first", s->name);
+    return rc;
+}
+
+/* Each one that is another than what is in the drive now. */
+static int change_discs(struct machine *m, const struct discs *d, struct err *e)
+{
+    int rc = 0;
+
+    if (d->cdrom && strcmp(d->cdrom, m->disc.path) != 0)
+        rc = machine_change_disc(m, d->cdrom, e);
+    for (unsigned i = 0; i < config_floppy_drives(m->config) && rc == 0; i++) {
+        const char *now = machine_floppy(m, i);
+
+        if (now != d->floppy[i] && (!now || !d->floppy[i] || strcmp(now, d->floppy[i]) != 0))
+            rc = machine_change_floppy(m, i, d->floppy[i], e);
+    }
     return rc;
 }
 
@@ -253,7 +289,7 @@ int capture_revert(struct capture *c, int64_t snapshot, struct revert_result *re
 {
     cleanup(snapshot_info_release) struct snapshot_info s = {0};
     uint64_t begin = clock_mono_ns();
-    cleanup(cleanup_free) char *disc = NULL;
+    cleanup(discs_release) struct discs discs = {0};
     struct source *from = NULL;
     struct err trouble = {0};
     int rc = snapshot_get(c->store, snapshot, &s, e);
@@ -262,7 +298,7 @@ int capture_revert(struct capture *c, int64_t snapshot, struct revert_result *re
     *ret = (struct revert_result){0};
     *ret_broken = false;
     if (rc == 0 && memory)
-        rc = check_hardware(c, &s, &disc, e);
+        rc = check_hardware(c, &s, &discs, e);
     if (rc == 0 && memory)
         rc = open_source(c, &s, &from, e);
     if (rc < 0)
@@ -273,8 +309,8 @@ int capture_revert(struct capture *c, int64_t snapshot, struct revert_result *re
     rc = count_blocks(c, snapshot, &ret->blocks, e);
     if (rc < 0)
         return rc;
-    if (disc && strcmp(disc, c->machine->disc.path) != 0)
-        rc = machine_change_disc(c->machine, disc, e);
+    if (memory)
+        rc = change_discs(c->machine, &discs, e);
     if (rc < 0)
         return rc;
     *ret_broken = true;

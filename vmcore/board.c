@@ -170,7 +170,7 @@ static void init_floppy(struct board *b, struct devctx *c, const struct vm_confi
     uint8_t types, drives;
 
     for (unsigned n = 0; n < FLOPPY_DRIVES; n++)
-        port[n] = config->floppy[n].port.submit ? &config->floppy[n].port : NULL;
+        port[n] = config->floppy[n].present ? &config->floppy[n].port : NULL;
     floppy_init(&b->floppy, c, &b->dma, isa(b, 6), port);
     types = floppy_cmos_types(&b->floppy);
     drives = (uint8_t)((types >> 4 != 0) + ((types & 15) != 0));

@@ -100,7 +100,7 @@ static void set_boot_order(struct board *b, const struct vm_config *c, struct bi
 
 struct acpi_config boot_acpi_config(const struct vm_config *c)
 {
-    return (struct acpi_config){.floppy = c->floppy[0].port.submit || c->floppy[1].port.submit};
+    return (struct acpi_config){.floppy = c->floppy[0].present || c->floppy[1].present};
 }
 
 /* ---- memory and processors */

@@ -331,6 +331,14 @@ bool vm_change_disc(struct vm *vm, unsigned slot, const struct blkport *port)
     return vm->board && ide_change_disc(&vm->board->ide, slot, port);
 }
 
+bool vm_change_floppy(struct vm *vm, unsigned drive, const struct blkport *port)
+{
+    if (!vm->board || drive >= FLOPPY_DRIVES || !vm->board->floppy.drive[drive].present)
+        return false;
+    floppy_change(&vm->board->floppy, drive, port);
+    return true;
+}
+
 /* ---- clock, state, images */
 
 uint64_t vm_clock_ns(struct vm *vm)

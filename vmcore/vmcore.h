@@ -26,7 +26,7 @@ enum vm_board {
 
 struct vm_disk_config {
     struct blkport port; /* copied; port.submit is called on the vCPU thread */
-    bool present, cdrom; /* IDE: is there a drive; a CD drive without a disc has a port of size 0 */
+    bool present, cdrom; /* IDE, floppy: is there a drive; a CD or floppy drive without a disc has a port of size 0 */
 };
 enum vm_nic_model { VM_NIC_VIRTIO, VM_NIC_NE2K_PCI };
 struct vm_nic_config {
@@ -48,9 +48,9 @@ struct vm_config {
     struct vm_disk_config disk[VM_MAX_DISKS]; /* virtio */
     struct vm_disk_config ide[VM_IDE_SLOTS];
     struct vm_nic_config nic[VM_MAX_NICS];
-    struct vm_disk_config floppy[VM_FLOPPIES]; /* port.submit NULL: no such drive; size 0: a drive without a medium */
-    struct chrport *serial[2];                 /* NULL: none */
-    struct chrport *console[8];                /* virtio-console ports after port 0; name is the port's name */
+    struct vm_disk_config floppy[VM_FLOPPIES];
+    struct chrport *serial[2];  /* NULL: none */
+    struct chrport *console[8]; /* virtio-console ports after port 0; name is the port's name */
     unsigned nconsole;
     struct inputport *input;                  /* keyboard and mouse; NULL: never used */
     enum vm_boot boot_order[VM_BOOT_CLASSES]; /* first one NONE: disk, CD, floppy, network */
@@ -108,6 +108,8 @@ bool vm_nmi(struct vm *vm);
 /* Another disc in the CD drive at an IDE slot, the tray closed; NULL: none. The old port's worker is idle. False: there
  * is no CD drive. */
 bool vm_change_disc(struct vm *vm, unsigned slot, const struct blkport *port);
+/* The same of a floppy drive. */
+bool vm_change_floppy(struct vm *vm, unsigned drive, const struct blkport *port);
 
 /* The virtual clock runs only inside vm_run, and advances over a halt. */
 uint64_t vm_clock_ns(struct vm *vm);

@@ -197,7 +197,7 @@ static void test_boot_order(void **state)
     struct vm_config c = {
         .ram_bytes = 64u << 20,
         .boot_order = {VM_BOOT_FLOPPY, VM_BOOT_NET, VM_BOOT_DISK, VM_BOOT_CDROM},
-        .floppy = {[1] = {.port = {.submit = no_io}}},
+        .floppy = {[1] = {.present = true, .port = {.submit = no_io}}},
         .ide = {{.present = true}, {.present = false}, {.present = true, .cdrom = true}, {.present = true}}};
     struct bios_files *f = fill(r, &c);
     uint8_t b[MAX_FILE];

@@ -600,6 +600,21 @@ bool vm_change_disc(struct vm *vm, unsigned slot, const struct blkport *port) /*
     return true;
 }
 
+bool vm_change_floppy(struct vm *vm, unsigned drive, const struct blkport *port)
+{
+    char text[64];
+
+    if (drive >= VM_FLOPPIES || !vm->config.floppy[drive].present)
+        return false;
+    if (port)
+        snprintf(text, sizeof text, "drive %u: a floppy of %llu bytes%s", drive, (unsigned long long)port->size,
+                 port->read_only ? ", write-protected" : "");
+    else
+        snprintf(text, sizeof text, "drive %u: no floppy", drive);
+    say(vm, text);
+    return true;
+}
+
 uint64_t vm_clock_ns(struct vm *vm)
 {
     return vm->clock;

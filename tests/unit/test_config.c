@@ -1,6 +1,7 @@
 /* Machine configurations: text and back, a snapshot's hardware, forwards, and what a damaged store may hold. */
 #include "tests/unit/unit.h"
 #include <stdio.h>
+#include "src/base/buf.h"
 #include "src/config.h"
 
 static void goes_round(void **state)
@@ -69,6 +70,43 @@ static void forwards(void **state)
         struct err e = {0};
         assert_int_equal(config_forward_parse(bad[i], &f, &e), VT_USAGE);
         assert_true(e.msg[0]);
+    }
+}
+
+static void other_floppies(void **state)
+{
+    static const char *const bad[] = {"[\"a.img\"]", "[null, null, \"\"]", "[1]", "{}", "[null, null]x"};
+    cleanup(config_release) struct machine_config a = {0}, b = {0};
+    cleanup(cleanup_free) char *text = NULL, *old = NULL;
+    struct config_disk *d;
+
+    config_init(&a);
+    old = config_text(&a);
+    assert_null(strstr(old, "floppies"));
+    assert_int_equal(config_set_floppy(&a, 1, "none", NULL), VT_USAGE); /* no second before a first */
+    assert_int_equal(config_floppy_add(&a, "a.img", 1440 * 1024, &d, NULL), 0);
+    assert_int_equal(config_floppy_drives(&a), 1);
+    assert_int_equal(config_set_floppy(&a, 0, "/absent.img", NULL), VT_NOENT);
+    assert_int_equal(config_set_floppy(&a, 0, "/proc/self/exe", NULL), VT_USAGE);
+    assert_null(a.floppy[0]);
+    assert_int_equal(config_set_floppy(&a, 0, "none", NULL), 0);
+    assert_int_equal(config_set_floppy(&a, 1, "none", NULL), 0);
+    assert_int_equal(config_floppy_drives(&a), 2);
+    assert_int_equal(config_set_floppy(&a, 2, "none", NULL), VT_USAGE);
+    assert_int_equal(config_set_floppy(&a, 0, "own", NULL), 0);
+    text = config_text(&a);
+    assert_int_equal(config_parse(text, &b, NULL), 0);
+    assert_true(!b.floppy[0] && b.floppy[1] && !*b.floppy[1]);
+    assert_int_equal(config_floppy_drives(&b), 2);
+    assert_int_equal(config_set_floppy(&b, 1, "own", NULL), 0);
+    assert_int_equal(config_floppy_drives(&b), 1);
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        cleanup(cleanup_free) char *t = str_printf("{\"format\":1,\"hardware\":{\"mem\":1048576,\"disks\":[{\"slot\":"
+                                                   "\"disk0\",\"floppy\":true}],\"nics\":[],\"floppies\":%s},"
+                                                   "\"forwards\":[]}",
+                                                   bad[i]);
+        cleanup(config_release) struct machine_config c = {0};
+        assert_int_equal(config_parse(t, &c, NULL), VT_CORRUPT);
     }
 }
 
@@ -211,9 +249,10 @@ static void damage_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(goes_round),         cmocka_unit_test(hardware_comes_back_and_forwards_stay),
-        cmocka_unit_test(forwards),           cmocka_unit_test(ide_drives),
-        cmocka_unit_test(floppies_and_cards), cmocka_unit_test(damage_is_refused),
+        cmocka_unit_test(goes_round),        cmocka_unit_test(hardware_comes_back_and_forwards_stay),
+        cmocka_unit_test(forwards),          cmocka_unit_test(ide_drives),
+        cmocka_unit_test(other_floppies),    cmocka_unit_test(floppies_and_cards),
+        cmocka_unit_test(damage_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
