@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include "cli/guestcmd.h"
+#include "cli/jobs.h"
 #include "cli/life.h"
 #include "cli/resolve.h"
 #include "src/base/floppyformat.h"
@@ -17,13 +18,15 @@ struct run_opts {
     struct guest_opts guest;
     const char *from, *image, *kernel, *initrd, *append, *cpu, *bios, *boot, *screenshot, *disk_bus, *cdrom, *nic, *gdb;
     struct strlist copy_in, copy_out, disks, floppies;
-    const char *clock;
-    uint64_t mem;
+    const char *clock, *jobs;
+    uint64_t mem, njobs;
     bool frozen, no_reboot, log;
 };
 
 const struct opt run_options[] = {
     {"from", "SNAP", "fork from this snapshot", offsetof(struct run_opts, from), OPT_STR, 0},
+    {"jobs", "N", "fork as often, all at once; {} in the command is the job's number, 1 to N",
+     offsetof(struct run_opts, jobs), OPT_STR, 'j'},
     {"copy-in", "PATH", "copy a file or directory to where the command runs; may be repeated",
      offsetof(struct run_opts, copy_in), OPT_LIST, 0},
     {"copy-out", "GUEST[:HOST]", "copy out afterwards, whatever the status; may be repeated",
@@ -87,8 +90,8 @@ static int boot_machine(struct cli *c, const struct run_opts *o, struct err *e)
     bool is_linux = false;
     int r;
 
-    if (o->clock || o->frozen)
-        return err_set(e, VT_USAGE, "--clock and --frozen go with --from");
+    if (o->clock || o->frozen || o->jobs)
+        return err_set(e, VT_USAGE, "--clock, --frozen and --jobs go with --from");
     if (c->has_guest || o->copy_in.n || o->copy_out.n || o->guest.dir || o->guest.user || o->guest.env.n)
         return err_set(e, VT_USAGE, "a command and its options go with --from, not with a machine of your own");
     if (c->json)
@@ -229,14 +232,50 @@ static int in_fork(struct cli *c, struct run_opts *o, struct client *client, str
     return r ? r : status;
 }
 
+/* The command and --copy-out as this job has them. */
+static int become_job(struct cli *c, struct run_opts *o, unsigned job, struct strlist *words, struct err *e)
+{
+    for (int i = 0; i < c->nguest; i++)
+        strlist_take(words, jobs_word(c->guest[i], job));
+    for (size_t i = 0; i < o->copy_out.n; i++) {
+        char *spec = jobs_word(o->copy_out.items[i], job);
+        if (!spec)
+            return err_set(e, VT_FAIL, "out of memory");
+        free(o->copy_out.items[i]);
+        o->copy_out.items[i] = spec;
+    }
+    strlist_addf(&o->guest.env, "VMTEST_JOB=%u", job);
+    strlist_addf(&o->guest.env, "VMTEST_JOBS=%llu", (unsigned long long)o->njobs);
+    if (words->failed || o->guest.env.failed)
+        return err_set(e, VT_FAIL, "out of memory");
+    c->guest = words->items;
+    return 0;
+}
+
+static int check_jobs(struct run_opts *o, struct err *e)
+{
+    int r = o->jobs ? number_parse(o->jobs, 1, JOBS_MAX, &o->njobs, e) : 0;
+
+    if (r)
+        return err_prefix(e, r, "--jobs");
+    for (size_t i = 0; i < o->copy_out.n && o->njobs > 1; i++)
+        if (!strstr(o->copy_out.items[i], "{}"))
+            return err_set(e, VT_USAGE, "--copy-out %s: every job would write there; put {}, its number, into the name",
+                           o->copy_out.items[i]);
+    return 0;
+}
+
 static int from_snapshot(struct cli *c, struct run_opts *o, struct err *e)
 {
+    cleanup(strlist_release) struct strlist words = {0};
     cleanup(target_release) struct target t = {0};
     cleanup(snapshot_info_release) struct snapshot_info s = {0};
     cleanup(cleanup_client) struct client *client = NULL;
     cleanup(cleanup_free) char *log = NULL;
+    cleanup(cleanup_free) char *store = NULL;
     struct monitor_spec spec = {.lock_fd = -1, .cache_unsafe = true};
     char *word = (char *)o->from;
+    unsigned job = 0;
     int r;
 
     if (o->kernel || o->image || o->initrd || o->append || o->cpu || o->mem || o->disks.n || o->no_reboot || o->bios ||
@@ -249,14 +288,25 @@ static int from_snapshot(struct cli *c, struct run_opts *o, struct err *e)
     if (!r)
         r = guest_opts_check(&o->guest, e);
     if (!r)
+        r = check_jobs(o, e);
+    if (!r)
         r = cli_target(c, &word, 1, false, &t, e);
     if (!r)
         r = cli_snapshot(c, &t, false, &s, e);
     if (!r)
         r = cli_log_path(c, t.machine.id, &log, e);
+    if (!r && !(store = strdup(store_dir(c->store))))
+        r = err_set(e, VT_FAIL, "out of memory");
+    if (!r && o->jobs) { /* before they fork: an open store is one process's */
+        store_close(steal(&c->store));
+        r = jobs_run(c, (unsigned)o->njobs, &job, e);
+        if (r || !job)
+            return r;
+        r = become_job(c, o, job, &words, e);
+    }
     if (r)
         return r;
-    spec.store = store_dir(c->store);
+    spec.store = store;
     spec.snapshot = s.id;
     spec.log = log;
     spec.frozen = o->frozen;

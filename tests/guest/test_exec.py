@@ -14,6 +14,7 @@ import termios
 import threading
 import time
 import unittest
+from pathlib import Path
 
 import common
 from harness import vmtest
@@ -229,6 +230,28 @@ class Exec(unittest.TestCase):
         # A clock that goes on from the snapshot's is behind by all that was done since.
         self.assertLess(times[2], times[0])
         self.assertLess(times[3], times[0])
+
+    def test_jobs(self):
+        self.store.run("snapshot", "parts")
+        self.addCleanup(self.store.run, "delete", "parts", want=None)
+        script = "echo {} $VMTEST_JOB/$VMTEST_JOBS; od -An -tx8 -N 8 /dev/urandom; echo bad >&2; echo {} >mine; exit {}"
+        with tempfile.TemporaryDirectory() as out:
+            got = self.store.run("run", "--from", "parts", "-j", 3, "--copy-out", f"mine:{out}/part-{{}}", "--", "sh",
+                                 "-c", script, want=3)
+            self.assertEqual([(Path(out) / f"part-{n}").read_text() for n in (1, 2, 3)], ["1\n", "2\n", "3\n"])
+        lines = sorted(line.split(": ", 1) for line in got.text.splitlines())
+        self.assertEqual([n for n, _ in lines], list("112233"))
+        said = {text for _, text in lines}
+        self.assertEqual(len(said), 6)  # the random numbers differ
+        self.assertLess({"1 1/3", "2 2/3", "3 3/3"}, said)
+        self.assertEqual(sorted(got.errors.splitlines()), ["1: bad", "2: bad", "3: bad"] + [
+            f"vmtest: run: job {n} ended with status {n}" for n in (1, 2, 3)])
+        begin = time.time()
+        jobs = self.store.json("run", "--from", "parts", "-j", 2, "--", "date", "+%s.%N")["jobs"]
+        end = time.time()
+        for job in jobs:
+            self.assertEqual((job["status"], job["error"]), (0, None))
+            self.assertTrue(begin - 1 < float(job["stdout"]) < end + 1, (begin, job, end))
 
     def test_a_snapshot_amid_full_streams(self):
         # Each cut is at another place of the frames under way.

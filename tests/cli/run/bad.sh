@@ -18,3 +18,7 @@ status vmtest run --from clean --clock noon -- true
 status vmtest run --kernel kernel --frozen
 status vmtest run --cdrom absent
 status vmtest run --disk absent --disk-bus scsi
+status vmtest run --from clean -j 0 -- true
+status vmtest run --from clean -j 2 --copy-out a:b -- true
+status vmtest run --from cleen -j 2 -- true
+status vmtest run --kernel kernel -j 2
