@@ -104,8 +104,8 @@ static int send_keys(struct monitor *m, const json_t *args, struct err *e)
         rc = read_key(j, &down->code, e);
         if (rc < 0)
             return rc;
-        down->down = 1;
-        *up = (struct input_key){down->code, 0};
+        down->down = KEY_DOWN;
+        *up = (struct input_key){down->code, KEY_UP};
     }
     return typist_keys(m->machine->typist, keys, 2 * n, e);
 }
@@ -177,7 +177,7 @@ static int send_event(struct typist *t, const json_t *event, struct err *e)
         rc = json_get_bool(data, "down", JSON_REQUIRED, &down, WHERE, e);
     if (rc == 0)
         rc = read_key(key, &k.code, e);
-    k.down = down;
+    k.down = down ? KEY_HELD : KEY_UP;
     return rc < 0 ? rc : typist_keys(t, &k, 1, e);
 }
 

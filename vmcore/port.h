@@ -54,9 +54,15 @@ void chrport_release(struct chrport *p);
 
 /* ---- input port: a keyboard's and a mouse's events on their way to the guest. The devices take them as the guest
  * reads, so that none is lost or doubled; what they have no room for yet waits here. */
+enum {
+    KEY_UP,
+    KEY_DOWN, /* for a moment: it does not repeat, however long the guest leaves the release unread */
+    KEY_HELD, /* by somebody, for as long as he likes: the keyboard repeats it. Where the host repeats it by itself,
+               * too, each of those counts, and puts the keyboard's own off. */
+};
 struct input_key { /* a key went down or up */
     uint8_t code;  /* as in scan code set 1, with bit 7 set for those that follow E0h; C6h: Pause, B7h: Print Screen */
-    uint8_t down;
+    uint8_t down;  /* KEY_UP, KEY_DOWN or KEY_HELD */
 };
 struct input_mouse {
     int16_t dx, dy, dz; /* right, down, wheel towards the user */

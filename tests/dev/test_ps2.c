@@ -11,9 +11,9 @@
 
 #define BYTE_TIME 100000u
 
-static void press(struct rig *r, uint8_t code, bool down)
+static void press(struct rig *r, uint8_t code, unsigned down)
 {
-    struct input_key k = {code, down};
+    struct input_key k = {code, (uint8_t)down};
     assert_int_equal(byteq_put(&r->input.keys, &k, sizeof k), sizeof k);
     vm_post(&r->vm, &r->input.rx_event);
     rig_events(r);
@@ -188,6 +188,146 @@ static void test_commands_and_keys(void **state)
     out8(r, 0x60, 0x77);
     out8(r, 0x64, 0x2a);
     assert_int_equal(next(r, 0), 0x77);
+    rig_free(r);
+}
+
+/* How many bytes come in so many milliseconds, read as they come; the last is *ret_last. */
+static unsigned count(struct rig *r, unsigned ms, int *ret_last)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < ms * 10; i++) {
+        if (in8(r, 0x64) & 1) {
+            *ret_last = in8(r, 0x60);
+            n++;
+        }
+        vclock_advance(&r->clock, MS / 10);
+    }
+    return n;
+}
+
+static void test_repeat(void **state)
+{
+    struct rig *r = rig_new();
+    int last = 0;
+
+    controller(r, 0x60, 0x05); /* interrupt, no translation */
+    press(r, A, KEY_DOWN);
+    KEYS(r, 0x1c);
+    assert_int_equal(count(r, 3000, &last), 0); /* of a moment */
+    press(r, A, KEY_UP);
+    KEYS(r, 0xf0, 0x1c);
+    /* half a second, then (8 + 3) << 1 of 1/240 s: 91.7 ms */
+    press(r, A, KEY_HELD);
+    assert_int_equal(next(r, 0), 0x1c);
+    assert_int_equal(count(r, 499, &last), 0);
+    assert_int_equal(count(r, 2, &last), 1);
+    assert_int_equal(last, 0x1c);
+    assert_int_equal(count(r, 917, &last), 10);
+    press(r, UP, KEY_HELD); /* the last one that went down repeats, and the release of another does not matter */
+    KEYS(r, 0xe0, 0x75);
+    press(r, A, KEY_UP);
+    KEYS(r, 0xf0, 0x1c);
+    assert_int_equal(count(r, 600, &last), 2 * 2);
+    assert_int_equal(last, 0x75);
+    press(r, UP, KEY_UP);
+    count(r, 10, &last);
+    assert_int_equal(count(r, 2000, &last), 0);
+    /* 250 ms, 30 a second */
+    kbd(r, 0xf3);
+    kbd(r, 0x00);
+    press(r, A, KEY_HELD);
+    assert_int_equal(next(r, 0), 0x1c);
+    assert_int_equal(count(r, 249, &last), 0);
+    assert_int_equal(count(r, 1000, &last), 30);
+    /* a host that repeats by itself */
+    for (unsigned i = 0; i < 20; i++) {
+        press(r, A, KEY_HELD);
+        assert_int_equal(next(r, 0), 0x1c);
+        assert_int_equal(count(r, 50, &last), 0);
+    }
+    /* one second, 2 a second */
+    kbd(r, 0xf3);
+    kbd(r, 0x7f);
+    press(r, A, KEY_HELD);
+    assert_int_equal(next(r, 0), 0x1c);
+    assert_int_equal(count(r, 999, &last), 0);
+    assert_int_equal(count(r, 2000, &last), 4);
+    /* a guest that does not read: what comes late is not many */
+    vclock_advance(&r->clock, 20000 * MS);
+    press(r, A, KEY_UP);
+    assert_true(count(r, 100, &last) <= 2 + 2);
+    assert_int_equal(last, 0x1c);
+    /* F5h, disable; F4h and a reset: the key does not go on */
+    for (unsigned i = 0; i < 3; i++) {
+        press(r, A, KEY_HELD);
+        assert_int_equal(next(r, 0), 0x1c);
+        kbd(r, i == 0 ? 0xf4 : i == 1 ? 0xf6 : 0xff);
+        if (i == 2)
+            assert_int_equal(next(r, 0), 0xaa);
+        assert_int_equal(count(r, 2000, &last), 0);
+    }
+    assert_int_equal(r->board.i8042.kbd.rate, 0x2b);
+    /* whose hand it was is not saved */
+    press(r, A, KEY_HELD);
+    assert_int_equal(next(r, 0), 0x1c);
+    __atomic_store_n(&r->input.withdraw, 1, __ATOMIC_RELEASE);
+    vm_post(&r->vm, &r->input.rx_event);
+    rig_events(r);
+    assert_int_equal(count(r, 2000, &last), 0);
+    rig_free(r);
+}
+
+static void test_repeat_of_special_keys(void **state)
+{
+    struct rig *r = rig_new();
+    int last = 0;
+
+    controller(r, 0x60, 0x05);
+    kbd(r, 0xf3);
+    kbd(r, 0x00);
+    press(r, PAUSE, KEY_HELD); /* does not */
+    KEYS(r, 0xe1, 0x14, 0x77, 0xe1, 0xf0, 0x14, 0xf0, 0x77);
+    assert_int_equal(count(r, 2000, &last), 0);
+    press(r, PRINT, KEY_HELD);
+    KEYS(r, 0xe0, 0x12, 0xe0, 0x7c);
+    assert_int_equal(count(r, 260, &last), 2);
+    assert_int_equal(last, 0x7c);
+    press(r, PRINT, KEY_UP);
+    count(r, 10, &last);
+    /* set 3: arrows repeat, function keys do not, but where they are told to */
+    kbd(r, 0xf0);
+    kbd(r, 3);
+    kbd(r, 0xf3);
+    kbd(r, 0x00);
+    press(r, F7, KEY_HELD);
+    assert_int_equal(next(r, 0), 0x37);
+    assert_int_equal(count(r, 1000, &last), 0);
+    press(r, UP, KEY_HELD);
+    KEYS(r, 0x63);
+    assert_int_equal(count(r, 260, &last), 1);
+    kbd(r, 0xfc); /* with break code, without repeating */
+    kbd(r, 0x63);
+    kbd(r, 0xfb); /* the other way */
+    kbd(r, 0x1c);
+    kbd(r, 0xf4);
+    press(r, UP, KEY_HELD);
+    KEYS(r, 0x63);
+    assert_int_equal(count(r, 1000, &last), 0);
+    press(r, A, KEY_HELD);
+    assert_int_equal(next(r, 0), 0x1c);
+    assert_int_equal(count(r, 260, &last), 1);
+    press(r, A, KEY_UP);
+    assert_int_equal(next(r, 0), -1); /* it has no break code now */
+    kbd(r, 0xf8);
+    r = rig_reload(r); /* types of keys are state */
+    press(r, A, KEY_HELD);
+    KEYS(r, 0x1c);
+    assert_int_equal(count(r, 1000, &last), 0);
+    kbd(r, 0xf7);
+    press(r, F7, KEY_HELD);
+    assert_true(next(r, 0) > 0);
+    assert_int_equal(count(r, 260, &last), 1);
     rig_free(r);
 }
 
@@ -484,6 +624,8 @@ int main(void)
         cmocka_unit_test(test_set_2),
         cmocka_unit_test(test_set_3),
         cmocka_unit_test(test_commands_and_keys),
+        cmocka_unit_test(test_repeat),
+        cmocka_unit_test(test_repeat_of_special_keys),
         cmocka_unit_test(test_a_byte_can_be_read_twice),
         cmocka_unit_test(test_ten_thousand_keys),
         cmocka_unit_test(test_a_program_that_reads_slowly),

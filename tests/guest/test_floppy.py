@@ -3,10 +3,12 @@
 mode, runs V86 code, and reads keys that are typed from here; what it shows is read from its screen."""
 
 import re
+import tempfile
 import unittest
+from pathlib import Path
 
 import common  # noqa: F401
-from harness import arch, vmtest
+from harness import arch, qmp, vmtest
 
 MACHINE = "floppy"
 # Code with its data and stack on its own page, written all the time, in parts of the speed of the same code with data
@@ -18,7 +20,10 @@ LINES = ["short", "the quick brown fox jumps over the lazy dog", "~!@#$%^&*()_+{
 class Floppy(unittest.TestCase):
     def setUp(self):
         self.store = vmtest.Store()
+        run = tempfile.TemporaryDirectory()
+        self.addCleanup(run.cleanup)
         self.addCleanup(self.store.close)
+        self.store.env["XDG_RUNTIME_DIR"] = run.name
         self.store.run("create", "--floppy", arch.directory() / "bootfloppy.img", "--mem", "64M", MACHINE)
         self.store.run("start", "--no-wait", MACHINE)
         self.wait("--text", "type>")
@@ -46,6 +51,17 @@ class Floppy(unittest.TestCase):
         for line in LINES:
             self.type(line)
         self.assertIn(f'got "{LINES[-1]}"', self.screen())
+
+    def test_a_held_key_repeats(self):
+        client = qmp.Qmp(next(Path(self.store.env["XDG_RUNTIME_DIR"]).glob("vmtest/*/*.sock")))
+        self.addCleanup(client.close)
+        for down, text in (True, "type> ?aaaaa"), (False, None):
+            client.call("input-send-event", events=[{"type": "key", "data": {
+                "down": down, "key": {"type": "qcode", "data": "a"}}}])
+            if text:
+                self.wait("--regex", "--text", text)
+        self.store.run("-m", MACHINE, "type", "--key", "ret", "b")
+        self.wait("--regex", "--text", '^got "a{5,}b"$')
 
     def test_a_snapshot_amid_typing(self):
         self.type("before")

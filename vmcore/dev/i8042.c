@@ -87,6 +87,7 @@ static void input_event(struct vm_event *ev)
 
     if (__atomic_load_n(&k->input->withdraw, __ATOMIC_ACQUIRE)) {
         byteq_drop(&k->input->keys, UINT32_MAX);
+        ps2_kbd_let_go(&k->kbd);
         __atomic_store_n(&k->input->withdraw, 0, __ATOMIC_RELEASE);
         host_kick(&k->input->kick);
     }
@@ -290,6 +291,7 @@ static const struct field i8042_fields[] = {
     FIELD(struct i8042, kbd.scanning, F_BOOL),
     FIELD(struct i8042, kbd.in_break, F_BOOL),
     FIELD_BYTES(struct i8042, kbd.no_break),
+    {"kbd.no_repeat", offsetof(struct i8042, kbd.no_repeat), sizeof(((struct i8042 *)0)->kbd.no_repeat), F_BYTES, 3},
     FIELD(struct i8042, kbd.scan_at, F_U64),
     FIELD(struct i8042, kbd.ring_ignored, F_BOOL),
     FIELD(struct i8042, kbd.ring_head, F_U16),
@@ -325,13 +327,14 @@ static int i8042_loaded(void *dev, const char **why)
         return -1;
     }
     irq_set(&k->a20, (k->output_port & OUT_A20) != 0);
+    ps2_kbd_let_go(&k->kbd);
     drive_lines(k);
     if (!k->full)
         ps2_kbd_wait(&k->kbd); /* memory may not be there yet, so nothing is taken now */
     return 0;
 }
 
-static const struct state_table i8042_table = {"i8042", 2, i8042_fields, i8042_loaded, NULL};
+static const struct state_table i8042_table = {"i8042", 3, i8042_fields, i8042_loaded, NULL};
 
 void i8042_reset(struct i8042 *k)
 {

@@ -35,13 +35,16 @@ struct ps2_kbd {
     uint8_t leds, set, rate, last, modifiers;
     bool scanning, in_break; /* in_break: F0h was taken, its code comes next whatever else waits */
     uint8_t no_break[32];    /* set 3: keys that send no break code, a bit a code */
+    uint8_t no_repeat[32];   /* set 3: keys that do not repeat */
     uint64_t scan_at;        /* virtual ns before which no scan code is offered */
     /* The BIOS's key buffer (see ps2_kbd.c) */
     bool ring_ignored;
     uint16_t ring_head;
     uint64_t ring_since; /* virtual ns since when it is full; 0: it is not */
+    /* Whose hand is on which key is the host's business, and not part of the state: after a load no key is held. */
+    uint8_t held; /* the key that repeats, 0: none */
     struct ps2_host host;
-    struct vtimer timer;
+    struct vtimer timer, repeat;
 };
 void ps2_kbd_init(struct ps2_kbd *k, const struct ps2_host *host);
 void ps2_kbd_reset(struct ps2_kbd *k);
@@ -52,6 +55,7 @@ bool ps2_kbd_take(struct ps2_kbd *k, uint8_t *ret, bool *ret_scan);
 void ps2_kbd_was_read(struct ps2_kbd *k);
 /* After a load, with the output buffer empty: calls ready() when what waits may be taken. */
 void ps2_kbd_wait(struct ps2_kbd *k);
+void ps2_kbd_let_go(struct ps2_kbd *k); /* no key is held any more */
 bool ps2_kbd_ok(const struct ps2_kbd *k);
 /* Scan code set 2 to set 1, as the controller translates (without F0h, which it makes bit 7 of the next code). */
 uint8_t ps2_translate(uint8_t set2);

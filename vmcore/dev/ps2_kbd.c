@@ -6,7 +6,10 @@
  *
  * The BIOS's key buffer in low memory: BIOS and DOS programs take keys from there, and the BIOS drops what finds it
  * full. So no key is offered while less than RING_MARGIN places are free. A system of its own that never reads that
- * buffer leaves it as it is; where a full one does not move for RING_PATIENCE_NS, it counts no more until it does. */
+ * buffer leaves it as it is; where a full one does not move for RING_PATIENCE_NS, it counts no more until it does.
+ *
+ * A key that somebody holds down repeats, the last one that went down, at the rate that F3h sets; a repetition for
+ * which the guest has no time is left out. */
 #include "vmcore/dev/ps2.h"
 
 #include "vmcore/clock.h"
@@ -31,6 +34,7 @@ enum {
     KEY_LALT = 0x38,
     KEY_RCTRL = EXTENDED | 0x1d,
     KEY_RALT = EXTENDED | 0x38,
+    RATE_DEFAULT = 0x2b, /* 10.9 a second after half a second */
     KEY_PRINT = EXTENDED | 0x37,
     KEY_PAUSE = EXTENDED | 0x46,
 
@@ -71,6 +75,15 @@ static const uint8_t set3_extended[][2] = {
     {0x1c, 0x79}, {0x1d, 0x58}, {0x35, 0x77}, {0x37, 0x57}, {0x38, 0x39}, {0x46, 0x62}, {0x47, 0x6e},
     {0x48, 0x63}, {0x49, 0x6f}, {0x4b, 0x61}, {0x4d, 0x6a}, {0x4f, 0x65}, {0x50, 0x60}, {0x51, 0x6d},
     {0x52, 0x67}, {0x53, 0x64}, {0x5b, 0x8b}, {0x5c, 0x8c}, {0x5d, 0x8d},
+};
+
+/* What repeats in set 3 after a reset: letters, digits, the keys among and beside them, arrows, Delete and the number
+ * pad's plus. */
+static const uint8_t set3_repeat[] = {
+    0x0e, 0x16, 0x1e, 0x26, 0x25, 0x2e, 0x36, 0x3d, 0x3e, 0x46, 0x45, 0x4e, 0x55, 0x66, 0x0d,
+    0x15, 0x1d, 0x24, 0x2d, 0x2c, 0x35, 0x3c, 0x43, 0x44, 0x4d, 0x54, 0x5b, 0x5c, 0x53, 0x1c,
+    0x1b, 0x23, 0x2b, 0x34, 0x33, 0x3b, 0x42, 0x4b, 0x4c, 0x52, 0x5a, 0x13, 0x1a, 0x22, 0x21,
+    0x2a, 0x32, 0x31, 0x3a, 0x41, 0x49, 0x4a, 0x29, 0x64, 0x61, 0x63, 0x60, 0x6a, 0x7c,
 };
 
 /* ---- queues */
@@ -202,6 +215,49 @@ static void send_key(struct ps2_kbd *k, uint8_t code, bool down)
     }
 }
 
+/* ---- repeating */
+
+static void set_bit(uint8_t bits[32], uint8_t n, bool on)
+{
+    uint8_t bit = (uint8_t)(1u << (n & 7));
+    bits[n >> 3] = on ? bits[n >> 3] | bit : bits[n >> 3] & (uint8_t)~bit;
+}
+
+/* Bits 6:5: a quarter of a second each and one more; bits 4:3 and 2:0: (8 + low) << high of 1/240 seconds. */
+static uint64_t repeat_delay(const struct ps2_kbd *k)
+{
+    return (1 + (k->rate >> 5 & 3)) * (NS_PER_S / 4);
+}
+static uint64_t repeat_period(const struct ps2_kbd *k)
+{
+    return ((8 + (k->rate & 7u)) << (k->rate >> 3 & 3)) * (NS_PER_S / 240);
+}
+
+void ps2_kbd_let_go(struct ps2_kbd *k)
+{
+    k->held = 0;
+    vtimer_set(k->host.ctx->clock, &k->repeat, UINT64_MAX);
+}
+
+static bool repeats(const struct ps2_kbd *k, uint8_t code)
+{
+    uint8_t c = set3_of(code);
+
+    if (k->set == 3)
+        return c && !(k->no_repeat[c >> 3] >> (c & 7) & 1);
+    return code != KEY_PAUSE;
+}
+
+static void hold(struct ps2_kbd *k, const struct input_key *key)
+{
+    if (key->down == KEY_HELD && repeats(k, key->code)) {
+        k->held = key->code;
+        vtimer_set(k->host.ctx->clock, &k->repeat, vclock_now(k->host.ctx->clock) + repeat_delay(k));
+    } else if (key->down || key->code == k->held) {
+        ps2_kbd_let_go(k);
+    }
+}
+
 /* ---- taking keys from the host */
 
 static uint16_t get16(const uint8_t *p)
@@ -278,7 +334,22 @@ static void fill(struct ps2_kbd *k)
         byteq_drop(&k->host.port->keys, sizeof key);
         kick_host(k);
         send_key(k, key.code, key.down);
+        hold(k, &key);
     }
+}
+
+static void repeat_fired(void *opaque)
+{
+    struct ps2_kbd *k = opaque;
+
+    vtimer_set(k->host.ctx->clock, &k->repeat, vclock_now(k->host.ctx->clock) + repeat_period(k));
+    if (k->scan.len || !k->scanning || k->expect || byteq_used(&k->host.port->keys) || !ring_has_room(k))
+        return;
+    if (k->held == KEY_PRINT && k->set != 3 && !(k->modifiers & (MOD_ALT | MOD_CTRL | MOD_SHIFT)))
+        SEND(k, 0xe0, 0x7c); /* without the shift that went before the first */
+    else
+        send_key(k, k->held, true);
+    k->host.ready(k->host.opaque);
 }
 
 bool ps2_kbd_take(struct ps2_kbd *k, uint8_t *ret, bool *ret_scan)
@@ -325,25 +396,29 @@ static void timer_fired(void *opaque)
 
 static void clear_scan(struct ps2_kbd *k)
 {
+    ps2_kbd_let_go(k);
     k->scan.len = 0;
     k->in_break = false;
 }
 
-static void set_all_breaks(struct ps2_kbd *k, bool on)
+static void set_all(struct ps2_kbd *k, bool breaks, bool repeat)
 {
-    memset(k->no_break, on ? 0 : 0xff, sizeof k->no_break);
+    memset(k->no_break, breaks ? 0 : 0xff, sizeof k->no_break);
+    memset(k->no_repeat, repeat ? 0 : 0xff, sizeof k->no_repeat);
 }
 
 static void defaults(struct ps2_kbd *k)
 {
     static const uint8_t with_break[] = {0x11, 0x12, 0x14, 0x19, 0x59}; /* Ctrl, Shift, Caps Lock, Alt on the left */
 
-    k->rate = 0x2b;
+    k->rate = RATE_DEFAULT;
     k->set = 2;
     k->expect = 0;
-    set_all_breaks(k, false);
+    set_all(k, false, false);
     for (unsigned i = 0; i < sizeof with_break; i++)
-        k->no_break[with_break[i] >> 3] &= (uint8_t) ~(1u << (with_break[i] & 7));
+        set_bit(k->no_break, with_break[i], false);
+    for (unsigned i = 0; i < sizeof set3_repeat; i++)
+        set_bit(k->no_repeat, set3_repeat[i], false);
     clear_scan(k);
 }
 
@@ -352,8 +427,8 @@ static void argument(struct ps2_kbd *k, uint8_t v)
     uint8_t command = k->expect;
 
     if (command >= 0xfb) { /* types of single keys: a list, up to the next command */
-        uint8_t bit = (uint8_t)(1u << (v & 7));
-        k->no_break[v >> 3] = command == 0xfc ? k->no_break[v >> 3] & (uint8_t)~bit : k->no_break[v >> 3] | bit;
+        set_bit(k->no_break, v, command != 0xfc);
+        set_bit(k->no_repeat, v, command != 0xfb);
         ps2_push(&k->reply, ACK);
         return;
     }
@@ -381,7 +456,7 @@ void ps2_kbd_write(struct ps2_kbd *k, uint8_t v)
     switch (v) {
     case 0xed: /* LEDs */
     case 0xf0: /* scan code set */
-    case 0xf3: /* repeat rate: kept for nothing, since the host's keys repeat */
+    case 0xf3: /* repeat rate */
     case 0xfb: /* a key's type: repeats, without break code */
     case 0xfc: /* with break code, does not repeat */
     case 0xfd: /* neither */
@@ -411,7 +486,7 @@ void ps2_kbd_write(struct ps2_kbd *k, uint8_t v)
     case 0xf8:
     case 0xf9:
     case 0xfa:
-        set_all_breaks(k, v == 0xf8 || v == 0xfa);
+        set_all(k, v == 0xf8 || v == 0xfa, v == 0xf7 || v == 0xfa);
         ps2_push(&k->reply, ACK);
         break;
     case 0xfe: /* again */
@@ -453,5 +528,6 @@ void ps2_kbd_init(struct ps2_kbd *k, const struct ps2_host *host)
     memset(k, 0, sizeof *k);
     k->host = *host;
     vtimer_init(host->ctx->clock, &k->timer, timer_fired, k);
+    vtimer_init(host->ctx->clock, &k->repeat, repeat_fired, k);
     ps2_kbd_reset(k);
 }
