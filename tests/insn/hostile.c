@@ -353,14 +353,17 @@ int main(int argc, char **argv)
                    batch(&o, shared, bad, 1) == PASSED ? "  ... only after the cases before it\n" : "  ... alone\n");
             from = bad + 1;
         }
-    for (enum start i = 0; i < START_COUNT; i++)
+    bool idle = false; /* a mode in which no guest got anywhere */
+    for (enum start i = 0; i < START_COUNT; i++) {
+        idle = idle || (o.start < 0 && !shared->blocks[i]);
         printf("%-7s %llu cases, %llu blocks of code, %llu exceptions\n", start_name(i),
                (unsigned long long)shared->cases[i], (unsigned long long)shared->blocks[i],
                (unsigned long long)shared->exceptions[i]);
+    }
     printf("%llu cases, %llu failures; ended by kick %llu, power %llu, reset %llu, exit %llu, triple fault %llu\n",
            (unsigned long long)shared->done, (unsigned long long)failures,
            (unsigned long long)shared->stops[VM_STOP_KICK], (unsigned long long)shared->stops[VM_STOP_POWEROFF],
            (unsigned long long)shared->stops[VM_STOP_RESET], (unsigned long long)shared->stops[VM_STOP_EXIT],
            (unsigned long long)shared->stops[VM_STOP_TRIPLE]);
-    return failures || !shared->done ? 1 : 0;
+    return failures || !shared->done || idle ? 1 : 0;
 }
