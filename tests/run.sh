@@ -34,12 +34,21 @@ configure() {
     fi
 }
 
+# jobs: how many tests at once. One takes a processor and, where it runs machines, up to 2 GiB of memory.
+jobs() {
+    cpus=$(nproc)
+    fit=$(awk '/^MemAvailable:/ { print int($2 / 2097152) }' /proc/meminfo)
+    [ "$fit" -lt "$cpus" ] || fit=$cpus
+    [ "$fit" -gt 0 ] || fit=1
+    echo "$fit"
+}
+
 # suites DIR SUITE...: runs them, and adds one line a test to the list of results
 suites() {
     dir=$1
     shift
     for suite; do set -- "$@" --suite "$suite" && shift; done
-    meson test -C "$dir" --no-rebuild --print-errorlogs "$@" || true
+    meson test -C "$dir" --no-rebuild --print-errorlogs --num-processes "$(jobs)" "$@" || true
     cat "$dir/meson-logs/testlog.json" >>"$build/results"
 }
 

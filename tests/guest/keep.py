@@ -21,7 +21,7 @@ class Kept:
         self.machine.start()
         self.machine.copy_in(KEEPER, "/root/keeper.py")
         self.machine.copy_in(package, "/root/demo.deb", 0o644)
-        self.do("mkdir -p /root/kept && python3 /root/keeper.py serve && until [ -S /run/keeper.sock ]; do sleep 0.05; done")
+        self.do("mkdir -p /root/kept && python3 /root/keeper.py serve")
 
     def do(self, command):
         status, out, err = self.machine.execute(command)
@@ -29,27 +29,35 @@ class Kept:
             raise AssertionError(f"in the guest: {command}: status {status}: {err.decode(errors='replace')}")
         return out
 
+    def ask(self, *lines, before="true"):
+        """What the guest is after these lines for the keeper, and after the command before them."""
+        text = "".join(line + "\\n" for line in lines or [""])
+        state = json.loads(self.do(f"{{ {before}; }} >/dev/null && printf '{text}' >/run/keeper.in && cat /run/keeper.out"))
+        if "error" in state:
+            raise AssertionError(f"the keeper: {state['error']}")
+        return state
+
     def show(self):
-        return json.loads(self.do("python3 /root/keeper.py show"))
+        return self.ask()
 
     def change(self, random, state):
-        """Changes some of everything; state is what show() said last."""
-        lines = [f"python3 /root/keeper.py mix {random.getrandbits(32)}"]
+        """Changes some of everything, and gives what show() says from now on; state is what it said last."""
+        commands = ["set -e"]
         for _ in range(random.randrange(1, 6)):
             path = f"/root/kept/{random.randrange(10)}/{random.randrange(20)}"
             if path in state["files"] and random.random() < 0.4:
-                lines.append(f"rm -f {path}")
+                commands.append(f"rm -f {path}")
             else:
-                lines.append(f"mkdir -p {path.rsplit('/', 1)[0]} && "
-                             f"head -c {random.choice([0, 10, 5000, 700000])} /dev/urandom >{path}")
-        lines.append(f"python3 /root/keeper.py spawn p{random.getrandbits(32)}")
+                commands.append(f"mkdir -p {path.rsplit('/', 1)[0]} && "
+                                f"head -c {random.choice([0, 10, 5000, 700000])} /dev/urandom >{path}")
+        if random.random() < 0.3:
+            commands.append("dpkg -P vmtest-demo" if "installed" in state["package"] else "dpkg -i /root/demo.deb")
+        if random.random() < 0.3:
+            commands.append("sync")
+        lines = [f"mix {random.getrandbits(32)}", f"spawn p{random.getrandbits(32)}"]
         if state["processes"] and random.random() < 0.5:
-            lines.append(f"python3 /root/keeper.py reap {random.choice(sorted(state['processes']))}")
-        if random.random() < 0.3:
-            lines.append("dpkg -P vmtest-demo" if "installed" in state["package"] else "dpkg -i /root/demo.deb")
-        if random.random() < 0.3:
-            lines.append("sync")
-        self.do("exec >/dev/null; set -e; " + "; ".join(lines))
+            lines.append(f"reap {random.choice(sorted(state['processes']))}")
+        return self.ask(*lines, before="; ".join(commands))
 
 
 def unlike(got, want):

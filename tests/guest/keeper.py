@@ -1,72 +1,69 @@
 #!/usr/bin/env python3
 """Runs in the guest: keeps state that is in no file, so that a test can see whether memory was put back.
 
-    keeper.py serve &        16 MiB of memory, and a counter that grows by itself
-    keeper.py mix SEED       changes the memory
-    keeper.py show           one JSON object: the memory's checksum, the counter, and what else a revert must bring back
-    keeper.py spawn NAME     a process of this name until it is killed
-    keeper.py reap NAME
-"""
+    keeper.py serve         16 MiB of memory, and a counter that grows by itself
+
+It goes on in the background, and takes lines by a pipe, so that asking it starts no interpreter:
+
+    echo mix 5 >/run/keeper.in; cat /run/keeper.out
+
+    mix SEED                changes the memory
+    spawn NAME              a process of this name until it is killed
+    reap NAME               kills it
+
+Lines that come together (or an empty one) get one answer, a JSON object: the memory's checksum, the counter, and what
+else a revert must bring back; or "error"."""
 
 import hashlib
 import json
 import os
 import random
-import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
+import traceback
 
-SOCKET = "/run/keeper.sock"
+ASK, ANSWER = "/run/keeper.in", "/run/keeper.out"
 FILES = "/root/kept"
 
 
-def serve():
-    if os.fork():
-        return
-    os.setsid()
-    null = os.open("/dev/null", os.O_RDWR)
-    for fd in range(3):
-        os.dup2(null, fd)
-    memory = bytearray(16 << 20)
-    ticks = [0]
+class Keeper:
+    def __init__(self):
+        self.memory = bytearray(16 << 20)
+        self.ticks = 0
+        self.children = {}
+        threading.Thread(target=self.tick, daemon=True).start()
 
-    def tick():
+    def tick(self):
         while True:
             time.sleep(0.1)
-            ticks[0] += 1
+            self.ticks += 1
 
-    threading.Thread(target=tick, daemon=True).start()
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(SOCKET + ".new")
-    listener.listen()
-    os.rename(SOCKET + ".new", SOCKET)
-    while True:
-        connection, _ = listener.accept()
-        with connection, connection.makefile("rw") as stream:
-            words = stream.readline().split()
-            if words[0] == "mix":
-                source = random.Random(words[1])
-                for _ in range(2000):
-                    at = source.randrange(len(memory) - 8)
-                    memory[at:at + 8] = source.randbytes(8)
-            stream.write(json.dumps({"memory": hashlib.sha256(memory).hexdigest(), "ticks": ticks[0],
-                                     "pid": os.getpid()}) + "\n")
+    def mix(self, seed):
+        source = random.Random(seed)
+        for _ in range(2000):
+            at = source.randrange(len(self.memory) - 8)
+            self.memory[at:at + 8] = source.randbytes(8)
 
+    def spawn(self, name):
+        self.children[name] = subprocess.Popen(["kept-" + name, "infinity"], executable="/bin/sleep", stdin=subprocess.DEVNULL,
+                                               stdout=subprocess.DEVNULL, start_new_session=True)
 
-def ask(*words):
-    connection = socket.socket(socket.AF_UNIX)
-    connection.connect(SOCKET)
-    with connection, connection.makefile("rw") as stream:
-        stream.write(" ".join(words) + "\n")
-        stream.flush()
-        return json.loads(stream.readline())
+    def reap(self, name):
+        child = self.children.pop(name)
+        child.kill()
+        child.wait()
+
+    def do(self, lines):
+        verbs = {"mix": self.mix, "spawn": self.spawn, "reap": self.reap}
+        for words in filter(None, map(str.split, lines)):
+            verbs[words[0]](*words[1:])
+        return {"memory": hashlib.sha256(self.memory).hexdigest(), "ticks": self.ticks, "pid": os.getpid(), **system()}
 
 
 def processes():
-    """{name: pid} of what `spawn` started."""
+    """{name: pid} of what `spawn` started, as the kernel lists them."""
     found = {}
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -89,44 +86,38 @@ def files():
     return found
 
 
-def show():
-    state = ask("show")
-    state["files"] = files()
-    state["processes"] = processes()
-    state["package"] = subprocess.run(["dpkg-query", "-W", "-f", "${Status} ${Version}", "vmtest-demo"],
-                                      stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
+def system():
     with open("/proc/sys/kernel/random/boot_id") as f:
-        state["boot"] = f.read().strip()
+        boot = f.read().strip()
     with open("/proc/uptime") as f:
-        state["uptime"] = float(f.read().split()[0])
-    return state
+        uptime = float(f.read().split()[0])
+    package = subprocess.run(["dpkg-query", "-W", "-f", "${Status} ${Version}", "vmtest-demo"], stdout=subprocess.PIPE,
+                             stderr=subprocess.DEVNULL, text=True).stdout
+    return {"files": files(), "processes": processes(), "package": package, "boot": boot, "uptime": uptime}
 
 
-def spawn(name):
-    pid = os.fork()
-    if pid == 0:
-        os.setsid()
-        null = os.open("/dev/null", os.O_RDWR)
-        for fd in range(3):
-            os.dup2(null, fd)
-        os.execv("/bin/sleep", ["kept-" + name, "infinity"])
-
-
-def main():
-    verb, *words = sys.argv[1:]
-    if verb == "serve":
-        serve()
-    elif verb == "mix":
-        ask("mix", *words)
-    elif verb == "spawn":
-        spawn(*words)
-    elif verb == "reap":
-        os.kill(processes()[words[0]], signal.SIGKILL)
-    elif verb == "show":
-        print(json.dumps(show()))
-    else:
-        sys.exit(f"keeper.py: {verb}: no such verb")
+def serve():
+    for path in (ANSWER, ASK):
+        os.mkfifo(path)
+    if os.fork():
+        return
+    os.setsid()
+    null = os.open("/dev/null", os.O_RDWR)
+    for fd in range(3):
+        os.dup2(null, fd)
+    keeper = Keeper()
+    while True:
+        with open(ASK) as f:
+            lines = f.readlines()
+        try:
+            answer = keeper.do(lines)
+        except Exception:  # whatever it is, the one who asked must hear of it
+            answer = {"error": traceback.format_exc()}
+        with open(ANSWER, "w") as f:
+            f.write(json.dumps(answer) + "\n")
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:] != ["serve"]:
+        sys.exit("usage: keeper.py serve")
+    serve()

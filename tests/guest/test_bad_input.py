@@ -125,8 +125,9 @@ class Guests(BadInput):
         tiny = common.tiny()
         self.store.run("create", "bad", "--kernel", tiny.kernel, "--append", "console=ttyS0 panic=0", "--mem", "128M")
         began = time.monotonic()
-        self.refused(124, "start", "--timeout", "20s", "bad", mention=["bad"])
+        self.refused(124, "start", "--timeout", "6s", "bad", mention=["bad"])
         self.assertLess(time.monotonic() - began, 60)
+        self.store.run("wait", "--serial", "--text", "Kernel panic", "--timeout", "60s", "bad")
         self.store.run("stop", "--force", "bad")
         self.assertFalse(self.store.json("info", "bad")["running"])
 
@@ -138,7 +139,7 @@ class Guests(BadInput):
 
     def test_an_agent_that_is_not_there(self):
         self.store.run("create", "mute", *common.tiny().words)
-        self.refused(124, "start", "--timeout", "15s", "mute", mention=["mute", "agent"])
+        self.refused(124, "start", "--timeout", "6s", "mute", mention=["mute", "agent"])
         done = self.store.run("exec", "--timeout", "3s", "--", "true", want=(124, 125))
         self.assertEqual(len(done.errors.splitlines()), 1)
         # A snapshot needs no agent; one that asks for quiet file systems does.

@@ -60,8 +60,7 @@ class Kill(unittest.TestCase):
             cut_short = 0
             for number in range(ROUNDS):
                 print(f"round {number}", flush=True)
-                kept.change(rnd, kept.show())
-                want, name = kept.show(), f"k{number}"
+                want, name = kept.change(rnd, kept.show()), f"k{number}"
                 pids = monitors(store)
                 self.assertEqual(len(pids), 1)
                 # Two of three kills fall within a snapshot's time, the others before or after it.

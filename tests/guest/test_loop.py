@@ -10,15 +10,20 @@ from harness import vmtest
 
 
 class Loop(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.store = cls.enterClassContext(vmtest.Store())
+        cls.store.run("create", "web", *common.debian().words)
+        cls.store.run("start", "web")
+
     def test_the_main_job(self):
-        with tempfile.TemporaryDirectory() as work, vmtest.Store() as store:
+        store = self.store
+        with tempfile.TemporaryDirectory() as work:
             package = os.path.basename(common.demo_package(work))
 
             def run(*words, want=0):
                 return store.run(*words, want=want, cwd=work)
 
-            run("create", "web", *common.debian().words)
-            run("start", "web")
             clean = run("snapshot", "clean")
             self.assertRegex(clean.text + clean.errors, r"clean.* in [0-9.]+ m?s")
             run("exec", "--", "app", "--self-test", want=127)
@@ -43,20 +48,20 @@ class Loop(unittest.TestCase):
             self.assertEqual([s["snapshot"] for s in store.json("snapshots", "web")["snapshots"]], ["clean", "after"])
 
     def test_streams_and_statuses_of_exec(self):
-        with vmtest.Store() as store, vmtest.Vmtest(common.debian(), store, "web"):
-            got = store.run("exec", "--", "sh", "-c", "echo out; echo err >&2; exit 3", want=3)
-            self.assertEqual((got.text, got.errors), ("out\n", "err\n"))
-            self.assertEqual(store.run("exec", "--", "sh", "-c", "kill -TERM $$", want=143).text, "")
-            self.assertEqual(store.run("exec", "--", "tr", "a-z", "A-Z", stdin=b"some input\n").text, "SOME INPUT\n")
-            store.run("exec", "--", "/no/such/program", want=127)
-            store.run("exec", "--", "/etc/passwd", want=126)
-            store.run("exec", "--timeout", "1s", "--", "sleep", "100", want=124)
-            got = store.run("exec", "--", "head", "-c", "3000000", "/dev/zero")
-            self.assertEqual(got.out, bytes(3000000))
+        store = self.store
+        got = store.run("exec", "--", "sh", "-c", "echo out; echo err >&2; exit 3", want=3)
+        self.assertEqual((got.text, got.errors), ("out\n", "err\n"))
+        self.assertEqual(store.run("exec", "--", "sh", "-c", "kill -TERM $$", want=143).text, "")
+        self.assertEqual(store.run("exec", "--", "tr", "a-z", "A-Z", stdin=b"some input\n").text, "SOME INPUT\n")
+        store.run("exec", "--", "/no/such/program", want=127)
+        store.run("exec", "--", "/etc/passwd", want=126)
+        store.run("exec", "--timeout", "1s", "--", "sleep", "100", want=124)
+        got = store.run("exec", "--", "head", "-c", "3000000", "/dev/zero")
+        self.assertEqual(got.out, bytes(3000000))
 
     def test_files_go_in_and_out_unchanged(self):
-        with tempfile.TemporaryDirectory() as work, vmtest.Store() as store, \
-                vmtest.Vmtest(common.debian(), store, "web"):
+        store = self.store
+        with tempfile.TemporaryDirectory() as work:
             data = os.urandom(5 << 20)
             with open(os.path.join(work, "in"), "wb") as f:
                 f.write(data)

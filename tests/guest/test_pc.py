@@ -69,11 +69,9 @@ class Pc:
 
     def test_snapshot_revert_and_restore_in_a_new_process(self):
         rnd = random.Random(int(os.environ.get("VMTEST_SEED", "0")) or None)
-        self.kept.change(rnd, self.kept.show())
-        want = self.kept.show()
+        want = self.kept.change(rnd, self.kept.show())
         self.store.run("snapshot", "pc", "here")
-        self.kept.change(rnd, want)
-        self.assertNotEqual(keep.unlike(self.kept.show(), want), "")
+        self.assertNotEqual(keep.unlike(self.kept.change(rnd, want), want), "")
         self.store.run("revert", "pc", "here")
         self.assertEqual(keep.unlike(self.kept.show(), want), "")
         self.kept.change(rnd, want)
