@@ -20,6 +20,7 @@ int cmd_delete(struct cli *c, void *opts, struct err *e)
         r = cli_lock_or_connect(c, &t.machine, &lock, &client, e);
     if (r)
         return r;
+    life_end_parked(c, s.id);
     if (client)
         r = client_call(client, "vmtest-delete", json_pack("{s:I}", "id", (json_int_t)s.id), NULL, e);
     else

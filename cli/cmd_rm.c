@@ -34,6 +34,7 @@ int cmd_rm(struct cli *c, void *opts, struct err *e)
         if (!r)
             r = machine_lock(c->store, m.id, &lock, e);
     }
+    life_end_all_parked(c, m.id);
     if (!r)
         r = machine_rm(c->store, m.id, e);
     if (r)

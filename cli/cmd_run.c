@@ -20,13 +20,15 @@ struct run_opts {
     struct strlist copy_in, copy_out, disks, floppies;
     const char *clock, *jobs;
     uint64_t mem, njobs;
-    bool frozen, no_reboot, log;
+    bool frozen, warm, no_reboot, log;
 };
 
 const struct opt run_options[] = {
     {"from", "SNAP", "fork from this snapshot", offsetof(struct run_opts, from), OPT_STR, 0},
     {"jobs", "N", "fork as often, all at once; {} in the command is the job's number, 1 to N",
      offsetof(struct run_opts, jobs), OPT_STR, 'j'},
+    {"warm", NULL, "keep the fork, put back and paused, for the next run --warm", offsetof(struct run_opts, warm),
+     OPT_FLAG, 0},
     {"copy-in", "PATH", "copy a file or directory to where the command runs; may be repeated",
      offsetof(struct run_opts, copy_in), OPT_LIST, 0},
     {"copy-out", "GUEST[:HOST]", "copy out afterwards, whatever the status; may be repeated",
@@ -90,8 +92,8 @@ static int boot_machine(struct cli *c, const struct run_opts *o, struct err *e)
     bool is_linux = false;
     int r;
 
-    if (o->clock || o->frozen || o->jobs)
-        return err_set(e, VT_USAGE, "--clock, --frozen and --jobs go with --from");
+    if (o->clock || o->frozen || o->jobs || o->warm)
+        return err_set(e, VT_USAGE, "--clock, --frozen, --jobs and --warm go with --from");
     if (c->has_guest || o->copy_in.n || o->copy_out.n || o->guest.dir || o->guest.user || o->guest.env.n)
         return err_set(e, VT_USAGE, "a command and its options go with --from, not with a machine of your own");
     if (c->json)
@@ -252,6 +254,40 @@ static int become_job(struct cli *c, struct run_opts *o, unsigned job, struct st
     return 0;
 }
 
+/* How long a parked fork waits: $VMTEST_WARM_IDLE, else five minutes. */
+static int read_warm(const struct run_opts *o, uint64_t *ret, struct err *e)
+{
+    const char *text = getenv("VMTEST_WARM_IDLE");
+    int r;
+
+    *ret = 0;
+    if (!o->warm)
+        return 0;
+    if (o->jobs)
+        return err_set(e, VT_USAGE, "--warm: one is parked at a time; it does not go with --jobs");
+    *ret = 300 * NS_PER_SEC;
+    r = text && *text ? duration_parse(text, ret, e) : 0;
+    return r ? err_prefix(e, r, "VMTEST_WARM_IDLE") : 0;
+}
+
+/* The parked fork, where there is one, else a new one. */
+static int get_fork(struct cli *c, const struct run_opts *o, const struct monitor_spec *spec, struct client **ret,
+                    struct err *e)
+{
+    struct client *client = NULL;
+
+    if (o->warm && client_open(store_uuid(c->store), CLIENT_PARKED(spec->snapshot), &client, NULL) == 0) {
+        if (client_call(client, "vmtest-take",
+                        json_pack("{s:b, s:b}", "frozen", spec->frozen, "keep-clock", spec->keep_clock), NULL,
+                        NULL) == 0) {
+            *ret = client;
+            return 0;
+        }
+        client_close(client); /* another was faster, or it has just ended */
+    }
+    return monitor_spawn(spec, ret, e);
+}
+
 static int check_jobs(struct run_opts *o, struct err *e)
 {
     int r = o->jobs ? number_parse(o->jobs, 1, JOBS_MAX, &o->njobs, e) : 0;
@@ -288,6 +324,8 @@ static int from_snapshot(struct cli *c, struct run_opts *o, struct err *e)
     if (!r)
         r = guest_opts_check(&o->guest, e);
     if (!r)
+        r = read_warm(o, &spec.park, e);
+    if (!r)
         r = check_jobs(o, e);
     if (!r)
         r = cli_target(c, &word, 1, false, &t, e);
@@ -295,6 +333,9 @@ static int from_snapshot(struct cli *c, struct run_opts *o, struct err *e)
         r = cli_snapshot(c, &t, false, &s, e);
     if (!r)
         r = cli_log_path(c, t.machine.id, &log, e);
+    if (!r && o->warm && !s.ram_bytes)
+        r = err_set(e, VT_USAGE, "--warm: %s@%s has no memory that a machine could be put back to", t.machine.name,
+                    s.name);
     if (!r && !(store = strdup(store_dir(c->store))))
         r = err_set(e, VT_FAIL, "out of memory");
     if (!r && o->jobs) { /* before they fork: an open store is one process's */
@@ -310,7 +351,7 @@ static int from_snapshot(struct cli *c, struct run_opts *o, struct err *e)
     spec.snapshot = s.id;
     spec.log = log;
     spec.frozen = o->frozen;
-    r = monitor_spawn(&spec, &client, e);
+    r = get_fork(c, o, &spec, &client, e);
     if (!r)
         r = in_fork(c, o, client, e);
     return r < 0 ? err_prefix(e, r, "fork of %s@%s", t.machine.name, s.name) : r;

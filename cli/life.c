@@ -21,6 +21,30 @@ int life_wait_unlocked(struct cli *c, const struct machine_info *m, struct err *
     }
 }
 
+void life_end_parked(struct cli *c, int64_t snapshot)
+{
+    cleanup(cleanup_client) struct client *client = NULL;
+    json_t *event = NULL;
+
+    if (client_open(store_uuid(c->store), CLIENT_PARKED(snapshot), &client, NULL) ||
+        client_call(client, "quit", NULL, NULL, NULL))
+        return;
+    while (client_event(client, 10000, &event, NULL) == 0) /* it closes the connection last, its locks before */
+        json_decref(steal(&event));
+}
+
+void life_end_all_parked(struct cli *c, int64_t machine)
+{
+    struct snapshot_info *list = NULL;
+    size_t n = 0;
+
+    if (snapshot_list(c->store, machine, &list, &n, NULL))
+        return;
+    for (size_t i = 0; i < n; i++)
+        life_end_parked(c, list[i].id);
+    snapshot_list_free(list, n);
+}
+
 int life_end(struct cli *c, const struct machine_info *m, struct client *client, struct err *e)
 {
     struct err why = {0};

@@ -21,6 +21,11 @@ int life_start(struct cli *c, const struct machine_info *m, int *lock, const str
 /* --clock: host or snapshot. *ret_keep: snapshot. NULL: host. */
 int life_clock(const char *word, bool *ret_keep, struct err *e);
 
+/* Ends the fork of a snapshot that waits for the next `run --warm`, if there is one: nobody uses it. */
+void life_end_parked(struct cli *c, int64_t snapshot);
+/* The same of all snapshots of a machine. */
+void life_end_all_parked(struct cli *c, int64_t machine);
+
 /* Sends one command to the running machine that the verb's word names, and ends with "DONE NAME in …". */
 int life_command(struct cli *c, const char *command, const char *done, struct err *e);
 

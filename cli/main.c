@@ -38,7 +38,8 @@ const struct verb verbs[] = {
     ROW(revert, "[MACHINE] SNAP", "bring a machine back to a snapshot", 1, 2, 0),
     ROW(rm, "[--force] [MACHINE]", "remove a machine and its snapshots", 0, 1, 0),
     ROW(run,
-        "{--from SNAP [--jobs N] [--copy-in PATH]... [--copy-out GUEST[:HOST]]... [--env NAME=VALUE]... [--dir DIR] "
+        "{--from SNAP [--warm | --jobs N] [--copy-in PATH]... [--copy-out GUEST[:HOST]]... [--env NAME=VALUE]... "
+        "[--dir DIR] "
         "[--user USER] "
         "[--timeout TIME] [--clock WHICH] [--frozen] -- COMMAND [ARG]... | [--kernel FILE [--initrd FILE] [--append "
         "TEXT]] [--bios FILE] "

@@ -3,7 +3,8 @@
  *
  * Socket: $XDG_RUNTIME_DIR/vmtest/STORE/ID.sock (/tmp/vmtest-UID/STORE/ID.sock without XDG_RUNTIME_DIR); STORE is the
  * store's uuid, ID the machine's row. Its directories are 0700 and must be ours. An ephemeral machine (`run`) has no
- * socket: only the process that started it talks to it, and it ends when that connection does.
+ * socket: only the process that started it talks to it, and it ends when that connection does; or it parks itself then
+ * (`run --warm`), with a socket by its snapshot's row.
  *
  * Commands beside QMP's own (query-status, stop, cont, system_powerdown, system_reset, inject-nmi, quit, query-version,
  * query-commands); [n fds] are passed with the call; times in seconds, sizes in bytes, a "?" marks what may be absent:
@@ -26,6 +27,7 @@
  *   vmtest-copy-in  {"host": absolute path, "guest": path}, or {"guest": path} [1 fd: the file's bytes] ->
  * {"files","bytes"} vmtest-copy-out {"guest": path, "host": absolute path}, or {"guest": path} [1 fd: gets the bytes]
  * -> {"files","bytes"} vmtest-install  {"path": absolute path of a .deb} [2 fds: the installer's output] -> {"status"}
+ *   vmtest-take     {"frozen"?: bool, "keep-clock"?: bool} -> {}: the parked machine is the caller's, and runs
  *   vmtest-console  {"port"?: "serial0"} [1 fd: a stream socket] -> {} at once; bytes flow until either end closes it
  * Events: STOP RESUME RESET SHUTDOWN {"reason"} GUEST_PANICKED BLOCK_IO_ERROR VMTEST_REVERTED. */
 #ifndef VT_CLIENT_H
@@ -40,6 +42,9 @@
 #define CLIENT_MAX_FDS 4
 
 struct client;
+
+/* In place of a machine's id: the parked fork of a snapshot. */
+#define CLIENT_PARKED(snapshot) (-(snapshot))
 
 /* Connects to the monitor of machine id of the store with this uuid, greeting and capabilities done.
  * VT_BUSY: it is not running. */
@@ -86,6 +91,7 @@ struct monitor_spec {
     bool paused; /* do not run the guest yet */
     bool frozen, keep_clock; /* a guest of a snapshot stays as it was; or its clock does */
     bool cache_unsafe;       /* guest flushes are not made durable; always so for an ephemeral machine */
+    uint64_t park;           /* ephemeral: wait so long, ns, for somebody else to take it; 0: end with its owner */
     const char *gdb;         /* where to let a debugger in (`start --gdb`); NULL: nowhere */
     const char *log;         /* file for the monitor's log, appended to; NULL: none */
 };

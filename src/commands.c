@@ -14,6 +14,7 @@
 #include "src/exec.h"
 #include "src/install.h"
 #include "src/monitor.h"
+#include "src/park.h"
 
 void answer(struct qmp_call *call, int rc, json_t *result, struct err *err)
 {
@@ -678,6 +679,7 @@ const struct qmp_command monitor_commands[] = {
     {"vmtest-copy-out", cmd_copy},
     {"vmtest-install", cmd_install},
     {"vmtest-console", cmd_console},
+    {"vmtest-take", cmd_take},
     {"vmtest-type", cmd_type},
     {"send-key", cmd_send_key},
     {"input-send-event", cmd_input_send_event},

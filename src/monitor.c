@@ -18,12 +18,14 @@
 #include "src/base/units.h"
 #include "src/base/util.h"
 #include "src/client.h"
+#include "src/park.h"
 
 #define LOG_EVERY (2 * NS_PER_SEC)
 
 struct start {
     const char *store;
     int64_t machine, fork_of, restore;
+    uint64_t park;
     int lock_fd, ready_fd, client_fd;
     bool paused, cache_unsafe, frozen, keep_clock;
     const char *gdb; /* where to listen for a debugger; NULL: none */
@@ -39,19 +41,13 @@ static int int_option(const char *name, uint64_t max, uint64_t *ret, struct err 
 static int parse(int argc, char **argv, struct start *s, struct err *e)
 {
     static const struct option words[] = {
-        {"store", required_argument, NULL, 's'},
-        {"machine", required_argument, NULL, 'm'},
-        {"fork", required_argument, NULL, 'f'},
-        {"lock-fd", required_argument, NULL, 'l'},
-        {"ready-fd", required_argument, NULL, 'r'},
-        {"client-fd", required_argument, NULL, 'c'},
-        {"restore", required_argument, NULL, 'R'},
-        {"gdb", required_argument, NULL, 'g'},
-        {"paused", no_argument, NULL, 'p'},
-        {"cache-unsafe", no_argument, NULL, 'u'},
-        {"frozen", no_argument, NULL, 'z'},
-        {"keep-clock", no_argument, NULL, 'k'},
-        {0},
+        {"store", required_argument, NULL, 's'},    {"machine", required_argument, NULL, 'm'},
+        {"fork", required_argument, NULL, 'f'},     {"lock-fd", required_argument, NULL, 'l'},
+        {"ready-fd", required_argument, NULL, 'r'}, {"client-fd", required_argument, NULL, 'c'},
+        {"restore", required_argument, NULL, 'R'},  {"park", required_argument, NULL, 'P'},
+        {"gdb", required_argument, NULL, 'g'},      {"paused", no_argument, NULL, 'p'},
+        {"cache-unsafe", no_argument, NULL, 'u'},   {"frozen", no_argument, NULL, 'z'},
+        {"keep-clock", no_argument, NULL, 'k'},     {0},
     };
     int c, rc = 0;
 
@@ -61,7 +57,7 @@ static int parse(int argc, char **argv, struct start *s, struct err *e)
         uint64_t n = 0;
         if (c == ':' || c == '?')
             return err_set(e, VT_USAGE, "vmtest-monitor: bad option %s", argv[optind - 1]);
-        if (strchr("mfR", c))
+        if (strchr("mfRP", c))
             rc = int_option(argv[optind - 2], INT64_MAX, &n, e);
         else if (strchr("lrc", c))
             rc = int_option(argv[optind - 2], 1u << 20, &n, e);
@@ -74,6 +70,9 @@ static int parse(int argc, char **argv, struct start *s, struct err *e)
             break;
         case 'f':
             s->fork_of = (int64_t)n;
+            break;
+        case 'P':
+            s->park = n;
             break;
         case 'R':
             s->restore = (int64_t)n;
@@ -223,7 +222,12 @@ static void disk_trouble(void *opaque, enum blk_op op, bool held, const struct e
 
 static void on_owner_gone(void *opaque)
 {
-    monitor_shut(opaque, "owner-gone");
+    struct monitor *m = opaque;
+
+    if (m->park)
+        park_back(m->park);
+    else
+        monitor_shut(m, "owner-gone");
 }
 
 /* ---- start and end */
@@ -367,6 +371,8 @@ static int serve(struct monitor *m, const struct start *s, struct err *e)
         rc = client_socket_path(store_uuid(m->store), s->machine, true, path, sizeof path, e);
     if (rc == 0 && s->machine)
         rc = qmp_listen(m->qmp, path, e);
+    if (rc == 0 && s->fork_of && s->park)
+        rc = park_new(m, s->park, &m->park, e);
     if (rc == 0 && s->client_fd >= 0)
         rc = qmp_serve(m->qmp, s->client_fd, s->fork_of ? on_owner_gone : NULL, m, e);
     return rc;
@@ -441,6 +447,7 @@ static void tear_down(struct monitor *m)
     if (m->qmp)
         qmp_flush(m->qmp, 2000);
     drain_log(m);
+    park_free(m->park);
     gdb_free(m->gdb);
     machine_free(m->machine);
     m->machine = NULL;

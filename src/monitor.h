@@ -30,6 +30,7 @@ enum run_state {
 /* In every state but RUN_RUNNING the vCPU is paused once on the state's account. */
 
 struct gdb;
+struct park;
 
 struct monitor {
     struct log log;
@@ -43,7 +44,8 @@ struct monitor {
     struct machine *machine;
     struct capture *capture;
     struct qmp *qmp;
-    struct gdb *gdb; /* NULL: no debugger is let in */
+    struct gdb *gdb;   /* NULL: no debugger is let in */
+    struct park *park; /* NULL: an ephemeral machine ends with its owner */
     struct loop_fd signals;
     struct loop_timer log_timer;
 

@@ -202,6 +202,14 @@ bool qmp_call_gone(const struct qmp_call *call)
     return atomic_load(&container_of(call, struct call, pub)->client->gone);
 }
 
+void qmp_call_watch(struct qmp_call *call, void (*gone)(void *opaque), void *opaque)
+{
+    struct qmp_client *c = container_of(call, struct call, pub)->client;
+
+    c->on_gone = gone;
+    c->opaque = opaque;
+}
+
 int qmp_call_gone_fd(const struct qmp_call *call)
 {
     return container_of(call, struct call, pub)->client->gone_fd;
@@ -474,12 +482,18 @@ void qmp_free(struct qmp *q)
         q->clients->on_gone = NULL;
         client_drop(q->clients);
     }
-    if (q->listener.fd >= 0) {
-        unlink(q->path);
-        loop_del(q->loop, &q->listener);
-        close(q->listener.fd);
-    }
+    qmp_unlisten(q);
     free(q);
+}
+
+void qmp_unlisten(struct qmp *q)
+{
+    if (q->listener.fd < 0)
+        return;
+    unlink(q->path);
+    loop_del(q->loop, &q->listener);
+    close(q->listener.fd);
+    q->listener.fd = -1;
 }
 
 int qmp_listen(struct qmp *q, const char *path, struct err *e)

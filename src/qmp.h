@@ -34,6 +34,8 @@ int qmp_new(struct loop *l, const struct qmp_command *commands, void *opaque, st
 void qmp_free(struct qmp *q); /* calls that are still under way may be answered after it, to nobody */
 /* Listens at path (an old socket there is replaced) until qmp_free, which removes it. */
 int qmp_listen(struct qmp *q, const char *path, struct err *e);
+/* Until this. */
+void qmp_unlisten(struct qmp *q);
 /* Serves a connected stream socket, which becomes the server's; gone (may be NULL) is told when it has closed. */
 int qmp_serve(struct qmp *q, int fd, void (*gone)(void *opaque), void *opaque, struct err *e);
 
@@ -46,6 +48,8 @@ bool qmp_call_gone(const struct qmp_call *call);
 /* [any thread] A descriptor that becomes readable (POLLIN or POLLHUP) when the client has hung up; owned by the call.
  */
 int qmp_call_gone_fd(const struct qmp_call *call);
+/* gone is told when the client of this call has closed, as with qmp_serve. */
+void qmp_call_watch(struct qmp_call *call, void (*gone)(void *opaque), void *opaque);
 /* The call's nth descriptor becomes the caller's. -1: it has none. */
 int qmp_take_fd(struct qmp_call *call, unsigned n);
 

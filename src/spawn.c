@@ -159,6 +159,8 @@ int monitor_spawn(const struct monitor_spec *s, struct client **ret_client, stru
         number(&w, "--client-fd", pair[1]);
     if (s->lock_fd >= 0)
         number(&w, "--lock-fd", s->lock_fd);
+    if (s->park)
+        number(&w, "--park", (long long)s->park);
     if (s->gdb) {
         word(&w, "--gdb");
         word(&w, s->gdb);

@@ -231,6 +231,61 @@ class Exec(unittest.TestCase):
         self.assertLess(times[2], times[0])
         self.assertLess(times[3], times[0])
 
+    def parked(self):
+        """Process ids of the store's forks that wait."""
+        found = subprocess.run(["pgrep", "-f", f"vmtest-monitor --store {self.store.home.resolve()} .*--park"],
+                               stdout=subprocess.PIPE, text=True).stdout
+        return found.split()
+
+    def until_parked(self, n):
+        end = time.monotonic() + 30
+        while len(self.parked()) != n:
+            self.assertLess(time.monotonic(), end, self.parked())
+            time.sleep(0.05)
+
+    def warm(self, *command, idle="1m"):
+        """Once more where another run's fork was not back yet, which makes one of its own."""
+        return self.store.run("run", "--from", "warm", "--warm", "--", *command, env={"VMTEST_WARM_IDLE": idle})
+
+    def test_warm(self):
+        self.store.run("snapshot", "warm")
+        self.addCleanup(self.store.run, "delete", "warm", want=None)
+        script = "cat /root/mark /dev/shm/mark 2>&1; touch /root/mark; echo here >/dev/shm/mark; od -An -tx8 -N 16 /dev/urandom; " \
+            "date +%s.%N; exec 2>&-; sleep 1000 >&- &"
+        answers, processes = [], set()
+        for _ in range(5):
+            begin = time.time()
+            *kept, random, date = self.warm("sh", "-c", script).text.splitlines()
+            self.assertTrue(begin - 1 < float(date) < time.time() + 1)
+            self.assertEqual([line.endswith("No such file or directory") for line in kept], [True, True], kept)
+            answers.append(random)
+            processes.update(self.parked())
+        self.assertEqual(len(set(answers)), 5, answers)
+        self.assertLess(len(processes), 5, "none was used twice")
+        self.until_parked(1)
+        self.store.run("delete", "warm")
+        self.until_parked(0)
+        # Nobody comes; and its store goes.
+        self.store.run("snapshot", "warm")
+        self.warm("true", idle="100ms")
+        self.until_parked(0)
+
+    def test_a_parked_fork_ends_with_its_store(self):
+        with vmtest.Store() as store:
+            store.run("create", "web", *common.tiny().words)
+            store.run("start", "--no-wait", "web")
+            store.run("snapshot", "warm", "--quiesce", "no")
+            store.run("run", "--from", "warm", "--warm", "--", "true", want=125)  # there is no agent in it
+            home = store.home.resolve()
+            found = ["pgrep", "-f", f"vmtest-monitor --store {home} .*--park"]
+            self.assertEqual(subprocess.run(found, stdout=subprocess.DEVNULL).returncode, 0)
+            store.run("stop", "--force", "web")
+            (home / "store.db").unlink()
+            end = time.monotonic() + 30
+            while subprocess.run(found, stdout=subprocess.DEVNULL).returncode == 0:
+                self.assertLess(time.monotonic(), end)
+                time.sleep(0.05)
+
     def test_jobs(self):
         self.store.run("snapshot", "parts")
         self.addCleanup(self.store.run, "delete", "parts", want=None)

@@ -22,3 +22,7 @@ status vmtest run --from clean -j 0 -- true
 status vmtest run --from clean -j 2 --copy-out a:b -- true
 status vmtest run --from cleen -j 2 -- true
 status vmtest run --kernel kernel -j 2
+status vmtest run --from clean --warm -j 2 -- true
+status vmtest run --from clean --warm -- true
+status env VMTEST_WARM_IDLE=soon vmtest run --from clean --warm -- true
+status vmtest run --kernel kernel --warm
