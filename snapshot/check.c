@@ -168,29 +168,55 @@ static int check_packs(struct check *c, struct db *db, struct err *e)
     return r;
 }
 
-/* The head of a machine: its logs replay, and when deep its pages verify. One that is being written is left alone. */
+static int check_disk(struct check *c, int64_t machine, const char *slot, struct err *e)
+{
+    struct image *image = NULL;
+    uint8_t page[VT_PAGE_SIZE];
+    bool found = true;
+    int r = image_open_flushed(c->s, machine, slot, &image, e);
+
+    for (uint64_t p = 0; !r && c->deep && found; p++) {
+        r = image_next_own(image, &p, &found, e);
+        if (!r && found)
+            r = image_read(image, p, 1, page, e);
+    }
+    image_close(image);
+    return r;
+}
+
+/* May a head be looked at still? Not where another process removed its machine, or runs it, by now. */
+static bool at_rest(struct check *c, int64_t machine)
+{
+    struct machine_info m;
+    bool locked = false;
+    int r = machine_get(c->s, machine, &m, NULL);
+
+    if (!r)
+        machine_info_release(&m);
+    return r != VT_NOENT && (machine_locked(c->s, machine, &locked, NULL) || !locked);
+}
+
+/* The head of a machine: its logs replay, and when deep its pages verify. One that is being written is left alone; one
+ * that was, for a moment, while we looked is looked at again. */
 static int check_head(struct check *c, int64_t machine, const char *name, struct err *e)
 {
     struct slot_info *slots = NULL;
     struct err mine = {0};
     size_t n = 0;
-    int r = slots_list(c->s, machine, 0, &slots, &n, e);
+    int r = slots_list(c->s, machine, 0, &slots, &n, &mine);
 
+    if (r) /* it may have been removed since it was listed */
+        return r == VT_NOENT ? 0 : err_set(e, r, "%s", mine.msg);
     for (size_t i = 0; i < n && !r; i++) {
-        struct image *image = NULL;
-        uint8_t page[VT_PAGE_SIZE];
-        bool found = true;
         if (disk_index(slots[i].slot) < 0)
             continue;
         c->out->logs++;
-        r = image_open_flushed(c->s, machine, slots[i].slot, &image, &mine);
-        for (uint64_t p = 0; !r && c->deep && found; p++) {
-            r = image_next_own(image, &p, &found, &mine);
-            if (!r && found)
-                r = image_read(image, p, 1, page, &mine);
+        r = check_disk(c, machine, slots[i].slot, &mine);
+        for (int again = 0; r && again < 2 && at_rest(c, machine); again++) {
+            mine = (struct err){0};
+            r = check_disk(c, machine, slots[i].slot, &mine);
         }
-        image_close(image);
-        r = judge(c, name, r, &mine, e);
+        r = r && !at_rest(c, machine) ? 0 : judge(c, name, r, &mine, e);
     }
     slots_list_free(slots, n);
     return r;

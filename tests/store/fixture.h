@@ -14,6 +14,18 @@
 
 #define PAGE VT_PAGE_SIZE
 
+/* How many times fewer rounds are made under the sanitizers, which look at memory and not at what survives. */
+#if defined(__SANITIZE_ADDRESS__)
+#define SLOW 4
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SLOW 4
+#endif
+#endif
+#ifndef SLOW
+#define SLOW 1
+#endif
+
 /* Fails the test with the message; `e` in the call is a fresh struct err. */
 #define ok(call)                                           \
     do {                                                   \

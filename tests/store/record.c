@@ -1,27 +1,69 @@
 #include "tests/store/record.h"
 
+#include <dirent.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+struct arena *arena_new(size_t size)
+{
+    struct arena *a = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+    assert_true(a != MAP_FAILED);
+    a->size = size;
+    return a;
+}
+
+void arena_free(struct arena *a)
+{
+    if (a)
+        munmap(a, a->size);
+}
+
+void *arena_get(struct arena *a, size_t size)
+{
+    void *p = a->mem + a->used;
+
+    if (size > a->size - sizeof *a - a->used)
+        fail_msg("the arena of %zu bytes is full", a->size);
+    a->used += (size + 15) & ~(size_t)15;
+    return memset(p, 0, size);
+}
+
+static void *get(struct record *r, size_t size)
+{
+    void *p = r->arena ? arena_get(r->arena, size) : malloc(size);
+
+    assert_non_null(p);
+    return p;
+}
 
 int record_hook(void *opaque, const struct sio_op *op)
 {
     struct record *r = opaque;
-    struct rec_op *o;
+    struct rec_op o = {.kind = op->kind, .off = op->off, .len = op->len};
 
     if (r->n == r->cap) {
-        r->cap = r->cap ? 2 * r->cap : 256;
-        r->v = realloc(r->v, r->cap * sizeof *r->v);
-        assert_non_null(r->v);
+        size_t cap = r->cap ? 2 * r->cap : 256;
+        struct rec_op *v = get(r, cap * sizeof *v);
+        if (r->n)
+            memcpy(v, r->v, r->n * sizeof *v);
+        if (!r->arena)
+            free(r->v);
+        r->v = v;
+        r->cap = cap;
     }
-    o = &r->v[r->n++];
-    *o = (struct rec_op){.kind = op->kind, .off = op->off, .len = op->len};
-    snprintf(o->path, sizeof o->path, "%s", op->path);
+    snprintf(o.path, sizeof o.path, "%s", op->path);
     if (op->kind == SIO_WRITE && op->len) {
-        o->data = malloc(op->len);
-        memcpy(o->data, op->data, op->len);
+        o.data = get(r, op->len);
+        memcpy(o.data, op->data, op->len);
     }
+    r->v[r->n] = o;
+    atomic_signal_fence(memory_order_seq_cst); /* whoever is killed here has not done it */
+    r->n++;
     return 0;
 }
 
@@ -205,16 +247,58 @@ void record_replay(const struct record *r, const struct crash *c, const char *di
 void record_restart(struct record *r, const struct crash *c, const char *dir)
 {
     struct memfs fs = survivors(r, c);
+    struct arena *a = r->arena;
 
     memfs_write(&fs, dir);
     record_release(r);
-    *r = (struct record){.base = fs};
+    *r = (struct record){.base = fs, .arena = a};
+}
+
+static void memfs_load(struct memfs *fs, const char *dir, const char *folder)
+{
+    char *path, *name;
+    struct dirent *d;
+    DIR *f;
+
+    assert_true(asprintf(&path, "%s/%s", dir, folder) > 0);
+    f = opendir(path);
+    assert_non_null(f);
+    while ((d = readdir(f))) {
+        struct memfile *to;
+        struct stat st;
+        int fd = openat(dirfd(f), d->d_name, O_RDONLY | O_CLOEXEC);
+        assert_true(fd >= 0);
+        assert_int_equal(fstat(fd, &st), 0);
+        if (S_ISREG(st.st_mode) && strcmp(d->d_name, "store.db-shm") != 0) {
+            assert_true(asprintf(&name, "%s%s%s", folder, *folder ? "/" : "", d->d_name) > 0);
+            to = memfs_add(fs, name);
+            memfile_size(to, (size_t)st.st_size);
+            assert_int_equal(pread(fd, to->data, to->len, 0), (ssize_t)to->len);
+            free(name);
+        }
+        close(fd);
+    }
+    closedir(f);
+    free(path);
+}
+
+void record_restart_here(struct record *r, const char *dir)
+{
+    struct memfs fs = {0};
+    struct arena *a = r->arena;
+
+    memfs_load(&fs, dir, "");
+    memfs_load(&fs, dir, "packs");
+    memfs_load(&fs, dir, "heads");
+    record_release(r);
+    *r = (struct record){.base = fs, .arena = a};
 }
 
 void record_release(struct record *r)
 {
-    for (size_t i = 0; i < r->n; i++)
+    for (size_t i = 0; i < r->n && !r->arena; i++)
         free(r->v[i].data);
-    free(r->v);
+    if (!r->arena)
+        free(r->v);
     memfs_release(&r->base);
 }

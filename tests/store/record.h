@@ -26,10 +26,20 @@ struct memfs {
     size_t n;
 };
 
+/* Memory that another process sees, too: a child that is killed leaves in it what it did. */
+struct arena {
+    size_t used, size;
+    _Alignas(16) uint8_t mem[];
+};
+struct arena *arena_new(size_t size);
+void arena_free(struct arena *a);
+void *arena_get(struct arena *a, size_t size); /* zeroed; fails the test where it is full */
+
 struct record {
     struct memfs base; /* what was there, durably, before the first operation */
     struct rec_op *v;
     size_t n, cap;
+    struct arena *arena; /* of operations; NULL: they are malloc'd */
 };
 
 int record_hook(void *opaque, const struct sio_op *op); /* opaque: struct record */
@@ -53,6 +63,8 @@ struct crash {
 void record_replay(const struct record *r, const struct crash *c, const char *dir);
 /* The same, and the record begins anew from there. */
 void record_restart(struct record *r, const struct crash *c, const char *dir);
+/* It begins anew from what dir holds, as a kill of the process alone leaves it. */
+void record_restart_here(struct record *r, const char *dir);
 /* Operations before n that were not durable by then; *ret is malloc'd. */
 size_t record_unsynced(const struct record *r, size_t n, size_t **ret);
 

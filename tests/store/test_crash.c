@@ -11,17 +11,6 @@
 
 #define STATES_LEAST 5000
 
-#if defined(__SANITIZE_ADDRESS__)
-#define SLOW 4 /* the sanitizers look at memory; that the states are sound is shown without them */
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define SLOW 4
-#endif
-#endif
-#ifndef SLOW
-#define SLOW 1
-#endif
-
 static size_t part, parts = 1;
 
 /* Enough on one page that folding the log is worth while. */
@@ -72,6 +61,7 @@ static void tree(struct world *w)
     world_snapshot(w, true, false, 0);
     world_rename(w, 0, false);
     world_delete(w, 1, false);
+    world_checkpoint(w);
     world_gc(w);
     world_write(w, 6, false);
     world_gc_beside(w);
@@ -107,6 +97,7 @@ static void branch(struct world *w)
     world_snapshot(w, true, false, 0);
     world_delete(w, from + 1, false);
     world_rename(w, from + 2, true);
+    world_checkpoint(w);
     world_write(w, 13, false);
     world_reopen(w);
     world_gc_beside(w);

@@ -1,32 +1,62 @@
 #include "tests/store/world.h"
 
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <unistd.h>
 #include "tests/store/crash.h"
+
+static void set_inside(struct world *w, bool inside)
+{
+    if (w->inside)
+        *w->inside = inside;
+}
 
 /* Runs a call that may fail once because of the test, and must succeed the next time. */
 #define twice(w, call)                                                \
     do {                                                              \
         struct err t_e = {0}, *e = &t_e;                              \
-        int t_r = (call);                                             \
+        int t_r;                                                      \
+        set_inside(w, true);                                          \
+        t_r = (call);                                                 \
         if (t_r) {                                                    \
-            assert_true(t_e.msg[0]);                                  \
+            if (!t_e.msg[0])                                          \
+                fail_msg("%s: %d without a message", #call, t_r);     \
             t_e = (struct err){0};                                    \
             (w)->retries++;                                           \
             t_r = (call);                                             \
         }                                                             \
+        set_inside(w, false);                                         \
         if (t_r)                                                      \
             fail_msg("%s: fails again: %d: %s", #call, t_r, t_e.msg); \
         (void)e;                                                      \
     } while (0)
 
+static void *get(struct world *w, size_t size)
+{
+    void *p = w->rec && w->rec->arena ? arena_get(w->rec->arena, size) : calloc(1, size);
+
+    assert_non_null(p);
+    return p;
+}
+
 static void event(struct world *w, enum event_kind kind, uint32_t page, uint32_t tag, int index)
 {
     if (!w->rec)
         return;
-    w->events = realloc(w->events, (w->n_events + 1) * sizeof *w->events);
-    w->events[w->n_events++] = (struct event){w->rec->n, kind, page, tag, index};
+    if (w->n_events == w->cap_events) {
+        size_t cap = w->cap_events ? 2 * w->cap_events : 256;
+        struct event *v = get(w, cap * sizeof *v);
+        if (w->n_events)
+            memcpy(v, w->events, w->n_events * sizeof *v);
+        if (!w->rec->arena)
+            free(w->events);
+        w->events = v;
+        w->cap_events = cap;
+    }
+    w->events[w->n_events] = (struct event){w->rec->n, kind, page, tag, index};
+    atomic_signal_fence(memory_order_seq_cst); /* of one process that may be killed here */
+    w->n_events++;
 }
 
 #define tell(w, ...)                    \
@@ -71,8 +101,7 @@ void world_open(struct world *w, char *dir, const struct sio_hook *hook, struct 
                                  {.slot = "disk1", .bytes = W_DISK1 * PAGE, .import_fd = -1}};
 
     *w = (struct world){.dir = dir, .rec = rec, .next_tag = 1, .parent = -1};
-    w->snaps = calloc(W_SNAPSHOTS, sizeof *w->snaps);
-    assert_non_null(w->snaps);
+    w->snaps = get(w, W_SNAPSHOTS * sizeof *w->snaps);
     make_base(w);
     disks[1].base_path = w->base;
     w->start = w->now = w->origin;
@@ -103,6 +132,8 @@ void world_release(struct world *w)
 {
     unlink(w->base);
     free(w->base);
+    if (w->rec && w->rec->arena)
+        return;
     free(w->snaps);
     free(w->events);
 }
@@ -363,6 +394,23 @@ void world_gc_beside(struct world *w)
     twice(w, store_gc(handle(w, true), NULL, e));
 }
 
+static int checkpoint(struct store *s, struct err *e)
+{
+    struct db *db = NULL;
+    int r = db_get(s, &db, e);
+
+    if (!r)
+        r = db_checkpoint(db, e);
+    db_put(db);
+    return r;
+}
+
+void world_checkpoint(struct world *w)
+{
+    tell(w, "checkpoint\n");
+    twice(w, checkpoint(w->s, e));
+}
+
 uint32_t world_other_tag(uint32_t page)
 {
     return page % 7 ? 1 + page : 3000000 + page; /* mostly what the first machine writes, too */
@@ -399,6 +447,48 @@ void world_other_rm(struct world *w)
     close(lock);
 }
 
+/* Enough on one page that folding the log is worth while. */
+static void overwrite(struct world *w)
+{
+    for (int i = 0; i < 24; i++) {
+        world_write(w, 10, false);
+        world_flush(w);
+    }
+}
+
+void world_tour(struct world *w)
+{
+    struct rng r = {77};
+
+    for (int i = 0; i < 6; i++)
+        world_write(w, (uint32_t)rng_below(&r, W_PAGES), false);
+    world_flush(w);
+    world_snapshot(w, true, true, W_DISK0 + 5);
+    for (int i = 0; i < 6; i++)
+        world_write(w, (uint32_t)rng_below(&r, W_PAGES), i == 3);
+    world_prepare(w);
+    world_flush(w);
+    world_snapshot(w, false, false, 0);
+    world_write(w, 3, false);
+    world_abort(w);
+    overwrite(w);
+    world_fold(w);
+    world_write(w, 5, false);
+    world_reset(w, 0);
+    world_write(w, W_DISK0 + 4, false);
+    world_flush(w);
+    world_rename(w, 0, false);
+    world_snapshot(w, true, false, 0);
+    world_delete(w, 1, false);
+    world_checkpoint(w);
+    world_maintain(w, false);
+    world_gc(w);
+    world_write(w, 8, false);
+    world_reopen(w);
+    world_write(w, 9, false);
+    world_flush(w);
+}
+
 /* ---- random steps ---- */
 
 int world_pick(struct world *w, struct rng *r)
@@ -411,8 +501,7 @@ int world_pick(struct world *w, struct rng *r)
     return -1;
 }
 
-/* The events so far become what the next ones start from. */
-static void begin_anew(struct world *w)
+void world_begin_anew(struct world *w)
 {
     w->n_events = 0;
     event(w, EV_MACHINE, 0, 0, 0);
@@ -449,7 +538,7 @@ static void crash(struct world *w, struct rng *r)
     rmtree(w->dir);
     record_restart(w->rec, &c, w->dir);
     crash_resume(w, &c);
-    begin_anew(w);
+    world_begin_anew(w);
     w->crashes++;
     world_compare(w);
     check_sound(w->s);
@@ -503,7 +592,10 @@ static void tree_step(struct world *w, struct rng *r)
 
 static void store_step(struct world *w, struct rng *r)
 {
-    switch (rng_below(r, 8)) {
+    switch (rng_below(r, 9)) {
+    case 6:
+        world_checkpoint(w);
+        break;
     case 0:
         world_gc(w);
         break;
@@ -533,7 +625,7 @@ void world_step(struct world *w, struct rng *r)
     uint64_t dice = rng_below(r, 100);
 
     w->steps++;
-    if (w->rec && dice >= 97) {
+    if (w->rec && !w->steady && dice >= 97) {
         crash(w, r);
         return;
     }

@@ -73,9 +73,11 @@ struct world {
     int resets;       /* since the last flush or snapshot */
     uint64_t retries; /* steps that had to be made again */
     uint64_t steps, crashes;
-    bool tell; /* print each step */
+    bool tell;    /* print each step */
+    bool steady;  /* no step is a crash */
+    bool *inside; /* set while the store is called; may be NULL */
     struct event *events;
-    size_t n_events;
+    size_t n_events, cap_events;
 };
 
 /* Makes a store in dir (borrowed) with a machine, its head open. rec: hook's record, or NULL. */
@@ -100,6 +102,8 @@ void world_prepare(struct world *w);
 void world_fold(struct world *w);
 void world_gc(struct world *w); /* with the machine stopped */
 void world_gc_beside(struct world *w);
+/* The write-ahead log is folded into the database. */
+void world_checkpoint(struct world *w);
 /* A throw-away head on a snapshot: written, read, moved, closed. */
 void world_fork(struct world *w, int index, bool second);
 /* A second machine that shares pages with the first, with a snapshot "o"; and its end. */
@@ -107,12 +111,16 @@ void world_other(struct world *w);
 void world_other_rm(struct world *w);
 uint32_t world_other_tag(uint32_t page);
 int world_pick(struct world *w, struct rng *r); /* a snapshot that is not deleted, -1: none */
+/* A bit of everything, for tests in which each call may fail once. */
+void world_tour(struct world *w);
 /* One random step; with a record, some are a crash, which leaves any of the states that one can. */
 void world_step(struct world *w, struct rng *r);
 /* Every byte of head and snapshots is as the model has it, and so is the tree. */
 void world_compare(struct world *w);
 /* The head's disks alone. */
 void world_compare_head(struct world *w);
+/* The events so far become what the next ones start from. */
+void world_begin_anew(struct world *w);
 /* One snapshot, in any handle's store. */
 void world_compare_snap(struct world *w, struct store *s, int index, int64_t id);
 /* The nearest that is not deleted of index and those before it in the tree; -1: none. */
