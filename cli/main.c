@@ -26,7 +26,10 @@ const struct verb verbs[] = {
     ROW(exec,
         "[--env NAME=VALUE]... [--dir DIR] [--user USER] [--timeout TIME] [--tty] [MACHINE] [-- COMMAND [ARG]...]",
         "run a command in a guest", 0, 1, VERB_GUEST),
+    ROW(export, "[--disk SLOT [--format FORMAT]] [MACHINE[@SNAP]] FILE", "write a machine, or a disk of it, to a file",
+        1, 2, 0),
     ROW(gc, "", "take back the space of what was deleted", 0, 0, 0),
+    ROW(import, "[--name NAME] FILE", "take in a machine that was exported", 1, 1, 0),
     ROW(info, "[--stats] [MACHINE]", "say all about one machine", 0, 1, 0),
     ROW(install, "PACKAGE...", "install packages in a guest", 1, INT_MAX, 0),
     ROW(list, "", "list the machines", 0, 0, 0),
@@ -49,6 +52,8 @@ const struct verb verbs[] = {
         "run something in a machine that is thrown away", 0, 0, VERB_GUEST),
     ROW(screen, "[MACHINE]", "print the text that a display shows", 0, 1, 0),
     ROW(screenshot, "[MACHINE] FILE", "write what a display shows to a PNG file", 1, 2, 0),
+    ROW(serve, "[--disk SLOT] [--socket PATH | --port PORT] [--once] [MACHINE] SNAP",
+        "offer a snapshot's disk over NBD, read-only", 1, 2, VERB_STREAM),
     ROW(set,
         "[--name NAME] [--cdrom FILE] [--floppy FILE]... [--mem SIZE] [--cpu MODEL] [--disk-bus BUS] [--bios FILE] "
         "[--boot ORDER] "

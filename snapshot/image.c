@@ -19,7 +19,8 @@ struct image {
     struct template *template; /* NULL: none */
 };
 
-static const struct loc *in_log(const struct image *i, uint64_t page)
+/* Where in the log's list the pages from `page` on begin. */
+static size_t log_from(const struct image *i, uint64_t page)
 {
     size_t lo = 0, hi = i->log.n;
 
@@ -30,7 +31,14 @@ static const struct loc *in_log(const struct image *i, uint64_t page)
         else
             hi = mid;
     }
-    return lo < i->log.n && i->log.v[lo].page == page ? &i->log.v[lo] : NULL;
+    return lo;
+}
+
+static const struct loc *in_log(const struct image *i, uint64_t page)
+{
+    size_t at = log_from(i, page);
+
+    return at < i->log.n && i->log.v[at].page == page ? &i->log.v[at] : NULL;
 }
 
 static int read_one(struct image *i, uint64_t page, uint64_t entry, void *dst, struct err *e)
@@ -345,11 +353,9 @@ struct blockdev *image_blockdev(struct image *i)
 static int next_page(struct image *i, bool skip_holes, uint64_t *page, bool *ret_found, struct err *e)
 {
     uint64_t p = *page;
-    size_t k = 0;
+    size_t k = log_from(i, p);
     bool found;
 
-    while (k < i->log.n && i->log.v[k].page < p)
-        k++;
     for (;;) {
         const struct loc *x;
         uint64_t limit;

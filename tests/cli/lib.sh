@@ -64,3 +64,18 @@ end_all() {
         vmtest rm --force "$name"
     done
 }
+
+# noise FILE PAGES: an image of so many pages, each third one a hole, with the same bytes each time
+noise() {
+    python3 - "$1" "$2" <<'EOF'
+import random, sys
+r = random.Random(7)
+with open(sys.argv[1], "wb") as f:
+    f.truncate(int(sys.argv[2]) * 4096)
+    for page in range(int(sys.argv[2])):
+        data = r.randbytes(4096)
+        if page % 3:
+            f.seek(page * 4096)
+            f.write(data)
+EOF
+}

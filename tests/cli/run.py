@@ -1,6 +1,6 @@
 """Runs the command-line tests: each SCRIPT.sh of a folder, with its own home, against what it is to print and end with.
 
-    run.py --vmtest PROGRAM [--monitor PROGRAM] [--fs PROGRAM] [--rewrite] [FOLDER | SCRIPT]...
+    run.py --vmtest PROGRAM [--monitor PROGRAM] [--fs PROGRAM] [--archive PROGRAM] [--rewrite] [FOLDER | SCRIPT]...
 
 Beside SCRIPT.sh lie SCRIPT.stdout, SCRIPT.stderr and SCRIPT.exit; one that is not there means: nothing, nothing, and 0.
 --rewrite writes what was seen into them. What differs from run to run is replaced before it is compared: the test's
@@ -48,7 +48,7 @@ def run(script, args):
         for name in ("bin", "libexec", "run", "work"):
             (tmp / name).mkdir(mode=0o700)
         for name, program in (("bin/vmtest", args.vmtest), ("libexec/vmtest-monitor", args.monitor),
-                              ("libexec/vmtest-fs", args.fs)):
+                              ("libexec/vmtest-fs", args.fs), ("libexec/vmtest-archive", args.archive)):
             if program:
                 (tmp / name).symlink_to(Path(program).resolve())
         done = subprocess.run(["sh", str(script.resolve())], cwd=tmp / "work", env=env, stdin=subprocess.DEVNULL,
@@ -85,6 +85,7 @@ def main():
     parser.add_argument("--vmtest", required=True)
     parser.add_argument("--monitor")
     parser.add_argument("--fs")
+    parser.add_argument("--archive")
     parser.add_argument("--rewrite", action="store_true")
     parser.add_argument("where", nargs="*", type=Path)
     args = parser.parse_args()
