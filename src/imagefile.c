@@ -12,7 +12,9 @@
 #include <sys/wait.h>
 #include "src/base/buf.h"
 #include "src/base/io.h"
+#include "src/base/json.h"
 #include "src/base/util.h"
+#include "src/ova.h"
 
 extern char **environ;
 
@@ -116,22 +118,49 @@ static int run_tool(char *const argv[], const char *path, struct err *e)
                    said.len ? buf_cstr(&said) : "qemu-img ended without a word");
 }
 
+/* What qemu-img is to read: the file, or the disk that lies in it. malloc'ed. */
+static int source_of(const struct imagefile *f, const char *path, char **ret, struct err *e)
+{
+    cleanup(cleanup_json) json_t *j = NULL;
+    cleanup(cleanup_free) char *text = NULL;
+    uint64_t off = 0, len = 0;
+    int r;
+
+    if (strcmp(f->format, "ova") != 0) {
+        *ret = strdup(f->path);
+        return *ret ? 0 : err_set(e, VT_FAIL, "out of memory");
+    }
+    r = ova_find_disk(f->fd, f->bytes, path, &off, &len, e);
+    if (r)
+        return r;
+    j = json_pack("{s:s, s:{s:s, s:I, s:I, s:{s:s, s:s}}}", "driver", "vmdk", "file", "driver", "raw", "offset",
+                  (json_int_t)off, "size", (json_int_t)len, "file", "driver", "file", "filename", f->path);
+    text = j ? json_text(j) : NULL;
+    *ret = text ? str_printf("json:%s", text) : NULL;
+    return *ret ? 0 : err_set(e, VT_USAGE, "%s: its path is not UTF-8", path);
+}
+
 static int convert(struct imagefile *f, const char *path, const char *scratch_dir, struct err *e)
 {
     cleanup(cleanup_free) char *tmp = str_printf("%s/import-XXXXXX", scratch_dir);
-    cleanup(cleanup_free) char *from = str_printf("%s", f->path);
+    cleanup(cleanup_free) char *from = NULL;
     int fd, r;
 
-    if (!tmp || !from)
+    if (!tmp)
         return err_set(e, VT_FAIL, "out of memory");
+    r = source_of(f, path, &from, e);
+    if (r)
+        return r;
     fd = mkostemp(tmp, O_CLOEXEC);
     if (fd < 0)
         return err_set(e, err_from_errno(errno), "%s: %m", tmp);
     close(fd);
     {
-        char *const argv[] = {"qemu-img", "convert", "-f", (char *)f->format, "-O", "raw", "-S", "4k", from, tmp, NULL};
+        bool plain = strcmp(f->format, "ova") != 0; /* else `from` says the format */
+        char *const argv[] = {"qemu-img", "convert", "-O", "raw", "-S", "4k", from, tmp, NULL};
+        char *const told[] = {"qemu-img", "convert", "-f", (char *)f->format, "-O", "raw", "-S", "4k", from, tmp, NULL};
 
-        r = run_tool(argv, path, e);
+        r = run_tool(plain ? told : argv, path, e);
     }
     close(steal_fd(&f->fd));
     if (!r)
@@ -186,6 +215,8 @@ static int open_image(const char *path, const char *scratch_dir, struct imagefil
             f->format = formats[i].format;
             break;
         }
+    if (ova_is(head, got) && !strcmp(f->format, "raw"))
+        f->format = "ova";
     if (strcmp(f->format, "raw") != 0) {
         r = convert(f, path, scratch_dir, e);
         if (r)
