@@ -101,6 +101,7 @@ static void a_wrong_byte_in_a_pack_is_found(void **state)
         flip(pack, off);
     }
     free(pack);
+    world_release(&w);
     rmtree(dir);
     free(dir);
 }
@@ -149,6 +150,7 @@ static void a_wrong_byte_in_a_log_is_found(void **state)
     }
     assert_true(found > 60); /* pages that were written again are not read */
     free(log);
+    world_release(&w);
     rmtree(dir);
     free(dir);
 }
@@ -176,6 +178,7 @@ static void a_missing_file_is_said(void **state)
     fails(VT_CORRUPT, "heads/", head_open(w.s, w.machine, 0, &w.h, e));
     close(w.lock);
     store_close(w.s);
+    world_release(&w);
     rmtree(dir);
     free(dir);
 }
