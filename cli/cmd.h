@@ -38,6 +38,7 @@ CMD(snapshots);
 CMD(start);
 CMD(stop);
 CMD(type);
+CMD(undo);
 CMD(use);
 CMD(version);
 CMD(wait);

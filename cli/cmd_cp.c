@@ -91,7 +91,8 @@ static int read_disk(struct cli *c, const struct machine_info *m, const struct s
     int64_t id;
     int r;
 
-    if (from->ref.snap[0]) {
+    d.when = from->ref.when;
+    if (from->ref.snap[0] && !d.when) {
         r = snapshot_find(c->store, m->id, from->ref.snap, false, &id, e);
         if (r)
             return r;

@@ -3,10 +3,19 @@
 
 #include "cli/life.h"
 
-const struct opt delete_options[] = {OPT_END(struct no_opts)};
+struct delete_opts {
+    bool now;
+};
+
+const struct opt delete_options[] = {
+    {"now", NULL, "take its space back at once: vmtest undo cannot bring it back", offsetof(struct delete_opts, now),
+     OPT_FLAG, 0},
+    OPT_END(struct delete_opts),
+};
 
 int cmd_delete(struct cli *c, void *opts, struct err *e)
 {
+    struct delete_opts *o = opts;
     cleanup(target_release) struct target t = {0};
     cleanup(snapshot_info_release) struct snapshot_info s = {0};
     cleanup(cleanup_client) struct client *client = NULL;
@@ -27,6 +36,10 @@ int cmd_delete(struct cli *c, void *opts, struct err *e)
         r = snapshot_delete(c->store, s.id, e);
     if (r)
         return err_prefix(e, r, "%s@%s", t.machine.name, s.name);
+    if (o->now)
+        r = undo_forget(c->store, t.machine.id, e);
+    if (r)
+        return r;
     out_set(c, "machine", json_string(t.machine.name));
     out_set(c, "snapshot", json_string(s.name));
     out_done(c, NULL, "deleted %s of %s", s.name, t.machine.name);

@@ -20,7 +20,7 @@ const struct opt diff_options[] = {
     OPT_END(struct diff_opts),
 };
 
-/* One word: a snapshot, of `machine` where the word names none. */
+/* One word: a snapshot or a time, of `machine` where the word names none. */
 static int find_side(struct cli *c, const char *word, const char *machine, struct fs_disk *ret, struct err *e)
 {
     cleanup(target_release) struct target t = {0};
@@ -29,6 +29,11 @@ static int find_side(struct cli *c, const char *word, const char *machine, struc
 
     if (!r)
         r = cli_machine(c, t.ref.machine[0] ? t.ref.machine : machine, false, &t.machine, e);
+    if (!r && t.ref.when) {
+        ret->id = t.machine.id;
+        ret->when = t.ref.when;
+        return 0;
+    }
     if (!r)
         r = cli_snapshot(c, &t, false, &s, e);
     if (r)

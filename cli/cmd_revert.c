@@ -5,7 +5,14 @@
 #include "cli/life.h"
 #include "src/offline.h"
 
-const struct opt revert_options[] = {OPT_END(struct no_opts)};
+struct revert_opts {
+    bool now;
+};
+
+const struct opt revert_options[] = {
+    {"now", NULL, "keep nothing of what it was for vmtest undo", offsetof(struct revert_opts, now), OPT_FLAG, 0},
+    OPT_END(struct revert_opts),
+};
 
 static int ask_monitor(struct cli *c, const struct target *t, const struct snapshot_info *s, struct client *client,
                        struct err *e)
@@ -46,8 +53,30 @@ static int from_off(struct cli *c, const struct target *t, const struct snapshot
     return r ? r : ask_monitor(c, t, s, client, e);
 }
 
+/* Disks as they were at a time. No memory of it is kept, so the machine must be off. */
+static int to_time(struct cli *c, const struct target *t, int64_t when, struct err *e)
+{
+    cleanup(cleanup_close) int lock = -1;
+    struct err why = {0};
+    char text[UNITS_MAX];
+    int r = machine_lock(c->store, t->machine.id, &lock, &why);
+
+    if (r == VT_BUSY)
+        return err_set(e, r, "%s: is in use: stop it first, since no memory is kept of a time", t->machine.name);
+    if (!r)
+        r = offline_revert_past(c->store, &t->machine, when, &why);
+    if (r)
+        return err_set(e, r, "%s: %s", t->machine.name, why.msg);
+    out_set(c, "machine", json_string(t->machine.name));
+    out_set(c, "time", out_time(when));
+    out_set(c, "power", json_string(power_name(POWER_OFF)));
+    out_done(c, power_name(POWER_OFF), "reverted %s to %s", t->machine.name, time_format(text, when));
+    return 0;
+}
+
 int cmd_revert(struct cli *c, void *opts, struct err *e)
 {
+    struct revert_opts *o = opts;
     cleanup(target_release) struct target t = {0};
     cleanup(snapshot_info_release) struct snapshot_info s = {0};
     cleanup(cleanup_client) struct client *client = NULL;
@@ -55,6 +84,10 @@ int cmd_revert(struct cli *c, void *opts, struct err *e)
     int r;
 
     r = cli_target(c, c->words, c->nwords, false, &t, e);
+    if (!r && t.ref.when) {
+        r = to_time(c, &t, t.ref.when, e);
+        return r || !o->now ? r : undo_forget(c->store, t.machine.id, e);
+    }
     if (!r)
         r = cli_snapshot(c, &t, false, &s, e);
     if (!r)
@@ -63,5 +96,6 @@ int cmd_revert(struct cli *c, void *opts, struct err *e)
         return r;
     out_set(c, "machine", json_string(t.machine.name));
     out_set(c, "snapshot", json_string(s.name));
-    return client ? ask_monitor(c, &t, &s, client, e) : from_off(c, &t, &s, &lock, e);
+    r = client ? ask_monitor(c, &t, &s, client, e) : from_off(c, &t, &s, &lock, e);
+    return r || !o->now ? r : undo_forget(c->store, t.machine.id, e);
 }

@@ -1,14 +1,16 @@
-/* vmtest rm: removes a machine with all its snapshots. Needs the whole name, since nothing brings it back. */
+/* vmtest rm: removes a machine with all its snapshots. Needs the whole name: what it takes away is much. */
 #include "cli/cmd.h"
 
 #include "cli/life.h"
 
 struct rm_opts {
-    bool force;
+    bool force, now;
 };
 
 const struct opt rm_options[] = {
     {"force", NULL, "also a running one: take its power away first", offsetof(struct rm_opts, force), OPT_FLAG, 'f'},
+    {"now", NULL, "take its space back at once: vmtest undo cannot bring it back", offsetof(struct rm_opts, now),
+     OPT_FLAG, 0},
     OPT_END(struct rm_opts),
 };
 
@@ -37,6 +39,8 @@ int cmd_rm(struct cli *c, void *opts, struct err *e)
     life_end_all_parked(c, m.id);
     if (!r)
         r = machine_rm(c->store, m.id, e);
+    if (!r && o->now)
+        r = undo_forget(c->store, m.id, e);
     if (r)
         return r;
     out_set(c, "machine", json_string(m.name));

@@ -21,7 +21,7 @@ _vmtest() {
     fi
     case $verb in
     list | check | version) ;;
-    snapshot | snapshots | start | stop | pause | resume | reset | rm | info | use | log | console | exec | set)
+    snapshot | snapshots | undo | start | stop | pause | resume | reset | rm | info | use | log | console | exec | set)
         COMPREPLY=($(compgen -W "$("${COMP_WORDS[0]}" list 2>/dev/null | awk 'NR > 1 { print $1 }')" -- "$cur")) ;;
     revert | delete | rename | diff)
         COMPREPLY=($(compgen -W "$("${COMP_WORDS[0]}" snapshots 2>/dev/null | awk 'NR > 1 { print $1 }'

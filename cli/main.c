@@ -20,7 +20,7 @@ const struct verb verbs[] = {
         "[--bios FILE] [--kernel FILE [--initrd FILE] [--append TEXT]] [--mem SIZE] [--cpu MODEL] [--nic MODEL] "
         "[--forward SPEC]... NAME",
         "make a machine", 1, 1, 0),
-    ROW(delete, "[MACHINE] SNAP", "remove a snapshot", 1, 2, 0),
+    ROW(delete, "[--now] [MACHINE] SNAP", "remove a snapshot", 1, 2, 0),
     ROW(diff, "[--stat | --patch] [--all] [--times] [--disk SLOT] {A [B] | MACHINE A B}",
         "show what changed between snapshots", 1, 3, VERB_STREAM),
     ROW(exec,
@@ -38,8 +38,8 @@ const struct verb verbs[] = {
     ROW(rename, "[MACHINE] SNAP NAME", "give a snapshot another name", 2, 3, 0),
     ROW(reset, "[MACHINE]", "press a machine's reset button", 0, 1, 0),
     ROW(resume, "[MACHINE]", "let a paused guest go on", 0, 1, 0),
-    ROW(revert, "[MACHINE] SNAP", "bring a machine back to a snapshot", 1, 2, 0),
-    ROW(rm, "[--force] [MACHINE]", "remove a machine and its snapshots", 0, 1, 0),
+    ROW(revert, "[--now] [MACHINE] SNAP", "bring a machine back to a snapshot", 1, 2, 0),
+    ROW(rm, "[--force] [--now] [MACHINE]", "remove a machine and its snapshots", 0, 1, 0),
     ROW(run,
         "{--from SNAP [--warm | --jobs N] [--copy-in PATH]... [--copy-out GUEST[:HOST]]... [--env NAME=VALUE]... "
         "[--dir DIR] "
@@ -71,6 +71,7 @@ const struct verb verbs[] = {
     ROW(stop, "[--force] [--timeout TIME] [MACHINE]", "shut a guest down", 0, 1, 0),
     ROW(type, "[--file FILE] [--key KEYS]... [--timeout TIME] [TEXT]...", "press keys of a guest's keyboard", 0, 256,
         0),
+    ROW(undo, "[--list] [MACHINE]", "take back the last revert, delete or rm", 0, 1, 0),
     ROW(use, "[--none] [MACHINE]", "choose the machine that verbs mean by default", 0, 1, 0),
     ROW(version, "", "print the version", 0, 0, 0),
     ROW(wait, "--text TEXT [--regex] [--serial] [--timeout TIME] [MACHINE]", "wait until a guest shows a text", 0, 1,

@@ -54,17 +54,38 @@ static int take_snap(const char *snap, const char *whole, char *dst, size_t size
     return r;
 }
 
+/* "{5m}": so long ago; "{2026-01-31T12:00:00Z}": then. */
+static int take_time(const char *word, const char *whole, struct name_ref *ref, struct err *e)
+{
+    size_t len = strlen(word);
+    char inner[sizeof ref->snap];
+    uint64_t ago = 0;
+    int r;
+
+    if (word[len - 1] != '}' || len < 3 || len >= sizeof inner)
+        return err_set(e, VT_USAGE, "\"%.80s\": a time is {5m}, so long ago, or {2026-01-31T12:00:00Z}", whole);
+    snprintf(inner, sizeof inner, "%.*s", (int)(len - 2), word + 1);
+    if (strchr(inner, 'T')) {
+        r = time_parse(inner, &ref->when, e);
+    } else {
+        r = duration_parse(inner, &ago, e);
+        ref->when = clock_wall_ns() - (int64_t)MIN(ago, (uint64_t)clock_wall_ns() - 1);
+    }
+    snprintf(ref->snap, sizeof ref->snap, "%s", word);
+    return r ? err_prefix(e, r, "\"%.80s\"", whole) : 0;
+}
+
 int name_ref_parse(const char *text, bool word_is_snap, struct name_ref *ret, struct err *e)
 {
     const char *at = strchr(text, '@'), *snap = at ? at + 1 : word_is_snap ? text : NULL;
     struct name_ref ref = {0};
     int r = 0;
 
-    if (snap && snap[0] == '{')
-        return err_set(e, VT_USAGE, "\"%.80s\": a machine's past is not kept by time; name a snapshot", text);
     if (at || !word_is_snap)
         r = take_part(text, at ? (size_t)(at - text) : strlen(text), ref.machine, text, e);
-    if (!r && snap)
+    if (!r && snap && snap[0] == '{')
+        r = take_time(snap, text, &ref, e);
+    else if (!r && snap)
         r = take_snap(snap, text, ref.snap, sizeof ref.snap, e);
     if (r)
         return r;

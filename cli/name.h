@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include "src/base/err.h"
 
 #define NAME_MAX_LEN 63
@@ -12,10 +13,11 @@
 /* [A-Za-z0-9][A-Za-z0-9._+-]*, at most 63 characters. VT_USAGE. */
 int name_valid(const char *name, struct err *e);
 
-/* "MACHINE@SNAP~N", "@SNAP", "SNAP", "MACHINE": a part that is not there is "". */
+/* "MACHINE@SNAP~N", "MACHINE@{TIME}", "@SNAP", "SNAP", "MACHINE": a part that is not there is "". */
 struct name_ref {
     char machine[NAME_MAX_LEN + 1];
-    char snap[NAME_MAX_LEN + 12]; /* with its "~N" */
+    char snap[NAME_MAX_LEN + 12]; /* with its "~N", or "{TIME}" */
+    int64_t when;                 /* what that means, ns since 1970; 0: it is a snapshot's name */
 };
 /* Without an '@', the whole word is the snapshot part when word_is_snap, else the machine part. VT_USAGE. */
 int name_ref_parse(const char *text, bool word_is_snap, struct name_ref *ret, struct err *e);

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include "src/base/util.h"
 #include "snapshot/format.h"
+#include "snapshot/lock.h"
 #include "snapshot/store.h"
 #include "snapshot/vfs.h"
 
@@ -56,13 +57,28 @@ static const char *const text[SQL_COUNT] = {
     [SQL_SNAP_OWN] = "UPDATE snapshot SET own_bytes = ? WHERE id = ?",
     [SQL_HEAD_GET] = "SELECT h.id, h.parent, h.logs FROM machine m JOIN head h ON h.id = m.head "
                      "WHERE m.id = ? AND m.deleted_at IS NULL",
-    [SQL_HEAD_NEW] = "INSERT INTO head(machine, parent, logs, state) VALUES(?, ?, ?, 'live')",
+    [SQL_HEAD_NEW] = "INSERT INTO head(machine, parent, logs, state, since) VALUES(?, ?, ?, 'live', ?)",
     [SQL_HEAD_LOGS_SET] = "UPDATE head SET logs = ? WHERE id = ?",
-    [SQL_HEAD_SET] = "UPDATE head SET parent = ?, logs = ? WHERE id = ? AND state = 'live'",
+    [SQL_HEAD_SET] = "UPDATE head SET parent = ?, logs = ?, since = coalesce(?, since) WHERE id = ? AND state = 'live'",
     [SQL_HEAD_HANG] = "UPDATE head SET parent = (SELECT parent FROM snapshot WHERE id = ?1) WHERE parent = ?1",
     [SQL_HEAD_FIRST] = "SELECT min(id) FROM head WHERE machine = ? HAVING min(id) IS NOT NULL",
-    [SQL_HEAD_ABANDON] = "UPDATE head SET state = 'abandoned', until = ? WHERE id = ?",
-    [SQL_HEAD_ABANDON_ALL] = "UPDATE head SET state = 'abandoned', until = ? WHERE machine = ?",
+    [SQL_HEAD_ABANDON] = "UPDATE head SET state = 'abandoned', until = ?, ended = ? WHERE id = ?",
+    [SQL_HEAD_ABANDON_ALL] = "UPDATE head SET state = 'abandoned', until = ?, ended = coalesce(ended, ?) "
+                             "WHERE machine = ? AND until IS NULL",
+    [SQL_HEAD_PAST] = "INSERT INTO head(machine, parent, logs, state, until, since, ended) "
+                      "SELECT machine, parent, logs, 'abandoned', ?, since, coalesce(ended, ?) FROM head WHERE id = ?",
+    [SQL_HEAD_AT] = "SELECT id, logs FROM head WHERE machine = ?1 AND since <= ?2 AND (state = 'live' OR until IS NOT "
+                    "NULL AND ended > ?2) "
+                    "ORDER BY since DESC, id DESC LIMIT 1",
+    [SQL_HEAD_OLDEST] = "SELECT min(since) FROM head WHERE machine = ? AND (state = 'live' OR until IS NOT NULL)",
+    [SQL_HEAD_ROW] = "SELECT machine, parent, logs, state FROM head WHERE id = ?",
+    [SQL_HEAD_LIVE] = "UPDATE head SET state = 'live', until = NULL, ended = NULL, since = ? WHERE id = ?",
+    [SQL_HEAD_FIRST_AGAIN] = "UPDATE head SET until = NULL WHERE id = (SELECT min(id) FROM head WHERE machine = ?)",
+    [SQL_HEAD_REHANG] = "UPDATE head SET parent = ?1 WHERE id = ?2 AND parent IS ?3",
+    [SQL_HEAD_SINCE] = "UPDATE head SET since = (SELECT since FROM head WHERE id = ?1) WHERE id = ?2",
+    [SQL_HEAD_EXPIRE] = "UPDATE head SET until = min(until, ?) WHERE id = ? AND state = 'abandoned'",
+    [SQL_HEAD_KEPT] = "SELECT id, machine, ended, logs FROM head WHERE state = 'abandoned' AND until IS NOT NULL "
+                      "ORDER BY ended DESC, id DESC",
     [SQL_HEAD_EXPIRED] = "SELECT id, logs FROM head WHERE state = 'abandoned' AND until <= ? "
                          "AND id NOT IN (SELECT head FROM machine WHERE head IS NOT NULL)",
     [SQL_HEAD_RM] = "DELETE FROM head WHERE id = ?",
@@ -73,6 +89,8 @@ static const char *const text[SQL_COUNT] = {
                       "WHERE snapshot IS ?1 AND head IS ?2 AND slot = ?3",
     [SQL_IMAGE_LIST] = "SELECT slot, bytes, root, coalesce(quiesced_root, root), base_file FROM image "
                        "WHERE snapshot IS ?1 AND head IS ?2 ORDER BY id",
+    [SQL_IMAGE_PAST] = "INSERT INTO image(head, slot, bytes, root, base_file) "
+                       "SELECT ?1, slot, bytes, root, base_file FROM image WHERE head = ?2 AND slot GLOB 'disk*'",
     [SQL_IMAGE_RM_HEAD] = "DELETE FROM image WHERE head = ?",
     [SQL_IMAGE_RM_MEM] = "DELETE FROM image WHERE head = ? AND slot NOT GLOB 'disk*'",
     [SQL_IMAGE_SET_HEAD] = "UPDATE image SET bytes = ?, root = ? WHERE slot = ? AND head = ?",
@@ -90,7 +108,10 @@ static const char *const text[SQL_COUNT] = {
     [SQL_GC_COUNT] = "INSERT INTO setting(key, value) VALUES('sweeps', '1') "
                      "ON CONFLICT(key) DO UPDATE SET value = CAST(value + 1 AS TEXT)",
     [SQL_GC_SWEEPS] = "SELECT coalesce((SELECT CAST(value AS INTEGER) FROM setting WHERE key = 'sweeps'), 0)",
-    [SQL_GC_SNAPSHOTS] = "SELECT id, machine FROM snapshot WHERE deleted_at IS NOT NULL",
+    [SQL_GC_SNAPSHOTS] = "SELECT s.id, s.machine, s.own_bytes FROM snapshot s WHERE s.deleted_at IS NOT NULL "
+                         "AND NOT EXISTS (SELECT 1 FROM oplog o WHERE o.machine = s.machine AND o.until > ?1 "
+                         "AND (o.verb = 'delete' AND o.undo ->> '$.snapshot' = s.id "
+                         "OR o.verb = 'rm' AND o.at = s.deleted_at))",
     [SQL_GC_UNHANG] = "UPDATE snapshot SET parent = (SELECT parent FROM snapshot WHERE id = ?1) WHERE parent = ?1",
     [SQL_GC_IMAGES] = "DELETE FROM image WHERE snapshot = ?",
     [SQL_GC_SNAPSHOT] = "DELETE FROM snapshot WHERE id = ?",
@@ -102,8 +123,9 @@ static const char *const text[SQL_COUNT] = {
     [SQL_GC_MACHINES] = "DELETE FROM machine WHERE deleted_at IS NOT NULL AND id NOT IN (SELECT machine FROM snapshot) "
                         "AND id NOT IN (SELECT machine FROM head) AND id NOT IN (SELECT machine FROM oplog)",
     [SQL_GC_ROOTS] =
-        "SELECT root, 0 FROM image UNION SELECT quiesced_root, 0 FROM image WHERE quiesced_root IS NOT NULL "
-        "UNION SELECT state_frame, 1 FROM snapshot WHERE state_frame IS NOT NULL",
+        "SELECT root, 0, snapshot, head FROM image "
+        "UNION ALL SELECT quiesced_root, 0, snapshot, head FROM image WHERE quiesced_root IS NOT NULL "
+        "UNION ALL SELECT state_frame, 1, id, NULL FROM snapshot WHERE state_frame IS NOT NULL ORDER BY 3, 4",
     [SQL_GC_NODE] = "DELETE FROM node WHERE id = ?",
     [SQL_GC_FRAMES] = "DELETE FROM frame WHERE pack = ?",
     [SQL_GC_PACK] = "DELETE FROM pack WHERE id = ?",
@@ -115,12 +137,47 @@ static const char *const text[SQL_COUNT] = {
     [SQL_MOVE_IMAGES] = "SELECT slot, bytes, quiesced_root FROM image WHERE snapshot IS ?1 AND head IS ?2 "
                         "ORDER BY slot",
     [SQL_MOVE_TAKEN] = "SELECT 1 FROM machine WHERE uuid = ?1 UNION SELECT 1 FROM snapshot WHERE uuid = ?1",
+    [SQL_OPLOG_REVERT] = "INSERT INTO oplog(at, verb, machine, undo, until) SELECT ?1, 'revert', id, "
+                         "json_object('head', ?3, 'config', config), ?4 FROM machine WHERE id = ?2",
+    [SQL_OPLOG_DELETE] = "INSERT INTO oplog(at, verb, machine, undo, until) SELECT ?1, 'delete', ?2, "
+                         "json_object('snapshot', ?3, "
+                         "'children', (SELECT json_group_array(id) FROM snapshot WHERE parent = ?3 AND deleted_at IS "
+                         "NULL), 'heads', (SELECT json_group_array(id) FROM head WHERE parent = ?3)), ?4",
+    [SQL_OPLOG_LIST] = "SELECT o.id, o.at, o.verb, o.machine, m.name, o.until, o.undo ->> '$.snapshot', "
+                       "o.undo ->> '$.head', o.undo ->> '$.config', s.name, p.name "
+                       "FROM oplog o JOIN machine m ON m.id = o.machine "
+                       "LEFT JOIN snapshot s ON s.id = o.undo ->> '$.snapshot' "
+                       "LEFT JOIN head h ON h.id = o.undo ->> '$.head' LEFT JOIN snapshot p ON p.id = h.parent "
+                       "WHERE (?1 IS NULL OR o.machine = ?1) AND (?2 IS NULL OR o.id = ?2) AND o.until > ?3 "
+                       "AND (o.verb <> 'revert' OR h.id IS NOT NULL) AND (o.verb <> 'delete' OR s.id IS NOT NULL) "
+                       "ORDER BY o.id DESC",
+    [SQL_OPLOG_IDS] = "SELECT 0, j.value FROM oplog o, json_each(o.undo, '$.children') j WHERE o.id = ?1 "
+                      "UNION ALL SELECT 1, j.value FROM oplog o, json_each(o.undo, '$.heads') j WHERE o.id = ?1",
+    [SQL_OPLOG_RM] = "DELETE FROM oplog WHERE id = ?",
+    [SQL_OPLOG_EXPIRE] = "UPDATE oplog SET until = min(until, ?) WHERE id = ?",
+    [SQL_OPLOG_EXPIRE_ALL] = "UPDATE oplog SET until = min(until, ?1) WHERE ?2 IS NULL OR machine = ?2",
+    [SQL_HEAD_EXPIRE_ALL] = "UPDATE head SET until = min(until, ?1) WHERE state = 'abandoned' AND until IS NOT NULL "
+                            "AND (?2 IS NULL OR machine = ?2)",
+    [SQL_OPLOG_STALE] = "DELETE FROM oplog WHERE verb = 'revert' AND undo ->> '$.head' NOT IN (SELECT id FROM head)",
+    [SQL_OPLOG_BYTES] = "SELECT o.id, o.at, coalesce((SELECT sum(s.own_bytes) FROM snapshot s WHERE s.machine = "
+                        "o.machine AND (o.verb = 'delete' AND s.id = o.undo ->> '$.snapshot' "
+                        "OR o.verb = 'rm' AND s.deleted_at = o.at)), 0) FROM oplog o "
+                        "WHERE o.verb <> 'revert' AND o.until > ? ORDER BY o.at DESC, o.id DESC",
+    [SQL_KEEP_GET] = "SELECT CAST(value AS INTEGER) FROM setting WHERE key = 'undo.keep'",
+    [SQL_KEEP_SET] = "INSERT INTO setting(key, value) VALUES('undo.keep', CAST(? AS TEXT)) "
+                     "ON CONFLICT(key) DO UPDATE SET value = excluded.value",
+    [SQL_SNAP_RAISE] = "UPDATE snapshot SET deleted_at = NULL, parent = ? WHERE id = ?",
+    [SQL_SNAP_RAISE_ALL] = "UPDATE snapshot SET deleted_at = NULL WHERE deleted_at = ? AND machine = ?",
+    [SQL_SNAP_PLACE] = "SELECT machine, parent, name, deleted_at FROM snapshot WHERE id = ?",
+    [SQL_SNAP_REHANG] = "UPDATE snapshot SET parent = ?1 WHERE id = ?2 AND parent IS ?3 AND deleted_at IS NULL",
+    [SQL_MACHINE_RAISE] = "UPDATE machine SET deleted_at = NULL WHERE id = ?",
+    [SQL_MACHINE_REMOVED] = "SELECT m.id FROM machine m JOIN oplog o ON o.machine = m.id AND o.verb = 'rm' "
+                            "WHERE m.name = ? AND m.deleted_at IS NOT NULL AND o.until > ? ORDER BY o.id DESC LIMIT 1",
     [SQL_ROOTS] =
         "SELECT CASE WHEN s.id IS NULL THEN hm.name || ' (head)' ELSE sm.name || '@' || s.name END, i.slot, i.root, "
         "coalesce(i.quiesced_root, i.root), s.state_frame, i.bytes FROM image i "
         "LEFT JOIN snapshot s ON s.id = i.snapshot LEFT JOIN machine sm ON sm.id = s.machine "
-        "LEFT JOIN head h ON h.id = i.head LEFT JOIN machine hm ON hm.id = h.machine "
-        "WHERE s.deleted_at IS NULL AND (h.id IS NULL OR h.state = 'live' OR h.until IS NULL)",
+        "LEFT JOIN head h ON h.id = i.head LEFT JOIN machine hm ON hm.id = h.machine",
     [SQL_PARENTS_CHECK] =
         "SELECT 'machine ' || name || ': its head is missing or not its own' FROM machine m WHERE deleted_at IS NULL "
         "AND NOT EXISTS (SELECT 1 FROM head WHERE id = m.head AND machine = m.id AND state = 'live') "
@@ -293,11 +350,44 @@ static int create_schema(struct db *db, struct err *e)
     if (!r)
         r = exec(db, schema, e);
     if (!r)
-        r = db_run(db, SQL_STORE_NEW, e, "ti", uuid, (int64_t)STORE_SCHEMA);
+        r = db_run(db, SQL_STORE_NEW, e, "ti", uuid, (int64_t)STORE_FORMAT);
     snprintf(version, sizeof version, "PRAGMA user_version = %d", STORE_SCHEMA);
     if (!r)
         r = exec(db, version, e);
     return r ? r : db_commit(db, e);
+}
+
+/* What made each version from the one before. */
+static const char *const upgrades[STORE_SCHEMA + 1] = {
+    [2] = "ALTER TABLE head ADD COLUMN since INTEGER NOT NULL DEFAULT 0; ALTER TABLE head ADD COLUMN ended INTEGER;",
+};
+
+/* Nobody else has the store open meanwhile; the database as it was stays beside it, as store.db.VERSION. */
+static int upgrade(struct store *s, struct db *db, int64_t version, struct err *e)
+{
+    char sql[80];
+    int r = lock_byte(s->lock_fd, LOCK_STORE, LOCK_EXCLUSIVE, false, e);
+
+    if (r)
+        return err_prefix(e, r, "%s: is of an older version, and can be brought up to date only while nothing uses it",
+                          s->dir);
+    snprintf(sql, sizeof sql, "store.db.%lld", (long long)version);
+    r = sio_unlink(&s->io, sql, e); /* of one that was killed before it was done */
+    if (!r) {
+        char *copy = sqlite3_mprintf("VACUUM INTO '%q/%s'", s->dir, sql);
+        r = copy ? exec(db, copy, e) : err_set(e, VT_FAIL, "out of memory");
+        sqlite3_free(copy);
+    }
+    if (!r)
+        r = db_begin(db, DB_FULL, e);
+    for (int64_t v = version + 1; v <= STORE_SCHEMA && !r; v++)
+        r = exec(db, upgrades[v], e);
+    snprintf(sql, sizeof sql, "PRAGMA user_version = %d", STORE_SCHEMA);
+    if (!r)
+        r = exec(db, sql, e);
+    if (!r)
+        r = db_commit(db, e);
+    return r ? r : lock_byte(s->lock_fd, LOCK_STORE, LOCK_SHARED, true, e);
 }
 
 int db_prepare(struct store *s, bool create, struct err *e)
@@ -316,9 +406,14 @@ int db_prepare(struct store *s, bool create, struct err *e)
     if (version > STORE_SCHEMA)
         return err_set(e, VT_VERSION, "%s: was made by a newer vmtest (schema %lld, this one knows %d)", s->dir,
                        (long long)version, STORE_SCHEMA);
-    if (version < STORE_SCHEMA && tables)
+    if (version < 1 && tables)
         return err_set(e, VT_CORRUPT, "%s/store.db: is a database, but not a store's", s->dir);
-    if (version < STORE_SCHEMA) {
+    if (version >= 1 && version < STORE_SCHEMA) {
+        r = upgrade(s, db, version, e);
+        if (r)
+            return r;
+    }
+    if (version < 1) {
         if (!create)
             return err_set(e, VT_NOENT, "%s: no store here (vmtest create makes one)", s->dir);
         r = create_schema(db, e);

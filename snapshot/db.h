@@ -43,19 +43,30 @@ enum sql {
     SQL_SNAP_MACHINE,     /* i id -> machine, state_frame: deleted ones too */
     SQL_SNAP_OWN,         /* i own, i id */
     SQL_HEAD_GET,         /* i machine -> id, parent, logs */
-    SQL_HEAD_NEW,         /* i machine, z parent, t logs */
+    SQL_HEAD_NEW,         /* i machine, z parent, t logs, i since */
     SQL_HEAD_LOGS_SET,    /* t logs, i id */
-    SQL_HEAD_SET,         /* z parent, t logs, i id */
+    SQL_HEAD_SET,         /* z parent, t logs, z since (NULL: as it was), i id */
     SQL_HEAD_HANG,        /* i id: heads that stand on it stand on its parent */
     SQL_HEAD_FIRST,       /* i machine -> id of the head that it was made with */
-    SQL_HEAD_ABANDON,     /* z until, i id */
-    SQL_HEAD_ABANDON_ALL, /* i until, i machine */
+    SQL_HEAD_ABANDON,     /* z until, z now, i id */
+    SQL_HEAD_ABANDON_ALL, /* i until, i now, i machine: the one that it was made with, too */
+    SQL_HEAD_PAST,        /* i until, i now, i id: a copy of the row, abandoned */
+    SQL_HEAD_AT,          /* i machine, i time -> id, logs: what it stood on then */
+    SQL_HEAD_OLDEST,      /* i machine -> since */
+    SQL_HEAD_ROW,         /* i id -> machine, parent, logs, state */
+    SQL_HEAD_LIVE,        /* i since, i id: it is the machine's again */
+    SQL_HEAD_FIRST_AGAIN, /* i machine: what it was made with is kept */
+    SQL_HEAD_REHANG,      /* i snapshot, i head, z was: stands on that one if on `was` */
+    SQL_HEAD_SINCE,       /* i of, i id: since when that one was in force */
+    SQL_HEAD_EXPIRE,      /* i now, i id */
+    SQL_HEAD_KEPT,        /* -> id, machine, ended, logs: abandoned ones that are kept for a time, newest first */
     SQL_HEAD_EXPIRED,     /* i now -> id, logs */
     SQL_HEAD_RM,          /* i id */
     SQL_HEAD_LOGS,        /* -> id, logs, state: all */
     SQL_IMAGE_NEW,        /* z snapshot, z head, t slot, i bytes, i root, i has_quiesced, i quiesced, t base */
     SQL_IMAGE_GET,        /* z snapshot, z head, t slot -> bytes, root, quiesced or root, base */
     SQL_IMAGE_LIST,       /* z snapshot, z head -> slot, bytes, root, quiesced or root, base */
+    SQL_IMAGE_PAST,       /* i head, i of: copies of that head's disks */
     SQL_IMAGE_RM_HEAD,    /* i head */
     SQL_IMAGE_RM_MEM,     /* i head: all that are no disks */
     SQL_IMAGE_SET_HEAD,   /* i bytes, i root, t slot, i head */
@@ -71,7 +82,7 @@ enum sql {
     SQL_FRAME_ALL,        /* -> id, pack, off, len, pages, raw_len */
     SQL_GC_COUNT,         /* */
     SQL_GC_SWEEPS,        /* -> how often gc ran */
-    SQL_GC_SNAPSHOTS,     /* -> id, machine: deleted */
+    SQL_GC_SNAPSHOTS,     /* i now -> id, machine, own: deleted, and no longer kept for undo */
     SQL_GC_UNHANG,        /* i id: deleted children, too */
     SQL_GC_IMAGES,        /* i snapshot */
     SQL_GC_SNAPSHOT,      /* i id */
@@ -79,7 +90,7 @@ enum sql {
     SQL_GC_ORIGINS,       /* of removed machines */
     SQL_GC_OPLOG,         /* i now */
     SQL_GC_MACHINES,      /* */
-    SQL_GC_ROOTS,         /* -> value, 0 root or 1 frame */
+    SQL_GC_ROOTS,         /* -> value, 0 root or 1 frame, snapshot, head */
     SQL_GC_NODE,          /* i id */
     SQL_GC_FRAMES,        /* i pack */
     SQL_GC_PACK,          /* i id */
@@ -88,6 +99,24 @@ enum sql {
     SQL_MOVE_SNAPS,       /* i machine -> id, uuid, name, parent, note, taken_at, vclock, power, hw, cpu, state_frame */
     SQL_MOVE_IMAGES,      /* z snapshot, z head -> slot, bytes, quiesced_root; by slot */
     SQL_MOVE_TAKEN,       /* t uuid -> a row where a machine or snapshot has it */
+    SQL_OPLOG_REVERT,     /* i at, i machine, i head, i until */
+    SQL_OPLOG_DELETE,     /* i at, i machine, i snapshot, i until */
+    SQL_OPLOG_LIST,       /* z machine, z id, i now -> as undo.c reads them, newest first */
+    SQL_OPLOG_IDS,        /* i id -> kind (0 child, 1 head), id, as a delete noted them */
+    SQL_OPLOG_RM,         /* i id */
+    SQL_OPLOG_EXPIRE,     /* i now, i id */
+    SQL_OPLOG_EXPIRE_ALL, /* i now, z machine (0: of all) */
+    SQL_HEAD_EXPIRE_ALL,  /* i now, z machine (0: of all) */
+    SQL_OPLOG_STALE,      /* reverts whose head is gone */
+    SQL_OPLOG_BYTES,      /* i now -> id, at, bytes: what deletes and removals keep, newest first */
+    SQL_KEEP_GET,         /* -> ns */
+    SQL_KEEP_SET,         /* i ns */
+    SQL_SNAP_RAISE,       /* z parent, i id: no longer deleted */
+    SQL_SNAP_RAISE_ALL,   /* i deleted_at, i machine */
+    SQL_SNAP_PLACE,       /* i id -> machine, parent, name, deleted_at: deleted ones, too */
+    SQL_SNAP_REHANG,      /* i parent, i id, z was: hangs on that one if on `was` */
+    SQL_MACHINE_RAISE,    /* i id */
+    SQL_MACHINE_REMOVED,  /* t name, i now -> id */
     SQL_ROOTS,         /* -> owner, slot, root, quiesced, state_frame, bytes: of all that is not deleted or abandoned */
     SQL_PARENTS_CHECK, /* -> a line for each row that refers to what is not there */
     SQL_INTEGRITY,     /* -> lines of SQLite's own check */

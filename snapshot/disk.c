@@ -166,7 +166,9 @@ static bool index_entry(struct layer *l, struct batch *b, const struct batch_ent
     return true;
 }
 
-int disk_replay(struct disk *d, struct hlog **logs, size_t n, uint64_t from, bool cut, struct err *e)
+/* when: NULL for all that there is. */
+static int replay(struct disk *d, struct hlog **logs, size_t n, uint64_t from, bool cut, const int64_t *when,
+                  struct err *e)
 {
     struct replay r;
     int rc = 0;
@@ -180,6 +182,8 @@ int disk_replay(struct disk *d, struct hlog **logs, size_t n, uint64_t from, boo
         rc = replay_logs(logs, n, from, &r, e);
     if (rc)
         return rc;
+    if (when)
+        rc = replay_until(&r, *when, e);
     d->from = d->top->start = from;
     for (size_t i = 0; i < r.n && !rc; i++) {
         struct batch *b = r.v[i];
@@ -210,6 +214,16 @@ int disk_replay(struct disk *d, struct hlog **logs, size_t n, uint64_t from, boo
             d->synced_prev = r.v[i]->checksum;
     replay_release(&r);
     return rc;
+}
+
+int disk_replay(struct disk *d, struct hlog **logs, size_t n, uint64_t from, bool cut, struct err *e)
+{
+    return replay(d, logs, n, from, cut, NULL, e);
+}
+
+int disk_replay_past(struct disk *d, struct hlog **logs, size_t n, uint64_t from, int64_t when, struct err *e)
+{
+    return replay(d, logs, n, from, false, &when, e);
 }
 
 int disk_close_open(struct disk *d, struct err *e)

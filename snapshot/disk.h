@@ -53,8 +53,10 @@ int disk_new(struct head *h, const char *slot, uint64_t bytes, uint64_t root, co
 void disk_free(struct disk *d);
 /* Gives d the content of fresh, and fresh that of d; d stays where users of its block device know it. */
 void disk_swap(struct disk *d, struct disk *fresh);
-/* Takes the logs (references) and what they hold. */
+/* Takes the logs and what they hold, cutting what is torn off. */
 int disk_replay(struct disk *d, struct hlog **logs, size_t n, uint64_t from, bool cut, struct err *e);
+/* The same, only to be read: what had been flushed by a time (ns since 1970). */
+int disk_replay_past(struct disk *d, struct hlog **logs, size_t n, uint64_t from, int64_t when, struct err *e);
 /* Appends a log (a reference); the first becomes the current one. */
 int disk_add_log(struct disk *d, struct hlog *l, struct err *e);
 
@@ -85,8 +87,8 @@ bool disk_needs_log(const struct disk *d, size_t i, uint64_t seq);
 /* Have its logs grown over `bytes`, with half of that overwritten since? */
 bool disk_wants_fold(struct disk *d, uint64_t bytes);
 
-/* Writes out what is pending, without a sync. */
-int disk_write_out(struct disk *d, struct err *e);
+/* Writes out what is pending, without a sync. flush: for a flush of the guest's, which its last batch is to say. */
+int disk_write_out(struct disk *d, bool flush, struct err *e);
 /* Is this page zero, by what is known without reading it? */
 int disk_known_zero(struct disk *d, uint64_t page, bool *ret, struct err *e);
 /* The same with the open batch, then makes it durable. */

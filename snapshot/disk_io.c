@@ -75,7 +75,7 @@ int disk_known_zero(struct disk *d, uint64_t page, bool *ret, struct err *e)
 }
 
 /* Writes the first pending batch; *ret_more: there may be others. */
-static int write_one(struct disk *d, bool *ret_more, struct err *e)
+static int write_one(struct disk *d, bool flush, bool *ret_more, struct err *e)
 {
     struct batch *b;
     unsigned flags = d->restart ? BATCH_RESTART : 0;
@@ -83,6 +83,7 @@ static int write_one(struct disk *d, bool *ret_more, struct err *e)
 
     pthread_mutex_lock(&d->lock);
     b = d->pending ? batch_ref(d->pending) : NULL;
+    flags |= b && flush && !b->next ? BATCH_FLUSHED : 0;
     pthread_mutex_unlock(&d->lock);
     *ret_more = b;
     if (!b)
@@ -104,13 +105,13 @@ static int write_one(struct disk *d, bool *ret_more, struct err *e)
     return r;
 }
 
-int disk_write_out(struct disk *d, struct err *e)
+int disk_write_out(struct disk *d, bool flush, struct err *e)
 {
     bool more = true;
     int r = 0;
 
     while (!r && more)
-        r = write_one(d, &more, e);
+        r = write_one(d, flush, &more, e);
     return r;
 }
 
@@ -216,13 +217,13 @@ int disk_flush(struct disk *d, struct err *e)
     if (!r && any_condemned(d)) /* an earlier flush failed here, and could not go elsewhere */
         r = move_unsynced(d, e);
     if (!r)
-        r = disk_write_out(d, e);
+        r = disk_write_out(d, true, e);
     if (r || (d->h->flags & HEAD_UNSAFE))
         return r;
     if (sync_logs(d, NULL)) {
         r = move_unsynced(d, e);
         if (!r)
-            r = disk_write_out(d, e);
+            r = disk_write_out(d, true, e);
         if (!r)
             r = sync_logs(d, e);
     }
@@ -246,7 +247,7 @@ static int make_room(struct disk *d, struct err *e)
     for (struct batch *b = d->pending; b; b = b->next)
         n++;
     pthread_mutex_unlock(&d->lock);
-    r = n ? disk_write_out(d, &mine) : 0;
+    r = n ? disk_write_out(d, false, &mine) : 0;
     return r && n >= PENDING_MAX ? err_set(e, r, "%s", mine.msg) : 0;
 }
 

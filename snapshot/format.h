@@ -10,7 +10,8 @@
 #include <string.h>
 #include "src/base/util.h"
 
-#define STORE_SCHEMA 1 /* user_version */
+#define STORE_SCHEMA 2 /* user_version */
+#define STORE_FORMAT 1 /* of packs and logs */
 
 /* ---- map entries ---- */
 

@@ -63,7 +63,7 @@ static int purge(struct gc *g, struct err *e)
     struct rows rows cleanup(rows_done) = {0};
     int64_t *ids cleanup(cleanup_free) = NULL;
     size_t n = 0;
-    int r = db_query(g->db, SQL_GC_SNAPSHOTS, &rows, e, "");
+    int r = db_query(g->db, SQL_GC_SNAPSHOTS, &rows, e, "i", clock_wall_ns());
 
     while (!r && (r = rows_next(&rows, e)) > 0) {
         int64_t id = rows_int(&rows, 0);
@@ -250,7 +250,7 @@ int gc_useful(struct store *s, bool *ret, struct err *e)
 
     *ret = false;
     if (!r)
-        r = db_query(db, SQL_GC_SNAPSHOTS, &rows, e, "");
+        r = db_query(db, SQL_GC_SNAPSHOTS, &rows, e, "i", clock_wall_ns());
     while (!r && !*ret && (r = rows_next(&rows, e)) > 0)
         r = may_go(&g, rows_int(&rows, 0), rows_int(&rows, 1), ret, e);
     rows_done(&rows);

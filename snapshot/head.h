@@ -57,6 +57,43 @@ struct logset {
 };
 int logset_open(struct store *s, const char *json, const char *slot, bool write, struct logset *ret, struct err *e);
 void logset_release(struct logset *l);
+/* In a transaction that moves the head on: what it was until now is kept, for undo.keep, and from
+ * *ret_since on it is what it is to be. 0: nothing was written, and it is what it was. */
+int head_keep_past(struct head *h, struct db *db, int64_t *ret_since, struct err *e);
+/* Writes what is buffered, without a sync: what is kept for undo is to have it. A disk that cannot loses that. */
+void head_write_out(struct head *h);
+/* In a transaction that gives the machine another head, `next`: this one is kept, for undo.keep. */
+enum abandon {
+    ABANDON_REVERT, /* noted, to be undone */
+    ABANDON_UNDO,
+    ABANDON_SAME, /* the next one begins with the very same disks: it stands for both */
+};
+int head_abandon(struct head *h, struct db *db, int64_t next, enum abandon why, struct err *e);
+/* Has anything been written since the state that the row's images hold? */
+bool head_written(struct head *h);
+/* The row's logs as JSON, without spares and without those of disks that nothing was written to; malloc'd. */
+char *head_kept_json(struct head *h);
+/* The row (id, logs) of what the machine stood on at a time. VT_NOENT: it is not kept. */
+int past_find(struct db *db, int64_t machine, int64_t when, struct rows *ret, struct err *e);
+/* The images of a snapshot, or of a head's row where snapshot is 0, as they are to become those of a head. */
+struct images {
+    struct mem_slot mem[MEM_SLOTS];
+    size_t n_mem;
+    struct disk *disks[STORE_DISKS_MAX];
+};
+void images_release(struct images *im);
+int images_load(struct head *h, struct db *db, int64_t snapshot, int64_t head, struct images *im, struct err *e);
+/* With what the row's logs hold, to be written on. */
+int images_replay(struct head *h, const char *logs, struct images *im, struct err *e);
+/* Gives each disk a new log, in the open transaction of db. */
+int images_new_logs(struct head *h, struct db *db, struct images *im, struct err *e);
+/* Takes the files of those away again, where nothing in the database names them. */
+void images_unmake_logs(struct head *h, struct images *im);
+/* Rows of a new head on a snapshot (0: none); it becomes the machine's. */
+int images_insert(struct head *h, struct db *db, int64_t snapshot, struct images *im, int64_t *ret_id, struct err *e);
+/* From here on the head is what im says; im has what it was. Cannot fail. */
+void images_install(struct head *h, struct images *im);
+
 /* Calls fn for each log id in a row's JSON. */
 int logs_each(const char *json, int (*fn)(void *opaque, int64_t id, bool solid), void *opaque, struct err *e);
 /* An image of a row, one of snapshot and head being 0; of a live head without what its logs have. */

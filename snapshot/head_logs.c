@@ -55,6 +55,45 @@ char *head_logs_json(struct head *h, const uint64_t *from, const struct newlogs 
     return good ? json_text(all) : NULL;
 }
 
+bool head_written(struct head *h)
+{
+    bool any = false;
+
+    for (size_t i = 0; i < STORE_DISKS_MAX && !any; i++) {
+        struct disk *d = head_disk_at(h, i);
+        if (!d)
+            continue;
+        pthread_mutex_lock(&d->lock);
+        any = d->open || d->next_seq > d->from;
+        pthread_mutex_unlock(&d->lock);
+    }
+    return any;
+}
+
+static bool append_kept(json_t *all, struct disk *d)
+{
+    json_t *logs = json_array(), *fresh = json_array(), *one;
+    bool good = logs && fresh;
+
+    pthread_mutex_lock(&d->lock);
+    for (size_t i = 0; i <= d->current && i < d->n_logs && d->next_seq > d->from && good; i++)
+        good = append_log(logs, fresh, d->logs[i]);
+    one = json_pack("{s:I, s:o, s:o}", "from", (json_int_t)d->from, "logs", logs, "new", fresh);
+    pthread_mutex_unlock(&d->lock);
+    return one && !json_object_set_new(all, d->slot, one) && good;
+}
+
+char *head_kept_json(struct head *h)
+{
+    json_t *all cleanup(cleanup_json) = json_object();
+    bool good = all;
+
+    for (size_t i = 0; i < STORE_DISKS_MAX && good; i++)
+        if (head_disk_at(h, i))
+            good = append_kept(all, h->disks[i]);
+    return good ? json_text(all) : NULL;
+}
+
 static const char where[] = "store.db: a head's logs";
 
 static bool has(const json_t *list, json_int_t id)

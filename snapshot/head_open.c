@@ -10,20 +10,13 @@ static int out_of_memory(struct err *e)
     return err_set(e, VT_FAIL, "out of memory");
 }
 
-/* The images of a row, as they are to become those of a head. */
-struct images {
-    struct mem_slot mem[MEM_SLOTS];
-    size_t n_mem;
-    struct disk *disks[STORE_DISKS_MAX];
-};
-
-static void images_release(struct images *im)
+void images_release(struct images *im)
 {
     for (size_t i = 0; i < STORE_DISKS_MAX; i++)
         disk_free(im->disks[i]);
 }
 
-static int load_images(struct head *h, struct db *db, int64_t snapshot, int64_t head, struct images *im, struct err *e)
+int images_load(struct head *h, struct db *db, int64_t snapshot, int64_t head, struct images *im, struct err *e)
 {
     struct rows rows cleanup(rows_done) = {0};
     int r = db_query(db, SQL_IMAGE_LIST, &rows, e, "zz", snapshot, head);
@@ -62,8 +55,7 @@ static int find_wholes(struct db *db, int64_t snapshot, struct images *im, struc
     return 0;
 }
 
-/* From here on the head is what im says; im has what it was. Cannot fail. */
-static void install(struct head *h, struct images *im)
+void images_install(struct head *h, struct images *im)
 {
     memcpy(h->mem, im->mem, sizeof h->mem);
     h->n_mem = im->n_mem;
@@ -78,6 +70,21 @@ static void install(struct head *h, struct images *im)
             pthread_mutex_unlock(&h->disks[i]->lock);
         }
     }
+}
+
+int images_replay(struct head *h, const char *logs, struct images *im, struct err *e)
+{
+    int r = 0;
+
+    for (size_t i = 0; i < STORE_DISKS_MAX && !r; i++) {
+        struct logset set cleanup(logset_release) = {0};
+        if (!im->disks[i])
+            continue;
+        r = logset_open(h->s, logs, im->disks[i]->slot, true, &set, e);
+        if (!r)
+            r = disk_replay(im->disks[i], set.v, set.n, set.from, true, e);
+    }
+    return r;
 }
 
 static int open_row(struct head *h, struct err *e)
@@ -102,19 +109,13 @@ static int open_row(struct head *h, struct err *e)
     logs = rows_dup(&rows, 2, &oom);
     if (oom)
         return out_of_memory(e);
-    r = load_images(h, db, 0, h->id, &im, e);
+    r = images_load(h, db, 0, h->id, &im, e);
     if (!r)
         r = find_wholes(db, h->parent, &im, e);
-    for (size_t i = 0; i < STORE_DISKS_MAX && !r; i++) {
-        struct logset set cleanup(logset_release) = {0};
-        if (!im.disks[i])
-            continue;
-        r = logset_open(h->s, logs, im.disks[i]->slot, true, &set, e);
-        if (!r)
-            r = disk_replay(im.disks[i], set.v, set.n, set.from, true, e);
-    }
     if (!r)
-        install(h, &im);
+        r = images_replay(h, logs, &im, e);
+    if (!r)
+        images_install(h, &im);
     return r;
 }
 
@@ -163,6 +164,21 @@ int head_open(struct store *s, int64_t machine, unsigned flags, struct head **re
     return 0;
 }
 
+int images_new_logs(struct head *h, struct db *db, struct images *im, struct err *e)
+{
+    int r = 0;
+
+    for (size_t i = 0; i < STORE_DISKS_MAX && !r; i++) {
+        struct hlog *l;
+        if (!im->disks[i])
+            continue;
+        r = head_make_log(h, db, &l, e);
+        if (!r)
+            r = disk_add_log(im->disks[i], l, e);
+    }
+    return r;
+}
+
 /* What a head on this snapshot (0: the machine as it was made) is, with a log for each disk; rows come later. */
 static int prepare(struct head *h, struct db *db, int64_t snapshot, struct images *im, struct err *e)
 {
@@ -179,7 +195,7 @@ static int prepare(struct head *h, struct db *db, int64_t snapshot, struct image
             r = err_set(e, VT_USAGE, "the snapshot is another machine's");
         if (r < 0)
             return r;
-        r = load_images(h, db, snapshot, 0, im, e);
+        r = images_load(h, db, snapshot, 0, im, e);
     } else {
         r = db_query(db, SQL_HEAD_FIRST, &rows, e, "i", h->machine);
         if (!r)
@@ -188,21 +204,12 @@ static int prepare(struct head *h, struct db *db, int64_t snapshot, struct image
             return r;
         if (!r)
             return err_set(e, VT_NOENT, "what the machine was made from is not kept any more");
-        r = load_images(h, db, 0, rows_int(&rows, 0), im, e);
+        r = images_load(h, db, 0, rows_int(&rows, 0), im, e);
     }
-    for (size_t i = 0; i < STORE_DISKS_MAX && !r; i++) {
-        struct hlog *l;
-        if (!im->disks[i])
-            continue;
-        r = head_make_log(h, db, &l, e);
-        if (!r)
-            r = disk_add_log(im->disks[i], l, e);
-    }
-    return r;
+    return r ? r : images_new_logs(h, db, im, e);
 }
 
-static int insert_rows(struct head *h, struct db *db, int64_t snapshot, struct images *im, int64_t *ret_id,
-                       struct err *e)
+int images_insert(struct head *h, struct db *db, int64_t snapshot, struct images *im, int64_t *ret_id, struct err *e)
 {
     struct head as = {.machine = h->machine};
     char *json cleanup(cleanup_free) = NULL;
@@ -210,7 +217,7 @@ static int insert_rows(struct head *h, struct db *db, int64_t snapshot, struct i
 
     memcpy(as.disks, im->disks, sizeof as.disks);
     json = head_logs_json(&as, NULL, NULL);
-    r = json ? db_run(db, SQL_HEAD_NEW, e, "izt", h->machine, snapshot, json) : out_of_memory(e);
+    r = json ? db_run(db, SQL_HEAD_NEW, e, "izti", h->machine, snapshot, json, clock_wall_ns()) : out_of_memory(e);
     if (r)
         return r;
     *ret_id = db_last_id(db);
@@ -228,8 +235,7 @@ static int insert_rows(struct head *h, struct db *db, int64_t snapshot, struct i
     return r;
 }
 
-/* Takes away the logs of a reset that failed; nothing in the database names them. */
-static void unmake_logs(struct head *h, struct images *im)
+void images_unmake_logs(struct head *h, struct images *im)
 {
     for (size_t i = 0; i < STORE_DISKS_MAX && !h->throwaway; i++)
         for (size_t k = 0; im->disks[i] && k < im->disks[i]->n_logs; k++)
@@ -243,24 +249,26 @@ static int reset(struct head *h, int64_t snapshot, struct err *e)
     int64_t id = h->id;
     int r = db_get(h->s, &db, e);
 
+    if (!h->throwaway)
+        head_write_out(h);
     if (!r)
         r = db_begin(db, DB_NORMAL, e);
     if (!r)
         r = prepare(h, db, snapshot, &im, e);
     if (!r && !h->throwaway)
-        r = insert_rows(h, db, snapshot, &im, &id, e);
+        r = images_insert(h, db, snapshot, &im, &id, e);
     if (!r && !h->throwaway)
-        r = db_run(db, SQL_HEAD_ABANDON, e, "ii", clock_wall_ns(), h->id);
+        r = head_abandon(h, db, id, snapshot == h->parent && !head_written(h) ? ABANDON_SAME : ABANDON_REVERT, e);
     if (!r && !h->throwaway)
         r = db_commit(db, e);
     if (r) {
-        unmake_logs(h, &im);
+        images_unmake_logs(h, &im);
         return r;
     }
     h->durable = false;
     h->id = id;
     h->parent = snapshot;
-    install(h, &im);
+    images_install(h, &im);
     return 0;
 }
 

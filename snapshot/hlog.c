@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/random.h>
 #include <xxhash.h>
+#include "src/base/units.h"
 #include "snapshot/frame.h"
 #include "snapshot/store.h"
 
@@ -18,6 +19,7 @@ enum { /* offsets in a batch's header */
        B_PAGES = 40,
        B_FLAGS = 44,
        B_CHECKSUM = 48,
+       B_TIME = 56,
 };
 
 static int out_of_memory(struct err *e)
@@ -312,6 +314,7 @@ int batch_write(struct batch *b, uint64_t prev, uint64_t synced, unsigned flags,
     put64(h + B_SYNCED, synced);
     put32(h + B_PAGES, b->n_pages);
     put32(h + B_FLAGS, flags);
+    put64(h + B_TIME, (uint64_t)clock_wall_ns());
     p = h + BATCH_HEADER;
     for (uint32_t i = 0; i < b->n_entries; i++, p += BATCH_ENTRY) {
         put64(p, b->entries[i].page);
@@ -428,6 +431,9 @@ int hlog_read_batch(struct hlog *l, uint64_t off, uint64_t size, struct batch **
     b->off = off;
     b->data_off = off + head_size(entries);
     b->checksum = sum;
+    b->time = (int64_t)get64(all + B_TIME);
+    b->synced = get64(all + B_SYNCED);
+    b->flags = get32(all + B_FLAGS);
     b->written = true;
     *ret_head = (struct batch_head){b->seq, get64(all + B_PREV), get64(all + B_SYNCED), get32(all + B_FLAGS)};
     *ret = b;

@@ -40,6 +40,9 @@ struct batch {
     uint64_t data_off;
     uint64_t checksum; /* of the header; what the next one repeats */
     uint32_t n_entries, cap_entries, n_pages, cap_pages;
+    int64_t time;                /* when it was written, ns since 1970; 0: its writer knew no times */
+    uint64_t synced;             /* its header's: batches before this sequence were known to be durable */
+    unsigned flags;              /* its header's */
     bool written;                /* disk worker only */
     struct batch_entry *entries; /* in order: later ones win */
     uint64_t *sums;              /* of each data page, once closed */
@@ -69,8 +72,9 @@ bool batch_close(struct batch *b, struct hlog *l);
 int batch_move(struct batch *b, struct hlog *to, struct err *e);
 /* Writes a closed batch. prev: the checksum of the one before; synced: the first sequence not known to be durable. */
 enum batch_flags {
-    BATCH_CLEAN = 1,  /* nothing follows: closed on purpose */
-    BATCH_RESTART = 2 /* batches from this sequence on in earlier logs do not count */
+    BATCH_CLEAN = 1,   /* nothing follows: closed on purpose */
+    BATCH_RESTART = 2, /* batches from this sequence on in earlier logs do not count */
+    BATCH_FLUSHED = 4  /* the guest asked for a flush after it */
 };
 int batch_write(struct batch *b, uint64_t prev, uint64_t synced, unsigned flags, struct err *e);
 /* Copies one data page, verified. Any thread, once closed; also while it is open, for the thread that fills it. */

@@ -243,36 +243,28 @@ int image_open(struct store *s, int64_t snapshot, const char *slot, enum root ro
     return image_open_row(s, snapshot, 0, slot, root, ret, e);
 }
 
-int image_open_flushed(struct store *s, int64_t machine, const char *slot, struct image **ret, struct err *e)
+/* An image of a head's row, with what its logs hold; when: as far as it had been flushed by then, NULL: all. */
+static int open_logs(struct store *s, int64_t head, const char *logs, const char *slot, const int64_t *when,
+                     struct image **ret, struct err *e)
 {
-    struct db *db cleanup(cleanup_db) = NULL;
-    struct rows rows cleanup(rows_done) = {0};
     struct logset set cleanup(logset_release) = {0};
     struct head as = {.s = s};
     struct disk *d = NULL;
     struct image *i;
-    int r = db_get(s, &db, e);
+    int r = image_open_row(s, 0, head, slot, ROOT_LIVE, &i, e);
 
-    if (!r)
-        r = db_query(db, SQL_HEAD_GET, &rows, e, "i", machine);
-    if (!r)
-        r = rows_next(&rows, e);
-    if (!r)
-        r = err_set(e, VT_NOENT, "no such machine");
-    if (r < 0)
-        return r;
-    r = image_open_row(s, 0, rows_int(&rows, 0), slot, ROOT_LIVE, &i, e);
     if (r || disk_index(slot) < 0) {
         if (!r)
             *ret = i;
         return r;
     }
     /* A disk of its own, only to replay the logs; what a running writer adds meanwhile is taken for a torn tail. */
-    r = logset_open(s, rows_text(&rows, 2), slot, false, &set, e);
+    r = logset_open(s, logs, slot, false, &set, e);
     if (!r)
         r = disk_new(&as, slot, i->bytes, i->root, NULL, &d, e);
     if (!r)
-        r = disk_replay(d, set.v, set.n, set.from, false, e);
+        r = when ? disk_replay_past(d, set.v, set.n, set.from, *when, e)
+                 : disk_replay(d, set.v, set.n, set.from, false, e);
     if (!r)
         r = disk_collect(d, 0, UINT64_MAX, &i->log, e);
     disk_free(d);
@@ -282,6 +274,32 @@ int image_open_flushed(struct store *s, int64_t machine, const char *slot, struc
     }
     *ret = i;
     return 0;
+}
+
+int image_open_flushed(struct store *s, int64_t machine, const char *slot, struct image **ret, struct err *e)
+{
+    struct db *db cleanup(cleanup_db) = NULL;
+    struct rows rows cleanup(rows_done) = {0};
+    int r = db_get(s, &db, e);
+
+    if (!r)
+        r = db_query(db, SQL_HEAD_GET, &rows, e, "i", machine);
+    if (!r)
+        r = rows_next(&rows, e);
+    if (!r)
+        r = err_set(e, VT_NOENT, "no such machine");
+    return r < 0 ? r : open_logs(s, rows_int(&rows, 0), rows_text(&rows, 2), slot, NULL, ret, e);
+}
+
+int image_open_past(struct store *s, int64_t machine, const char *slot, int64_t when, struct image **ret, struct err *e)
+{
+    struct db *db cleanup(cleanup_db) = NULL;
+    struct rows rows cleanup(rows_done) = {0};
+    int r = db_get(s, &db, e);
+
+    if (!r)
+        r = past_find(db, machine, when, &rows, e);
+    return r ? r : open_logs(s, rows_int(&rows, 0), rows_text(&rows, 1), slot, &when, ret, e);
 }
 
 int head_image(struct head *h, const char *slot, struct image **ret, struct err *e)

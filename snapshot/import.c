@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "src/base/json.h"
+#include "src/base/units.h"
 #include "snapshot/head.h"
 #include "snapshot/intake.h"
 #include "snapshot/map.h"
@@ -589,11 +590,11 @@ static int insert_snapshot(struct import *im, struct db *db, int64_t machine, si
 static int insert_head(struct import *im, struct db *db, int64_t machine, bool origin, int64_t *ret, struct err *e)
 {
     int64_t parent = !origin && im->head_parent >= 0 ? im->snaps[im->head_parent].id : 0;
-    int r = db_run(db, SQL_HEAD_NEW, e, "izt", machine, parent, "{}");
+    int r = db_run(db, SQL_HEAD_NEW, e, "izti", machine, parent, "{}", clock_wall_ns());
 
     *ret = db_last_id(db);
     if (!r && origin)
-        r = db_run(db, SQL_HEAD_ABANDON, e, "zi", (int64_t)0, *ret);
+        r = db_run(db, SQL_HEAD_ABANDON, e, "zzi", (int64_t)0, (int64_t)0, *ret);
     return r ? r : insert_images(im, db, origin ? MOVE_ORIGIN : MOVE_HEAD, 0, *ret, e);
 }
 

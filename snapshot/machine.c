@@ -17,6 +17,7 @@
 #include "snapshot/lock.h"
 #include "snapshot/map.h"
 #include "snapshot/names.h"
+#include "snapshot/undo.h"
 
 #define CHUNK (1u << 20)
 
@@ -300,10 +301,10 @@ static int insert_machine(struct store *s, const char *name, const char *config,
                               : err_set(e, r, "%s", mine.msg);
     id = db_last_id(db);
     for (int origin = 1; origin >= 0 && !r; origin--) {
-        r = db_run(db, SQL_HEAD_NEW, e, "izt", id, (int64_t)0, "{}");
+        r = db_run(db, SQL_HEAD_NEW, e, "izti", id, (int64_t)0, "{}", clock_wall_ns());
         head = db_last_id(db);
         if (!r && origin)
-            r = db_run(db, SQL_HEAD_ABANDON, e, "zi", (int64_t)0, head);
+            r = db_run(db, SQL_HEAD_ABANDON, e, "zzi", (int64_t)0, (int64_t)0, head);
         if (!r)
             r = insert_images(db, in, f, n, head, origin, &next_node, e);
     }
@@ -452,7 +453,7 @@ int machine_set_slot(struct store *s, int64_t id, const struct slot_spec *slot, 
 static int remove_rows(struct db *db, int64_t id, const char *name, struct err *e)
 {
     struct rows rows cleanup(rows_done) = {0};
-    int64_t now = clock_wall_ns();
+    int64_t now = clock_wall_ns(), keep = 0;
     char undo[64];
     int r = db_begin(db, DB_FULL, e);
 
@@ -462,7 +463,9 @@ static int remove_rows(struct db *db, int64_t id, const char *name, struct err *
         r = rows_next(&rows, e);
     if (r <= 0)
         return r < 0 ? r : err_set(e, VT_NOENT, "%s: no such machine (it was removed)", name);
-    r = db_run(db, SQL_HEAD_ABANDON_ALL, e, "ii", now, id);
+    r = undo_keep(db, &keep, e);
+    if (!r)
+        r = db_run(db, SQL_HEAD_ABANDON_ALL, e, "iii", now + keep, now, id);
     if (!r)
         r = db_run(db, SQL_MACHINE_HEAD, e, "zi", (int64_t)0, id);
     if (!r)
@@ -470,8 +473,8 @@ static int remove_rows(struct db *db, int64_t id, const char *name, struct err *
     if (!r)
         r = db_run(db, SQL_MACHINE_RM, e, "ii", now, id);
     snprintf(undo, sizeof undo, "{\"head\":%" PRId64 "}", rows_int(&rows, 0));
-    if (!r)
-        r = db_run(db, SQL_OPLOG_NEW, e, "ititi", now, "rm", id, undo, now);
+    if (!r && keep)
+        r = db_run(db, SQL_OPLOG_NEW, e, "ititi", now, "rm", id, undo, now + keep);
     return r ? r : db_commit(db, e);
 }
 

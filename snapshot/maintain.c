@@ -12,6 +12,7 @@
 #include "src/base/util.h"
 #include "snapshot/head.h"
 #include "snapshot/lock.h"
+#include "snapshot/undo.h"
 
 #define WAL_MAX (4u << 20)
 
@@ -85,12 +86,13 @@ static int drop_expired(struct db *db, struct err *e)
 
     while (!r && (r = rows_next(&rows, e)) > 0)
         r = ids_add(&old, rows_int(&rows, 0), e);
+    rows_done(&rows);
     for (size_t i = 0; i < old.n && !r; i++) {
         r = db_run(db, SQL_IMAGE_RM_HEAD, e, "i", old.v[i]);
         if (!r)
             r = db_run(db, SQL_HEAD_RM, e, "i", old.v[i]);
     }
-    return r;
+    return r ? r : db_run(db, SQL_OPLOG_STALE, e, "");
 }
 
 static int named_logs(struct db *db, struct ids *ret, struct err *e)
@@ -114,6 +116,8 @@ static int sweep_logs(struct store *s, struct db *db, struct err *e)
 
     if (!r)
         r = db_run(db, SQL_TICK, e, "");
+    if (!r)
+        r = undo_bound(s, db, e);
     if (!r)
         r = drop_expired(db, e);
     if (!r)

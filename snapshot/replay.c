@@ -188,3 +188,26 @@ int replay_logs(struct hlog *const *logs, size_t n, uint64_t from, struct replay
     *ret = r;
     return 0;
 }
+
+/* A later batch that names the sequence after this one as durable says that it was flushed, as its own flag does: a
+ * flush that finds nothing left to write leaves only the former. */
+int replay_until(struct replay *r, int64_t when, struct err *e)
+{
+    bool *flushed cleanup(cleanup_free) = calloc(r->n ? r->n : 1, sizeof *flushed);
+    size_t keep = r->n;
+
+    if (!flushed)
+        return err_set(e, VT_FAIL, "out of memory");
+    for (size_t i = 0; i < r->n; i++) {
+        uint64_t at = r->v[i]->synced - 1 - r->v[0]->seq;
+        if (r->v[i]->synced > r->v[0]->seq && at < r->n)
+            flushed[at] = true;
+        flushed[i] |= r->v[i]->flags & (BATCH_FLUSHED | BATCH_CLEAN);
+    }
+    while (keep && (!flushed[keep - 1] || r->v[keep - 1]->time > when))
+        keep--;
+    if (keep < r->n)
+        r->next_seq = r->v[keep]->seq;
+    cut(r, keep);
+    return 0;
+}

@@ -15,6 +15,8 @@ struct replay {
 /* Reads logs[0..n), in order. What was flushed must verify (VT_CORRUPT); a torn tail, which never was, is left out. On
  * return each log's `end` is where it may go on. */
 int replay_logs(struct hlog *const *logs, size_t n, uint64_t from, struct replay *ret, struct err *e);
+/* Leaves only what the guest had flushed by a time, in ns since 1970. */
+int replay_until(struct replay *r, int64_t when, struct err *e);
 void replay_release(struct replay *r);
 
 #endif

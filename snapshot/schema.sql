@@ -45,7 +45,8 @@ CREATE TABLE snapshot(
 CREATE UNIQUE INDEX snapshot_name ON snapshot(machine, name) WHERE deleted_at IS NULL;
 CREATE INDEX snapshot_parent ON snapshot(parent);
 
--- The state of a machine that is being written: on which snapshot it stands, and its logs:
+-- The state of a machine that is being written: on which snapshot it stands, and its logs. One that is abandoned was
+-- reverted away from, or is what the live one was before a snapshot; a machine's times from `since` to `ended` are its.
 -- {"disk0": {"from": SEQUENCE, "logs": [ID, …], "new": [ID, …]}, …}
 CREATE TABLE head(
   id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -53,7 +54,9 @@ CREATE TABLE head(
   parent INTEGER REFERENCES snapshot(id),
   logs TEXT NOT NULL,
   state TEXT NOT NULL CHECK (state IN ('live', 'abandoned')),
-  until INTEGER                         -- an abandoned one is kept so long
+  until INTEGER,                        -- an abandoned one is kept so long; NULL: the machine as it was made
+  since INTEGER NOT NULL DEFAULT 0,     -- from then on it was what the machine stood on
+  ended INTEGER                         -- until then
 ) STRICT;
 CREATE INDEX head_machine ON head(machine);
 CREATE INDEX head_parent ON head(parent);

@@ -3,7 +3,7 @@
  *    pages and the device state go into a pack      nothing refers to them yet
  *    the pack is synced, then its folder            1st and 2nd sync
  *    one transaction, synchronous=FULL              3rd: frames, nodes, images, the snapshot, the head's new place
- *    logs that the head no longer needs go          the transaction no longer names them
+ *    logs that the head no longer needs             are kept for a time (past.c), then swept (maintain.c)
  *
  * Until the commit returns there is no snapshot, and everything that the head needs is as it was. */
 #include "snapshot/intake.h"
@@ -323,13 +323,15 @@ static int insert_snapshot(struct snap *p, struct db *db, const struct snap_meta
 static int write_rows(struct snap *p, struct db *db, const struct snap_meta *meta, struct written *w, struct err *e)
 {
     char *logs cleanup(cleanup_free) = head_logs_json(p->h, p->live.seq, NULL);
-    int64_t parent = 0;
+    int64_t parent = 0, since = 0;
     int r = logs ? 0 : out_of_memory(e);
 
     if (!r)
         r = read_parent(p, db, &parent, e);
     if (!r)
         r = intake_commit(&p->in, db, &w->next_node, e);
+    if (!r)
+        r = head_keep_past(p->h, db, &since, e);
     if (!r && !p->fold)
         r = insert_snapshot(p, db, meta, parent, &w->id, e);
     for (size_t i = 0; i < STORE_DISKS_MAX && !r; i++)
@@ -341,11 +343,12 @@ static int write_rows(struct snap *p, struct db *db, const struct snap_meta *met
     if (!r && !p->fold)
         r = db_run(db, SQL_SNAP_OWN, e, "ii", (int64_t)w->own, w->id);
     if (!r)
-        r = db_run(db, SQL_HEAD_SET, e, "zti", p->fold ? parent : w->id, logs, p->h->id);
+        r = db_run(db, SQL_HEAD_SET, e, "ztzi", p->fold ? parent : w->id, logs, since, p->h->id);
     return r ? r : intake_done(&p->in, db, w->next_node, e);
 }
 
-/* The head stands on what was written. Cannot fail: what cannot be removed is swept later. */
+/* The head stands on what was written. Cannot fail: logs that it needs no longer are swept later, once nothing that is
+ * kept for undo names them. */
 static void move_head(struct snap *p, const struct written *w)
 {
     struct head *h = p->h;
@@ -359,10 +362,8 @@ static void move_head(struct snap *p, const struct written *w)
         if (p->has_quiesced)
             disk_unmark(d, p->quiesced.seq[i]);
         disk_rebase(d, p->live.seq[i], w->live[i], old, &n);
-        while (n) {
-            sio_unlink(&h->s->io, old[--n]->f.path, NULL);
-            hlog_unref(old[n]);
-        }
+        while (n)
+            hlog_unref(old[--n]);
     }
     if (p->fold)
         return;

@@ -10,6 +10,7 @@
 #include "snapshot/lock.h"
 #include "snapshot/names.h"
 #include "snapshot/store.h"
+#include "snapshot/undo.h"
 
 const char *power_name(enum power p)
 {
@@ -197,8 +198,7 @@ int snapshot_delete(struct store *s, int64_t id, struct err *e)
     struct snapshot_info i cleanup(snapshot_info_release) = {0};
     struct db *db cleanup(cleanup_db) = NULL;
     int lock cleanup(cleanup_close) = -1;
-    char undo[64];
-    int64_t now = clock_wall_ns();
+    int64_t now = clock_wall_ns(), keep = 0;
     int r = snapshot_get(s, id, &i, e);
 
     if (!r)
@@ -209,6 +209,10 @@ int snapshot_delete(struct store *s, int64_t id, struct err *e)
     if (!r)
         r = db_begin(db, DB_FULL, e);
     if (!r)
+        r = undo_keep(db, &keep, e);
+    if (!r && keep) /* before it is so: it notes what hangs on it */
+        r = db_run(db, SQL_OPLOG_DELETE, e, "iiii", now, i.machine, id, now + keep);
+    if (!r)
         r = db_run(db, SQL_SNAP_DELETE, e, "ii", now, id);
     if (!r && !db_changes(db))
         return err_set(e, VT_NOENT, "no such snapshot (it was deleted)");
@@ -216,9 +220,6 @@ int snapshot_delete(struct store *s, int64_t id, struct err *e)
         r = db_run(db, SQL_SNAP_HANG, e, "i", id);
     if (!r)
         r = db_run(db, SQL_HEAD_HANG, e, "i", id);
-    snprintf(undo, sizeof undo, "{\"snapshot\":%lld}", (long long)id);
-    if (!r)
-        r = db_run(db, SQL_OPLOG_NEW, e, "ititi", now, "delete", i.machine, undo, now);
     return r ? r : db_commit(db, e);
 }
 

@@ -178,6 +178,10 @@ enum root { ROOT_LIVE, ROOT_QUIESCED }; /* quiesced: as the guest's file systems
 int image_open(struct store *s, int64_t snapshot, const char *slot, enum root root, struct image **ret, struct err *e);
 /* The same of the head of a machine as its last flush left it, seen from any process; sees no later write. */
 int image_open_flushed(struct store *s, int64_t machine, const char *slot, struct image **ret, struct err *e);
+/* The same as it was at a time (ns since 1970): as the last flush before it left that disk. VT_NOENT: nothing of that
+ * time is kept, by undo_keep. */
+int image_open_past(struct store *s, int64_t machine, const char *slot, int64_t when, struct image **ret,
+                    struct err *e);
 void image_close(struct image *i);
 uint64_t image_bytes(const struct image *i);
 uint64_t image_pages(const struct image *i);
@@ -250,6 +254,39 @@ int head_fold(struct head *h, uint64_t bytes, bool *ret_folded, struct err *e);
  * since is abandoned. Makes no sync; the move survives a kill, and becomes durable before the first flush on the new
  * head returns. No snap of this head may be under way, no write, and images of it must be closed. */
 int head_reset(struct head *h, int64_t snapshot, struct err *e);
+
+/* Moves the head to what its machine's disks held at a time, as image_open_past has them; durable on return. */
+int head_reset_past(struct head *h, int64_t when, struct err *e);
+/* Takes back a revert (undo_list): the machine stands again on the head that it was moved away from, with all that had
+ * been written to it. As head_reset otherwise. */
+int head_undo(struct head *h, int64_t entry, struct err *e);
+
+/* ---- undo ---- */
+
+/* What a revert, a delete and a removal replace is kept for a time, by default a day, and not more of it than a tenth
+ * of the file system, the oldest going first. So are the states that a disk had before each snapshot. */
+#define UNDO_KEEP_NS (INT64_C(86400) * 1000000000)
+int undo_keep_get(struct store *s, int64_t *ret_ns, struct err *e);
+int undo_keep_set(struct store *s, int64_t ns, struct err *e); /* for what comes; 0: nothing is kept */
+
+struct undo_info {
+    int64_t id, machine, at, until;
+    char *verb;         /* "revert", "delete" or "rm" */
+    char *machine_name; /* as it is now */
+    char *snapshot;     /* the one deleted; or on which the head stood that was reverted away from; or NULL */
+    char *config;       /* of the machine before a revert; else NULL */
+};
+/* What can be taken back of a machine (0: of all), the last first. */
+int undo_list(struct store *s, int64_t machine, struct undo_info **ret, size_t *ret_n, struct err *e);
+void undo_list_free(struct undo_info *list, size_t n);
+/* A removed machine by the whole name that it had. VT_NOENT. */
+int undo_find_removed(struct store *s, const char *name, int64_t *ret_machine, struct err *e);
+/* Takes back a delete or a removal. VT_EXISTS: the name is taken by now; VT_NOENT: it is kept no longer. */
+int undo_apply(struct store *s, int64_t entry, struct err *e);
+/* Keeps what the machine's last revert, delete or removal replaced no longer. */
+int undo_forget(struct store *s, int64_t machine, struct err *e);
+/* Keeps nothing of what was replaced until now: gc takes it back. */
+int undo_forget_all(struct store *s, struct err *e);
 
 /* ---- taking a snapshot ---- */
 

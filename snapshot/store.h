@@ -21,6 +21,7 @@ struct store {
     struct lru nodes, frames, packs; /* map.c, frames.c */
     pthread_mutex_t batches;         /* hlog.h */
     int64_t sweeps;                  /* of gc, when dedup was last filled; under batches */
+    uint64_t undo_bytes;             /* the most that is kept for undo; 0: a tenth of the file system */
     struct dedup *dedup;             /* page hashes of what is stored, filled when first needed */
 };
 

@@ -73,3 +73,47 @@ int offline_revert(struct store *s, const struct machine_info *m, const struct s
     r = close_head(h, head_reset(h, snap->id, e), e);
     return r ? r : machine_set_config(s, m->id, text, e);
 }
+
+int offline_revert_past(struct store *s, const struct machine_info *m, int64_t when, struct err *e)
+{
+    struct head *h;
+    int r = head_open(s, m->id, 0, &h, e);
+
+    return r ? r : close_head(h, head_reset_past(h, when, e), e);
+}
+
+/* The present configuration with the hardware of another; malloc'ed. */
+static int with_hardware(const char *config, const char *other, char **ret, struct err *e)
+{
+    cleanup(config_release) struct machine_config now = {0}, then = {0};
+    cleanup(cleanup_free) char *hardware = NULL;
+    int r = config_parse(config, &now, e);
+
+    if (!r)
+        r = config_parse(other, &then, e);
+    if (r)
+        return r;
+    hardware = config_hardware(&then);
+    r = hardware ? config_set_hardware(&now, hardware, e) : err_set(e, VT_FAIL, "out of memory");
+    if (r)
+        return r;
+    *ret = config_text(&now);
+    return *ret ? 0 : err_set(e, VT_FAIL, "out of memory");
+}
+
+int offline_undo(struct store *s, const struct machine_info *m, const struct undo_info *entry, struct err *e)
+{
+    cleanup(cleanup_free) char *text = NULL;
+    struct head *h;
+    int r = 0;
+
+    if (entry->config)
+        r = with_hardware(m->config, entry->config, &text, e);
+    if (r)
+        return r;
+    r = head_open(s, m->id, 0, &h, e);
+    if (r)
+        return r;
+    r = close_head(h, head_undo(h, entry->id, e), e);
+    return r || !text ? r : machine_set_config(s, m->id, text, e);
+}

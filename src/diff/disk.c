@@ -41,13 +41,15 @@ static char *cut_last(char *s)
 static int open_image(struct disk *d, const char *spec, struct disk *other, struct err *e)
 {
     char *root = cut_last(d->path), *slot = cut_last(d->path), *word = cut_last(d->path);
-    uint64_t id = 0;
+    uint64_t id = 0, when = 0;
     int r;
 
     if (!root || !slot || !word || !*d->path ||
-        (strcmp(root, "quiesced") && strcmp(root, "live") && strcmp(root, "head")))
+        (strcmp(root, "quiesced") && strcmp(root, "live") && strcmp(root, "head") && strncmp(root, "at=", 3)))
         return bad_spec(spec, e);
     r = number_parse(word, 1, INT64_MAX, &id, e);
+    if (r == 0 && !strncmp(root, "at=", 3))
+        r = number_parse(root + 3, 1, INT64_MAX, &when, e);
     if (r < 0)
         return r;
     if (other && other->store && !strcmp(other->path, d->path)) {
@@ -58,6 +60,8 @@ static int open_image(struct disk *d, const char *spec, struct disk *other, stru
             return r;
         d->own_store = true;
     }
+    if (when)
+        return image_open_past(d->store, (int64_t)id, slot, (int64_t)when, &d->image, e);
     if (!strcmp(root, "head"))
         return image_open_flushed(d->store, (int64_t)id, slot, &d->image, e);
     r = snapshot_hold(d->store, (int64_t)id, &d->hold, e);

@@ -18,6 +18,10 @@ extern char **environ;
 static void add_disk(struct strlist *argv, const char *option, const struct fs_disk *d)
 {
     strlist_add(argv, option);
+    if (d->when) {
+        strlist_addf(argv, "store:%s:%lld:%s:at=%lld", d->store, (long long)d->id, d->slot, (long long)d->when);
+        return;
+    }
     strlist_addf(argv, "store:%s:%lld:%s:%s", d->store, (long long)d->id, d->slot,
                  d->head   ? "head"
                  : d->live ? "live"

@@ -6,13 +6,14 @@
 #include <stdint.h>
 #include "src/base/err.h"
 
-/* One disk: of snapshot `id`, or where head is set of the head of machine `id`. */
+/* One disk: of snapshot `id`, or where head or when is set of machine `id`. */
 struct fs_disk {
     const char *store; /* directory of the store */
     int64_t id;
     const char *slot; /* "disk0" */
     bool head;
-    bool live; /* the live root of a snapshot, not the quiesced one */
+    int64_t when; /* as it was at this time, ns since 1970; 0: not so */
+    bool live;    /* the live root of a snapshot, not the quiesced one */
 };
 
 enum fs_form { FS_LIST, FS_STAT, FS_PATCH, FS_JSON };

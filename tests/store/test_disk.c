@@ -177,6 +177,7 @@ static void a_large_log_is_folded(void **state)
     bool folded;
     int64_t a;
 
+    ok(undo_keep_set(f->s, 0, e));
     disk_put(f->h, "disk0", 1, 1);
     a = take(f->h, "a", 300);
     for (uint64_t round = 0; round < 5; round++) {
@@ -192,7 +193,9 @@ static void a_large_log_is_folded(void **state)
     assert_true(folded);
     store_counts(f->s, &after);
     assert_int_equal(after.syncs - before.syncs, 3);
-    assert_int_equal(after.unlinks - before.unlinks, 1);
+    ok(store_maintain(f->s, e));
+    store_counts(f->s, &after);
+    assert_true(after.unlinks - before.unlinks >= 1); /* the log that it stands in for */
     ok(head_fold(f->h, 0, &folded, e));
     assert_false(folded);
     assert_int_equal(head_parent(f->h), a);

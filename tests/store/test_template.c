@@ -159,6 +159,7 @@ static void deletion_takes_it_along(void **state)
     struct gc_stats stats;
 
     assert_page(&s, 1, 501);
+    ok(undo_keep_set(f->s, 0, e));
     ok(snapshot_delete(f->s, a, e));
     ok(head_close(steal(&f->h), e));
     close(steal_fd(&f->lock));

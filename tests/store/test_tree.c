@@ -369,6 +369,7 @@ static void space_is_taken_back(void **state)
     int64_t a, b, other;
     int lock;
 
+    ok(undo_keep_set(f->s, 0, e));
     for (uint64_t p = 0; p < 100; p++)
         disk_put(f->h, "disk0", p, 1 + p);
     a = take(f->h, "a", 9000);

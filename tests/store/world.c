@@ -383,6 +383,7 @@ void world_gc(struct world *w)
     world_flush(w);
     world_close(w);
     twice(w, store_open_hooked(w->dir, STORE_CREATE, hook_of(w), &w->s, e));
+    twice(w, undo_forget_all(w->s, e)); /* else what was deleted stays for a day */
     twice(w, store_gc(w->s, NULL, e));
     store_close(w->s);
     world_open_again(w);
@@ -391,6 +392,7 @@ void world_gc(struct world *w)
 void world_gc_beside(struct world *w)
 {
     tell(w, "gc\n");
+    twice(w, undo_forget_all(handle(w, true), e));
     twice(w, store_gc(handle(w, true), NULL, e));
 }
 

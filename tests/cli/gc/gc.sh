@@ -17,5 +17,5 @@ ls "$VMTEST_HOME/packs" | wc -l
 vmtest --json gc
 vmtest check
 status vmtest gc web
-vmtest -q rm web
+vmtest -q rm --now web
 ls "$VMTEST_HOME/packs" | wc -l
