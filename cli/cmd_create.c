@@ -14,7 +14,7 @@ struct create_opts {
     const char *image, *kernel, *initrd, *append, *cpu, *bios, *boot, *disk_bus, *cdrom, *nic;
     uint64_t mem;
     struct strlist disks, floppies, forwards;
-    bool import;
+    bool import, hpet;
 };
 
 const struct opt create_options[] = {
@@ -37,6 +37,7 @@ const struct opt create_options[] = {
      0},
     {"nic", "MODEL", "the network card: virtio (unless given) or ne2k_pci", offsetof(struct create_opts, nic), OPT_STR,
      0},
+    {"hpet", NULL, "the board has high precision event timers", offsetof(struct create_opts, hpet), OPT_FLAG, 0},
     {"forward", "SPEC", "[tcp:|udp:][ADDR:]HOST_PORT:GUEST_PORT; may be repeated",
      offsetof(struct create_opts, forwards), OPT_LIST, 0},
     {"import", NULL, "copy raw images into the store, rather than use them in place",
@@ -107,6 +108,7 @@ static int fill_config(struct machine_config *cfg, const struct create_opts *o, 
         r = config_set_disk_bus(cfg, o->disk_bus, e);
     if (!r && o->cdrom)
         r = config_set_cdrom(cfg, o->cdrom, e);
+    cfg->hpet = o->hpet;
     if (!r && o->nic)
         r = config_set_nic(cfg, o->nic, e);
     for (size_t i = 0; i < o->forwards.n && !r; i++)

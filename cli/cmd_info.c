@@ -41,6 +41,7 @@ static void show_config(struct cli *c, const struct machine_config *cfg)
     show(c, "kernel", cfg->kernel);
     show(c, "initrd", cfg->initrd);
     show(c, "append", cfg->append);
+    show(c, "hpet", cfg->hpet ? "yes" : NULL);
     show(c, "disk bus", cfg->ide ? "ide" : NULL);
     show(c, "cdrom", cfg->cdrom && !*cfg->cdrom ? "empty" : cfg->cdrom);
     for (unsigned i = 0; i < FLOPPY_DRIVES; i++)

@@ -20,7 +20,7 @@ struct run_opts {
     struct strlist copy_in, copy_out, disks, floppies;
     const char *clock, *jobs;
     uint64_t mem, njobs;
-    bool frozen, warm, no_reboot, log;
+    bool frozen, warm, no_reboot, hpet, log;
 };
 
 const struct opt run_options[] = {
@@ -63,6 +63,7 @@ const struct opt run_options[] = {
      OPT_STR, 0},
     {"gdb", "WHERE", "wait for gdb there (a socket's path, or tcp::PORT) before the first instruction",
      offsetof(struct run_opts, gdb), OPT_STR, 0},
+    {"hpet", NULL, "the board has high precision event timers", offsetof(struct run_opts, hpet), OPT_FLAG, 0},
     {"no-reboot", NULL, "a reset ends the machine", offsetof(struct run_opts, no_reboot), OPT_FLAG, 0},
     {"log", NULL, "print the machine's log, debug ports E9h and 402h included", offsetof(struct run_opts, log),
      OPT_FLAG, 0},
@@ -151,6 +152,8 @@ static int boot_machine(struct cli *c, const struct run_opts *o, struct err *e)
         strlist_addf(&argv, "--screenshot=%s", o->screenshot);
     if (o->gdb)
         strlist_addf(&argv, "--gdb=%s", o->gdb);
+    if (o->hpet)
+        strlist_add(&argv, "--hpet");
     if (o->no_reboot)
         strlist_add(&argv, "--no-reboot");
     if (o->log)
@@ -315,7 +318,7 @@ static int from_snapshot(struct cli *c, struct run_opts *o, struct err *e)
     int r;
 
     if (o->kernel || o->image || o->initrd || o->append || o->cpu || o->mem || o->disks.n || o->no_reboot || o->bios ||
-        o->boot || o->log || o->screenshot || o->disk_bus || o->cdrom || o->floppies.n || o->nic || o->gdb)
+        o->boot || o->log || o->screenshot || o->disk_bus || o->cdrom || o->floppies.n || o->nic || o->hpet || o->gdb)
         return err_set(e, VT_USAGE,
                        "--from takes its hardware from the snapshot: no --kernel, --mem, --disk and the like");
     r = life_clock(o->clock, &spec.keep_clock, e);

@@ -9,6 +9,7 @@
 struct set_opts {
     const char *name, *kernel, *initrd, *append, *cpu, *bios, *boot, *nic, *disk_bus, *cdrom;
     uint64_t mem;
+    bool hpet, no_hpet;
     struct strlist floppies, forwards, no_forwards;
 };
 
@@ -29,6 +30,8 @@ const struct opt set_options[] = {
     {"floppy", "FILE", "the disk in the floppy drive (\"none\": empty, \"own\": its first); twice for two; at any time",
      offsetof(struct set_opts, floppies), OPT_LIST, 0},
     {"nic", "MODEL", "the network card: virtio or ne2k_pci", offsetof(struct set_opts, nic), OPT_STR, 0},
+    {"hpet", NULL, "give the board high precision event timers", offsetof(struct set_opts, hpet), OPT_FLAG, 0},
+    {"no-hpet", NULL, "take them away", offsetof(struct set_opts, no_hpet), OPT_FLAG, 0},
     {"forward", "SPEC", "add [tcp:|udp:][ADDR:]HOST_PORT:GUEST_PORT", offsetof(struct set_opts, forwards), OPT_LIST, 0},
     {"no-forward", "HOST_PORT", "take a forward away", offsetof(struct set_opts, no_forwards), OPT_LIST, 0},
     OPT_END(struct set_opts),
@@ -42,7 +45,7 @@ static bool changes_discs(const struct set_opts *o)
 static bool changes_config(const struct set_opts *o)
 {
     return o->mem || o->cpu || o->kernel || o->initrd || o->append || o->bios || o->boot || o->nic || o->disk_bus ||
-           o->forwards.n || o->no_forwards.n;
+           o->hpet || o->no_hpet || o->forwards.n || o->no_forwards.n;
 }
 
 static int remove_forward(struct machine_config *cfg, const char *text, struct err *e)
@@ -74,9 +77,10 @@ static int apply_discs(struct machine_config *cfg, const struct set_opts *o, str
 
 static int apply(struct machine_config *cfg, const struct set_opts *o, struct err *e)
 {
-    int r = 0;
+    int r = o->hpet && o->no_hpet ? err_set(e, VT_USAGE, "--hpet or --no-hpet") : 0;
 
-    if (o->mem) {
+    cfg->hpet = (cfg->hpet || o->hpet) && !o->no_hpet;
+    if (!r && o->mem) {
         r = config_mem_check(o->mem, e);
         cfg->mem = o->mem;
     }

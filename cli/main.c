@@ -18,7 +18,7 @@ const struct verb verbs[] = {
     ROW(create,
         "[--image FILE] [--disk FILE]... [--disk-bus BUS] [--cdrom FILE] [--floppy FILE]... [--import] [--boot ORDER] "
         "[--bios FILE] [--kernel FILE [--initrd FILE] [--append TEXT]] [--mem SIZE] [--cpu MODEL] [--nic MODEL] "
-        "[--forward SPEC]... NAME",
+        "[--hpet] [--forward SPEC]... NAME",
         "make a machine", 1, 1, 0),
     ROW(delete, "[--now] [MACHINE] SNAP", "remove a snapshot", 1, 2, 0),
     ROW(diff, "[--stat | --patch] [--all] [--times] [--disk SLOT] {A [B] | MACHINE A B}",
@@ -48,7 +48,7 @@ const struct verb verbs[] = {
         "TEXT]] [--bios FILE] "
         "[--boot ORDER] [--mem SIZE] [--cpu MODEL] [--image FILE] [--disk FILE]... [--disk-bus BUS] [--cdrom FILE] "
         "[--floppy FILE]... "
-        "[--nic MODEL] [--timeout TIME] [--screenshot FILE] [--gdb WHERE] [--no-reboot] [--log]}",
+        "[--nic MODEL] [--hpet] [--timeout TIME] [--screenshot FILE] [--gdb WHERE] [--no-reboot] [--log]}",
         "run something in a machine that is thrown away", 0, 0, VERB_GUEST),
     ROW(screen, "[MACHINE]", "print the text that a display shows", 0, 1, 0),
     ROW(screenshot, "[MACHINE] FILE", "write what a display shows to a PNG file", 1, 2, 0),
@@ -58,7 +58,7 @@ const struct verb verbs[] = {
         "[--name NAME] [--cdrom FILE] [--floppy FILE]... [--mem SIZE] [--cpu MODEL] [--disk-bus BUS] [--bios FILE] "
         "[--boot ORDER] "
         "[--kernel FILE] [--initrd FILE] "
-        "[--append TEXT] [--nic MODEL] [--forward SPEC]... "
+        "[--append TEXT] [--nic MODEL] [--hpet | --no-hpet] [--forward SPEC]... "
         "[--no-forward HOST_PORT]... [MACHINE]",
         "change a machine", 0, 1, 0),
     ROW(snapshot, "[--note TEXT] [--quiesce HOW] [--quiesce-timeout TIME] [MACHINE] SNAP",

@@ -358,6 +358,8 @@ static json_t *hardware_json(const struct machine_config *c)
     json_t *hw = json_pack("{s:I, s:s*, s:s*}", "mem", (json_int_t)c->mem, "cpu", c->cpu, "bios", c->bios);
     json_t *disks = json_array(), *nics = json_array();
 
+    if (c->hpet)
+        json_object_set_new(hw, "hpet", json_true());
     if (c->ide)
         json_object_set_new(hw, "disk_bus", json_string("ide"));
     if (c->cdrom)
@@ -570,6 +572,8 @@ static int read_hardware(struct machine_config *c, const json_t *hw, struct err 
     }
     if (!r)
         r = copy_str(hw, "bios", JSON_OPTIONAL, &c->bios, e);
+    if (!r)
+        r = json_get_bool(hw, "hpet", JSON_OPTIONAL, &c->hpet, where, e);
     if (!r)
         r = json_get_array(hw, "boot_order", JSON_OPTIONAL, &order, where, e);
     if (!r && order)

@@ -3,7 +3,7 @@
  *   {"format": 1,
  *    "hardware": {"mem": BYTES, "cpu": MODEL?, "boot": {"kernel": PATH, "initrd": PATH?, "append": TEXT?}?,
  *                 "bios": PATH?, "boot_order": ["disk"|"cdrom"|"floppy"|"net"…]?,
- *                 "disk_bus": "ide"?, "cdrom": PATH or ""?, "floppies": [PATH or "" or null…]?,
+ *                 "hpet": BOOL?, "disk_bus": "ide"?, "cdrom": PATH or ""?, "floppies": [PATH or "" or null…]?,
  *                 "disks": [{"slot": "disk0", "read_only": BOOL?, "floppy": BOOL?}…],
  *                 "nics": [{"mac": "52:54:00:…", "model": "ne2k_pci"?}…]},
  *    "forwards": [{"proto": "tcp"|"udp", "host": ADDRESS, "host_port": N, "guest_port": N}…]}
@@ -50,6 +50,7 @@ struct machine_config {
     char *kernel, *initrd, *append;                   /* kernel NULL: the BIOS boots it */
     char *bios;                                       /* NULL: the default */
     enum config_boot boot_order[CONFIG_BOOT_CLASSES]; /* the first one NONE: the default order */
+    bool hpet;                                        /* the board has high precision event timers */
     bool ide;                                         /* the disks are IDE's rather than virtio's */
     char *cdrom;                                      /* NULL: no CD drive; "": an empty one */
     char *floppy[FLOPPY_DRIVES]; /* in place of the drive's own disk: a file that is only read, or "": none */

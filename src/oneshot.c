@@ -106,6 +106,9 @@ static int option(struct oneshot *s, int c, struct err *e)
     case 'M':
         s->config.nnics = 1;
         return config_set_nic(&s->config, optarg, e);
+    case 'h':
+        s->config.hpet = true;
+        return 0;
     case 'N':
         s->config.nnics = 1;
         return 0;
@@ -143,6 +146,7 @@ static int parse(struct oneshot *s, int argc, char **argv, struct err *e)
         {"disk-bus", required_argument, NULL, 'D'},
         {"cdrom", required_argument, NULL, 'C'},
         {"floppy", required_argument, NULL, 'f'},
+        {"hpet", no_argument, NULL, 'h'},
         {"net", no_argument, NULL, 'N'},
         {"nic", required_argument, NULL, 'M'},
         {"disk-write", required_argument, NULL, 'w'},

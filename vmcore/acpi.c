@@ -4,6 +4,7 @@
 
 #include "src/base/util.h"
 #include "vmcore/boot.h"
+#include "vmcore/dev/hpet.h"
 #include "vmcore/dev/ioapic.h"
 #include "vmcore/dev/piix.h"
 
@@ -185,12 +186,25 @@ static uint8_t *build_madt(struct area *a)
     return p;
 }
 
-/* The status of the DSDT's device FDC0, "Name (_STA, 0x0F)", is 0 where there is no drive: firmware that reads the
+static uint8_t *build_hpet(struct area *a)
+{
+    enum { PERIODIC_TICKS = 1000 }; /* shorter periods may lose interrupts */
+    uint8_t *p = table(a, "HPET", 1, 56);
+
+    put(p, 36, HPET_ID, 4);
+    p[41] = 64; /* a generic address structure, in memory */
+    put(p, 44, HPET_BASE, 8);
+    put(p, 53, PERIODIC_TICKS, 2);
+    finish(a, p);
+    return p;
+}
+
+/* The status of one of the DSDT's devices, "Name (_STA, 0x0F)", is 0 where it is not there: firmware that reads the
  * table can do without evaluating a method. */
-static void set_floppy(uint8_t *dsdt, size_t len, bool present)
+static void set_present(uint8_t *dsdt, size_t len, const char *name, bool present)
 {
     static const uint8_t status[] = {0x08, '_', 'S', 'T', 'A', 0x0a, 0x0f};
-    uint8_t *device = memmem(dsdt, len, "FDC0", 4), *at;
+    uint8_t *device = memmem(dsdt, len, name, 4), *at;
 
     vt_assert(device);
     at = memmem(device, (size_t)(dsdt + len - device), status, sizeof status);
@@ -208,12 +222,13 @@ static void build(struct area *a, const struct acpi_config *c)
     put(facs, 4, 64, 4);
     facs[32] = 1;
     memcpy(dsdt, dsdt_aml_code, sizeof dsdt_aml_code);
-    set_floppy(dsdt, sizeof dsdt_aml_code, c->floppy);
+    set_present(dsdt, sizeof dsdt_aml_code, "FDC0", c->floppy);
+    set_present(dsdt, sizeof dsdt_aml_code, "HPET", c->hpet);
     dsdt[9] = 0;
     finish(a, dsdt);
 
-    const uint8_t *tables[] = {build_fadt(a, facs, dsdt), build_madt(a)};
-    const unsigned n = ARRAY_LEN(tables);
+    const uint8_t *tables[] = {build_fadt(a, facs, dsdt), build_madt(a), c->hpet ? build_hpet(a) : NULL};
+    const unsigned n = c->hpet ? 3 : 2;
     uint8_t *rsdt = table(a, "RSDT", 1, HEADER + 4 * n), *xsdt = table(a, "XSDT", 1, HEADER + 8 * n);
     for (unsigned i = 0; i < n; i++) {
         point(a, rsdt, HEADER + 4 * i, tables[i], 4);

@@ -220,9 +220,16 @@ int board_init(struct board *b, struct devctx *c, const struct vm_config *config
     lapic_init(&b->lapic, c, "lapic0", 0, (struct irq_line){update_intr, b, 0}, hooks->nmi);
     ioapic_init(&b->ioapic, c, &b->lapic);
     pic_init(&b->pic, c, (struct irq_line){pic_out, b, 0});
-    /* time */
-    pit_init(&b->pit, c, isa(b, 0));
-    rtc_init(&b->rtc, c, isa(b, 8), config->ram_bytes);
+    /* time: the HPET lies between the others and the interrupt controllers, which it can take their lines from */
+    struct irq_line timers[2] = {isa(b, 0), isa(b, 8)};
+    b->has_hpet = config->hpet;
+    if (b->has_hpet) {
+        hpet_init(&b->hpet, c, timers, (struct irq_line){ioapic_set_irq, &b->ioapic, 0});
+        for (unsigned n = 0; n < 2; n++)
+            timers[n] = (struct irq_line){hpet_legacy_in, &b->hpet, n};
+    }
+    pit_init(&b->pit, c, timers[0]);
+    rtc_init(&b->rtc, c, timers[1], config->ram_bytes);
     /* ports of the ISA bus */
     i8042_init(&b->i8042, c, isa(b, 1), isa(b, 12), hooks->a20, hooks->power.reset, hooks->power.opaque, config->input);
     b->i8042.irq1_in_service = irq1_in_service;
@@ -273,6 +280,8 @@ void board_reset(struct board *b)
     uart_reset(&b->uart[1]);
     dma8237_reset(&b->dma);
     floppy_reset(&b->floppy);
+    if (b->has_hpet)
+        hpet_reset(&b->hpet);
     pit_reset(&b->pit);
     rtc_reset(&b->rtc);
     ioapic_reset(&b->ioapic);

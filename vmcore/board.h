@@ -10,6 +10,7 @@
 #include "vmcore/dev/dma8237.h"
 #include "vmcore/dev/floppy.h"
 #include "vmcore/dev/fw_cfg.h"
+#include "vmcore/dev/hpet.h"
 #include "vmcore/dev/i440fx.h"
 #include "vmcore/dev/i8042.h"
 #include "vmcore/dev/ide.h"
@@ -48,6 +49,8 @@ struct board {
     struct pic pic;
     struct pit pit;
     struct rtc rtc;
+    struct hpet hpet; /* where has_hpet */
+    bool has_hpet;
     struct i8042 i8042;
     struct uart uart[2];
     struct dma8237 dma;

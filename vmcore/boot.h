@@ -41,6 +41,7 @@ struct boot_files {
 /* What in the ACPI tables depends on the machine's configuration. */
 struct acpi_config {
     bool floppy; /* there are floppy drives */
+    bool hpet;
 };
 /* The ACPI tables' area: writes them, and sets *ret_rsdp to the root pointer's address. */
 #define ACPI_AREA 0xe0000u

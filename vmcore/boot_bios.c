@@ -75,7 +75,7 @@ static void add_class(struct buf *f, const struct board *b, const struct vm_conf
         break;
     case VM_BOOT_FLOPPY:
         for (unsigned i = 0; i < VM_FLOPPIES; i++)
-            if (c->floppy[i].port.submit)
+            if (c->floppy[i].present)
                 buf_printf(f, "/pci@i0cf8/isa@%x/fdc@03f0/floppy@%x\n", slot(&b->piix3.pci), i);
         break;
     default:
@@ -100,7 +100,7 @@ static void set_boot_order(struct board *b, const struct vm_config *c, struct bi
 
 struct acpi_config boot_acpi_config(const struct vm_config *c)
 {
-    return (struct acpi_config){.floppy = c->floppy[0].present || c->floppy[1].present};
+    return (struct acpi_config){.floppy = c->floppy[0].present || c->floppy[1].present, .hpet = c->hpet};
 }
 
 /* ---- memory and processors */

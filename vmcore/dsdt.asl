@@ -178,6 +178,17 @@ DefinitionBlock ("dsdt.aml", "DSDT", 2, "VMTEST", "VMTPC   ", 1)
             }
         }
 
+        Device (HPET)
+        {
+            Name (_HID, EisaId ("PNP0103"))
+            Name (_UID, 0)
+            Name (_STA, 0x0F)
+            Name (_CRS, ResourceTemplate ()
+            {
+                Memory32Fixed (ReadWrite, 0xFED00000, 0x400)
+            })
+        }
+
         /* The board's own ports: taken, so that nothing else is put there */
         Device (SYSR)
         {

@@ -131,7 +131,7 @@ void rig_rom(uint8_t image[RIG_ROM])
     memset(font + 0xdb * 16, 0xff, 16);    /* a block */
 }
 
-struct rig *rig_new(void)
+static struct rig *make_rig(bool hpet)
 {
     struct rig *r = calloc(1, sizeof *r);
     assert_non_null(r);
@@ -154,7 +154,8 @@ struct rig *rig_new(void)
                                .vga_bios = r->mem.rom,
                                .vga_bios_len = RIG_ROM,
                                .serial = {&r->serial, NULL},
-                               .input = &r->input};
+                               .input = &r->input,
+                               .hpet = hpet};
     struct board_hooks hooks = {
         .intr = {on_intr, r, 0},
         .nmi = {on_nmi, r, 0},
@@ -163,6 +164,16 @@ struct rig *rig_new(void)
     };
     assert_int_equal(board_init(&r->board, &r->ctx, &config, &hooks), 0);
     return r;
+}
+
+struct rig *rig_new(void)
+{
+    return make_rig(false);
+}
+
+struct rig *rig_new_hpet(void)
+{
+    return make_rig(true);
 }
 
 void rig_free(struct rig *r)
@@ -255,7 +266,7 @@ struct rig *rig_reload(struct rig *r)
     size_t alen, blen;
     char *diff;
     struct err e = {0};
-    struct rig *fresh = rig_new();
+    struct rig *fresh = make_rig(r->board.has_hpet);
 
     assert_int_equal(state_save(&r->states, &a, &alen, &e), 0);
     if (state_load(&fresh->states, a, alen, &e))
@@ -277,7 +288,7 @@ void rig_refuses(struct rig *r, const char *instance, const char *field, unsigne
     uint8_t *data;
     size_t len;
     struct err e = {0};
-    struct rig *fresh = rig_new();
+    struct rig *fresh = make_rig(r->board.has_hpet);
     bool found = false;
 
     assert_int_equal(state_save(&r->states, &data, &len, &e), 0);

@@ -44,6 +44,7 @@ struct rig {
 };
 
 struct rig *rig_new(void);
+struct rig *rig_new_hpet(void); /* with high precision event timers */
 void rig_free(struct rig *r);
 void rig_events(struct rig *r);
 /* What the rig's display has for a BIOS: noise, with an 8x16 font of few letters in it. */

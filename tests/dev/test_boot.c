@@ -191,10 +191,10 @@ static uint8_t sum(struct machine *g, uint64_t pa, uint64_t len)
     return s;
 }
 
-static void check_acpi(struct machine *g, bool floppy)
+static void check_acpi(struct machine *g, bool floppy, bool hpet)
 {
-    uint32_t rsdp;
-    assert_int_equal(acpi_load(&g->m, &(struct acpi_config){.floppy = floppy}, &rsdp, NULL), 0);
+    uint32_t rsdp, timers = 0;
+    assert_int_equal(acpi_load(&g->m, &(struct acpi_config){.floppy = floppy, .hpet = hpet}, &rsdp, NULL), 0);
     assert_int_equal(rsdp % 16, 0);
     assert_true(rsdp >= 0xe0000 && rsdp < 0x100000); /* where systems without a hint look */
     assert_memory_equal(g->ram + rsdp, "RSD PTR ", 8);
@@ -216,6 +216,15 @@ static void check_acpi(struct machine *g, bool floppy)
             fadt = t;
         if (!memcmp(g->ram + t, "APIC", 4))
             madt = t;
+        if (!memcmp(g->ram + t, "HPET", 4))
+            timers = t;
+    }
+    assert_int_equal(timers != 0, hpet);
+    if (hpet) {
+        assert_int_equal(at(g, timers + 4, 4), 56);
+        assert_int_equal(at(g, timers + 36, 4), 0x8086a201);
+        assert_int_equal(at(g, timers + 40, 4), 0x4000);
+        assert_int_equal(at(g, timers + 44, 8), 0xfed00000);
     }
     assert_int_not_equal(fadt, 0);
     assert_int_equal(at(g, fadt + 76, 4), 0x608); /* PM timer */
@@ -231,6 +240,11 @@ static void check_acpi(struct machine *g, bool floppy)
     for (uint32_t p = madt + 44; p < madt + at(g, madt + 4, 4); p += (uint32_t)at(g, p + 1, 1))
         kinds = kinds * 10 + (unsigned)at(g, p, 1);
     assert_int_equal(kinds, 1224); /* (0: processor,) I/O APIC, two overrides, NMI */
+    const uint8_t *hpet_device = memmem(g->ram + dsdt, at(g, dsdt + 4, 4), "HPET", 4);
+    assert_non_null(hpet_device);
+    hpet_device = memmem(hpet_device, 64, "_STA", 4);
+    assert_non_null(hpet_device);
+    assert_int_equal(hpet_device[5], hpet ? 0x0f : 0);
     const uint8_t *fdc = memmem(g->ram + dsdt, at(g, dsdt + 4, 4), "FDC0", 4);
     assert_non_null(fdc);
     fdc = memmem(fdc, 64, "_STA", 4);
@@ -240,8 +254,8 @@ static void check_acpi(struct machine *g, bool floppy)
 
 static void test_acpi(void **state)
 {
-    check_acpi(*state, false);
-    check_acpi(*state, true);
+    check_acpi(*state, false, true);
+    check_acpi(*state, true, false);
 }
 
 int main(void)
