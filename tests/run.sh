@@ -2,8 +2,8 @@
 # Installs what is missing, builds, and runs all tests: with gcc as shipped, warnings being errors, and what needs no
 # translated code again with clang under the address and undefined-behaviour sanitizers.
 #
-#   sh tests/run.sh [SUITE]...      suites: unit store dev insn cli lint fuzz guest; all of these unless given, and
-#                                   long: what takes too long for each run, so that it is run only where it is named
+#   sh tests/run.sh [SUITE]...      suites: lint unit dev store fuzz cli insn guest diff; all of these unless given,
+#                                   and long: what takes too long for each run, so that it is run only where it is named
 #
 # Ends with "N passed, M failed" on a line of its own, and with 1 where a test failed. Root or sudo is used to install
 # packages, and for nothing else.
@@ -34,22 +34,21 @@ configure() {
     fi
 }
 
-# jobs: how many tests at once. One takes a processor and, where it runs machines, up to 2 GiB of memory.
+# jobs SUITE: how many tests at once. One takes a processor and, where it runs machines, up to 2 GiB of memory.
 jobs() {
-    cpus=$(nproc)
-    fit=$(awk '/^MemAvailable:/ { print int($2 / 2097152) }' /proc/meminfo)
-    [ "$fit" -lt "$cpus" ] || fit=$cpus
-    [ "$fit" -gt 0 ] || fit=1
-    echo "$fit"
+    n=$(nproc)
+    case $1 in guest | long)
+        fit=$(awk '/^MemAvailable:/ { print int($2 / 2097152) }' /proc/meminfo)
+        [ "$fit" -ge "$n" ] || n=$fit
+        ;;
+    esac
+    [ "$n" -gt 0 ] && echo "$n" || echo 1
 }
 
-# suites DIR SUITE...: runs them, and adds one line a test to the list of results
-suites() {
-    dir=$1
-    shift
-    for suite; do set -- "$@" --suite "$suite" && shift; done
-    meson test -C "$dir" --no-rebuild --print-errorlogs --num-processes "$(jobs)" "$@" || true
-    cat "$dir/meson-logs/testlog.json" >>"$build/results"
+# run_suite DIR SUITE: runs it, and adds one line a test to the list of results
+run_suite() {
+    meson test -C "$1" --no-rebuild --print-errorlogs --num-processes "$(jobs "$2")" --suite "$2" || true
+    cat "$1/meson-logs/testlog.json" >>"$build/results"
 }
 
 say "packages"
@@ -71,11 +70,11 @@ sanitized="unit store dev fuzz cli"
 for suite in $known; do
     case " ${*:-${known% long}} " in *" $suite "*) ;; *) continue ;; esac
     say "$suite"
-    suites "$build" "$suite"
+    run_suite "$build" "$suite"
     case " $sanitized " in
     *" $suite "*)
         say "$suite, with sanitizers"
-        suites "$asan" "$suite"
+        run_suite "$asan" "$suite"
         ;;
     esac
 done

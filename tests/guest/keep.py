@@ -42,7 +42,7 @@ class Kept:
 
     def change(self, random, state):
         """Changes some of everything, and gives what show() says from now on; state is what it said last."""
-        commands = ["set -e"]
+        commands = []
         for _ in range(random.randrange(1, 6)):
             path = f"/root/kept/{random.randrange(10)}/{random.randrange(20)}"
             if path in state["files"] and random.random() < 0.4:
@@ -57,7 +57,7 @@ class Kept:
         lines = [f"mix {random.getrandbits(32)}", f"spawn p{random.getrandbits(32)}"]
         if state["processes"] and random.random() < 0.5:
             lines.append(f"reap {random.choice(sorted(state['processes']))}")
-        return self.ask(*lines, before="; ".join(commands))
+        return self.ask(*lines, before=" && ".join(commands))
 
 
 def unlike(got, want):
