@@ -234,7 +234,8 @@ bool insn_ends_block(const struct ginsn *g)
 {
     if (!g->row || g->row->kind == ROW_END)
         return true;
-    return g->row->emit == emit_JMP || g->row->emit == emit_CALL || g->row->emit == emit_RET;
+    return g->row->emit == emit_JMP || g->row->emit == emit_CALL || g->row->emit == emit_RET ||
+           g->row->emit == emit_SYSENTER || g->row->emit == emit_SYSEXIT;
 }
 
 static bool has_direct_target(const struct ginsn *g)
@@ -272,7 +273,7 @@ static uint32_t reg_number(const struct ginsn *g, bool reg)
 static void emit_one(struct tb *t, struct ginsn *g)
 {
     t->cur = g;
-    t->near_stack = false;
+    t->near_stack = t->near_frame = false;
     if (!g->row) {
         emit_raise(t, g->vector);
         return;
@@ -514,6 +515,31 @@ static bool decode_run(struct tb *t, uint32_t off, unsigned max)
     return t->n > 0;
 }
 
+/* Is EBP, as it is now, an address in the stack's page? */
+static bool frame_at_entry(const struct tb *t)
+{
+    uint64_t ahead = t->cpu->gpr[R_EBP] - t->cpu->gpr[R_ESP];
+
+    return (t->m64 ? ahead : (uint32_t)ahead) < 4096;
+}
+
+static bool is_reg(const ZydisDecodedOperand *o, int reg)
+{
+    return o->type == ZYDIS_OPERAND_TYPE_REGISTER && host_gpr(o->reg.value) == reg &&
+           !(o->reg.value >= ZYDIS_REGISTER_AH && o->reg.value <= ZYDIS_REGISTER_BH);
+}
+
+/* And after this instruction? POP and LEAVE bring back the caller's. */
+static bool frame_after(const struct ginsn *g, bool before)
+{
+    if (!g->row || g->row->emit == emit_POP || g->row->emit == emit_LEAVE)
+        return before;
+    for (unsigned i = 0; i < g->z.operand_count; i++)
+        if (is_reg(&g->op[i], H_RBP) && g->op[i].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE)
+            return g->z.mnemonic == ZYDIS_MNEMONIC_MOV && is_reg(&g->op[1], H_RSP);
+    return before;
+}
+
 static struct block *emit_block(struct tb *t)
 {
     struct cache *k = t->cache;
@@ -529,12 +555,15 @@ static struct block *emit_block(struct tb *t)
     t->nlinks = t->nfaults = 0;
     t->too_big = false;
     t->open = true;
-    t->near_stack = false;
+    t->near_stack = t->near_frame = false;
     liveness(t, end);
     t->cur = &t->in[0];
     prologue(t, &en);
-    for (n = 0; n < t->n && t->open; n++)
+    t->frame = frame_at_entry(t);
+    for (n = 0; n < t->n && t->open; n++) {
         emit_one(t, &t->in[n]);
+        t->frame = frame_after(&t->in[n], t->frame);
+    }
     t->n = n; /* a helper that ends the block may stand anywhere */
     if (t->open)
         exit_direct(t, (int32_t)end, last->after);

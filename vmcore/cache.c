@@ -258,6 +258,7 @@ void cache_flush(struct cache *c)
     c->arena_used = 0;
     memset(c->hash, 0, sizeof *c->hash << CACHE_HASH_BITS);
     memset(c->cpu->jh, 0, sizeof c->cpu->jh);
+    cpu_forget_near(c->cpu);
     c->hot = c->base_hot;
     c->cold = c->base_cold;
     cache_unshare(c, 0);

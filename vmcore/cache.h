@@ -19,6 +19,7 @@
 #define CACHE_SHARED    1024
 #define SHARED_LEAVE    (1ull << 60)
 #define SHARED_STACK    (2ull << 60)
+#define SHARED_JUMP     (3ull << 60)
 
 struct link {             /* a direct exit that can be linked */
     struct link *next_in; /* list of links into the same block */

@@ -43,6 +43,16 @@ void cpu_unmask_nmi(struct cpu *c)
         cpu_set_attn(c, ATTN_NMI);
 }
 
+void cpu_forget_near(struct cpu *c)
+{
+    if (!c->near_used)
+        return;
+    memset(c->near, 0, sizeof c->near);
+    for (int user = 0; user < 2; user++)
+        c->near[user][0].eip = 1; /* no EIP of 0 there */
+    c->near_used = 0;
+}
+
 static bool flat(const struct cpu_seg *s)
 {
     return s->base == 0 && s->fast_lim == 0xffffffffll;
@@ -84,6 +94,8 @@ void cpu_update_mode(struct cpu *c)
         c->r13 = CPU_NO_STACK;
         c->r14 = (uint64_t)c->no_stack + CPU_NO_STACK;
     }
+    if ((c->mode ^ m) & ~(uint32_t)M_CPL)
+        cpu_forget_near(c);
     c->mode = m;
 }
 
@@ -174,6 +186,7 @@ void cpu_reset(struct cpu *c)
     memcpy(c->fx, fx_init, sizeof fx_init);
     c->fx[0] = 0x40; /* power-up control word; FINIT gives 037Fh */
     c->fx[1] = 0;
+    c->near_used = 1;
     mmu_flush_all(c);
     cpu_update_mode(c);
 }

@@ -23,7 +23,7 @@ struct cpu_seg {
     int64_t fast_lim; /* see CPU_SEG_LIM */
     uint16_t sel;
     uint16_t attr;   /* descriptor bits 55:40 as one word: type, S, DPL, P at 7:0; AVL, L, DB, G at 15:12 */
-    uint32_t raw[2]; /* the descriptor's 8 bytes as loaded */
+    uint32_t raw[2]; /* the descriptor's 8 bytes as loaded; [1] is 0 where base or rights came from elsewhere */
     uint32_t valid;  /* 0: null or unusable */
 };
 
@@ -95,6 +95,15 @@ struct jump_hash {
     uint64_t pad1[2];
 };
 
+/* What the jump hash and the code TLB together said since either changed, or the mode but for its privilege: no other
+ * check is needed. One for supervisor, one for user mode; see cpu_forget_near(). */
+#define NEAR_SIZE 128
+struct jump_near {
+    uint64_t eip; /* unused: one that belongs elsewhere */
+    const void *code, *spilled;
+    uint32_t plan, pad;
+};
+
 #define ATTN_INTR  1u  /* the board's INTR line is up and IF is set */
 #define ATTN_EVENT 2u  /* events were posted */
 #define ATTN_TIMER 4u  /* a timer is due */
@@ -159,8 +168,10 @@ struct cpu {
     uint64_t probe_cr2;
     void *bounce_host[2];
 
-    uint64_t ram_base, ram_last; /* checked builds: host addresses that accesses may name */
-    const struct site *from;     /* the site whose exit is on its way to a block */
+    uint64_t ram_base, ram_last;  /* checked builds: host addresses that accesses may name */
+    uint8_t near_used;            /* near[] is not empty */
+    struct cpu_seg seg_before[2]; /* what FS and GS were before the last load that changed them */
+    const struct site *from;      /* the site whose exit is on its way to a block */
     const struct cpu_model *model;
     struct mem *mem;
     struct cache *cache;
@@ -190,8 +201,12 @@ struct cpu {
     struct tlb64_list list64[2][2], code_list64[2][2];
     uint8_t large64[1024]; /* by 2 MiB of linear space, hashed: slots were filled from a large page */
     uint8_t no_stack[4096 + 64] __attribute__((aligned(64)));
+    struct jump_near near[2][NEAR_SIZE] __attribute__((aligned(64)));
     struct jump_hash jh[1 << JH_BITS] __attribute__((aligned(64)));
 };
+
+/* After any change of the code TLB, of the mode beyond its privilege, or of what the jump hash says of a block. */
+void cpu_forget_near(struct cpu *cpu);
 
 /* ---- enter.S */
 void vcpu_enter(struct cpu *cpu, const void *code);

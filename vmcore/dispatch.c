@@ -251,7 +251,9 @@ static uint64_t on_next(struct cpu *c, const struct site *s, uint64_t unused)
         return cpu_resume(c);
     }
     if (s->arg2 == UINT32_MAX) { /* the thunk of a dead block: what led here must not lead here again */
-        struct block *b = resume_block(c);
+        struct block *b;
+        cpu_forget_near(c);
+        b = resume_block(c);
         return b ? (uint64_t)(c->cache->x + b->entry_saved) : 0;
     }
     return cpu_resume(c);

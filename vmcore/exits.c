@@ -190,6 +190,17 @@ static void attn_check(struct em *c, uint8_t **miss)
     *miss = e_jcc32(c, CC_NE);
 }
 
+/* cmp dword gs:[ra + at], imm32 */
+static void cmp_imm(struct tb *t, struct em *c, int32_t at, uint32_t imm)
+{
+    e8(c, 0x65);
+    if (t->ra & 8)
+        e8(c, 0x42);
+    e8(c, 0x81);
+    e_modrm_mem(c, 7, H_NONE, t->ra, 0, at);
+    e32(c, imm);
+}
+
 /* The entry of the jump hash for EIP in rv, as an offset in ra; and is it for this EIP and mode? */
 static void hash_check(struct tb *t, struct em *c, uint8_t *miss[2])
 {
@@ -204,59 +215,132 @@ static void hash_check(struct tb *t, struct em *c, uint8_t *miss[2])
     _Static_assert(sizeof(struct jump_hash) == 64, "the shift above");
     e_gs(c, t->m64, 0x3b, t->rv, t->ra, 0, jh + (int)offsetof(struct jump_hash, eip));
     miss[0] = e_jcc32(c, CC_NE);
-    e8(c, 0x65); /* cmp dword gs:[ra + mode], imm32 */
-    if (t->ra & 8)
-        e8(c, 0x42);
-    e8(c, 0x81);
-    e_modrm_mem(c, 7, H_NONE, t->ra, 0, jh + (int)offsetof(struct jump_hash, mode));
-    e32(c, t->mode);
+    cmp_imm(t, c, jh + (int)offsetof(struct jump_hash, mode), t->mode);
     miss[1] = e_jcc32(c, CC_NE);
 }
 
-/* The lookup in the jump hash: rv = EIP, flags saved. Stands at each indirect jump, so that the host predicts each by
- * itself; gives back the jumps to take on a miss. */
-static void lookup(struct tb *t, struct em *c, uint8_t *miss[5])
+/* Does the code TLB, for the EIP in rv, still name the page of the hash's entry at ra? Takes rb and rx. */
+static void page_check(struct tb *t, struct em *c, uint8_t *miss[2])
 {
-    int user = (t->mode & M_CPL) == 3, jh = (int)offsetof(struct cpu, jh);
-    uint8_t *other;
+    int user = (t->mode & M_CPL) == 3,
+        backing = (int)offsetof(struct cpu, jh) + (int)offsetof(struct jump_hash, backing);
 
-    attn_check(c, &miss[0]);
-    hash_check(t, c, miss + 1);
     if (!t->m64) {
         e_mov(c, t->rb, t->rv);
         e_shift(c, 5, t->rb, 12);
         e_gs(c, 0, 0x8b, t->rb, t->rb, 2, TLB_CODE(user));
-        e_gs(c, 0, 0x3b, t->rb, t->ra, 0, jh + (int)offsetof(struct jump_hash, backing));
-        miss[3] = miss[4] = e_jcc32(c, CC_NE);
-        e_gs(c, 0, 0x8b, H_R15, t->ra, 0, jh + (int)offsetof(struct jump_hash, vbase));
-        e_gs(c, 0, 0xff, 4, t->ra, 0, jh + (int)offsetof(struct jump_hash, code));
+        e_gs(c, 0, 0x3b, t->rb, t->ra, 0, backing);
+        miss[0] = miss[1] = e_jcc32(c, CC_NE);
         return;
     }
+    e_gs(c, 1, 0x89, t->rx, H_NONE, 0, CPU_R10); /* the site */
     e_mov64(c, t->rx, t->rv);
-    e_rr(c, 1, 0x81, 4, t->rx); /* and rx, ~0xfff: the new vbase */
+    e_rr(c, 1, 0x81, 4, t->rx); /* and rx, ~0xfff */
     e32(c, 0xfffff000u);
     e_mov64(c, t->rb, t->rx);
     e_shift64(c, 5, t->rb, 12 - 4);
     e_alu_i32(c, 4, t->rb, (TLB64_SIZE - 1) << 4);
     e_gs(c, 1, 0x3b, t->rx, t->rb, 0, TLB64_CODE(user));
-    miss[3] = e_jcc32(c, CC_NE);
+    e_gs(c, 1, 0x8b, t->rx, H_NONE, 0, CPU_R10); /* flags stay */
+    miss[0] = e_jcc32(c, CC_NE);
     e_gs(c, 0, 0x8b, t->rb, t->rb, 0, TLB64_CODE(user) + 8);
-    e_gs(c, 0, 0x3b, t->rb, t->ra, 0, jh + (int)offsetof(struct jump_hash, backing));
-    miss[4] = e_jcc32(c, CC_NE);
+    e_gs(c, 0, 0x3b, t->rb, t->ra, 0, backing);
+    miss[1] = e_jcc32(c, CC_NE);
+}
+
+static int near_table(const struct tb *t)
+{
+    return (int)offsetof(struct cpu, near) + ((t->mode & M_CPL) == 3 ? (int)sizeof((struct cpu *)0)->near[0] : 0);
+}
+
+/* The entry of the near table for EIP in rv, as an offset in reg. */
+static void near_slot(struct tb *t, struct em *c, int reg)
+{
+    e_mov(c, reg, t->rv);
+    e_alu_i32(c, 4, reg, NEAR_SIZE - 1);
+    e_shift(c, 4, reg, 5);
+    _Static_assert(sizeof(struct jump_near) == 32, "the shift above");
+}
+
+/* Copies 8 bytes of the hash's entry at ra to the near table's at rx. */
+static void near_copy(struct tb *t, struct em *c, size_t from, size_t to)
+{
+    e_gs(c, 1, 0x8b, t->rb, t->ra, 0, (int)(offsetof(struct cpu, jh) + from));
+    e_gs(c, 1, 0x89, t->rb, t->rx, 0, near_table(t) + (int)to);
+}
+
+/* On to the EIP in rv by the near table's entry at ra. */
+static void near_jump(struct tb *t, struct em *c)
+{
+    int at = near_table(t);
+    uint8_t *other;
+
+    if (!t->m64) {
+        e_mov(c, H_R15, t->rv);
+        e_alu_i32(c, 4, H_R15, 0xfffff000u);
+        e_gs(c, 0, 0xff, 4, t->ra, 0, at + (int)offsetof(struct jump_near, code));
+        return;
+    }
+    e_mov64(c, t->rx, t->rv);
+    e_rr(c, 1, 0x81, 4, t->rx); /* and rx, ~0xfff */
+    e32(c, 0xfffff000u);
     e_gs(c, 1, 0x89, t->rx, H_NONE, 0, CPU_R15);
-    e8(c, 0x65); /* cmp dword gs:[ra + plan], imm32: then what is spilled may stay so */
-    if (t->ra & 8)
-        e8(c, 0x42);
-    e8(c, 0x81);
-    e_modrm_mem(c, 7, H_NONE, t->ra, 0, jh + (int)offsetof(struct jump_hash, plan));
-    e32(c, t->plan);
+    cmp_imm(t, c, at + (int)offsetof(struct jump_near, plan), t->plan); /* then what is spilled may stay so */
     other = e_jcc8(c, 0x75);
-    e_gs(c, 0, 0xff, 4, t->ra, 0, jh + (int)offsetof(struct jump_hash, spilled));
+    e_gs(c, 0, 0xff, 4, t->ra, 0, at + (int)offsetof(struct jump_near, spilled));
     e_patch8(c, other, c->p);
-    e_gs(c, 1, 0x8b, t->rb, t->ra, 0, jh + (int)offsetof(struct jump_hash, code));
+    e_gs(c, 1, 0x8b, t->rb, t->ra, 0, at + (int)offsetof(struct jump_near, code));
     e_gs(c, 1, 0x89, t->rb, H_NONE, 0, CPU_GO);
     plan_restore(t, c);
     e_gs(c, 0, 0xff, 4, H_NONE, 0, CPU_GO);
+}
+
+/* Where the near table has nothing: from the jump hash into it; else to the stub. rx = the site, rv = EIP. */
+static uint8_t *jump_routine(struct tb *t)
+{
+    struct em *c = &t->cold;
+    uint64_t key = SHARED_JUMP | t->plan | (uint64_t)t->mode << 16;
+    uint32_t at = cache_shared(t->cache, key);
+    uint8_t *start, *miss[5], *leave = t->m64 ? plan_leave(t) : NULL, *jump;
+
+    if (at)
+        return t->cache->w + at;
+    start = c->p;
+    attn_check(c, &miss[0]);
+    hash_check(t, c, miss + 1);
+    page_check(t, c, miss + 3);
+    near_slot(t, c, t->rx);
+    near_copy(t, c, offsetof(struct jump_hash, eip), offsetof(struct jump_near, eip));
+    near_copy(t, c, offsetof(struct jump_hash, code), offsetof(struct jump_near, code));
+    near_copy(t, c, offsetof(struct jump_hash, spilled), offsetof(struct jump_near, spilled));
+    near_copy(t, c, offsetof(struct jump_hash, plan), offsetof(struct jump_near, plan));
+    e8(c, 0x65); /* mov byte gs:[near_used], 1 */
+    e8(c, 0xc6);
+    e_modrm_mem(c, 0, H_NONE, H_NONE, 0, (int)offsetof(struct cpu, near_used));
+    e8(c, 1);
+    t_mov(t, c, t->ra, t->rx);
+    near_jump(t, c);
+    for (unsigned i = 0; i < 5; i++)
+        e_patch32(c, miss[i], c->p);
+    if (t->m64) {
+        jump = e_jmp32(c);
+        e_patch32(c, jump, leave);
+    } else
+        e_gs(c, 0, 0xff, 4, H_NONE, 0, CPU_STUB);
+    if (!c->full)
+        cache_share(t->cache, key, (uint32_t)(start - t->cache->w));
+    return start;
+}
+
+/* The lookup of rv = EIP in the near table, flags saved. Stands at each indirect jump, so that the host predicts each
+ * by itself; gives back the jumps to take on a miss. */
+static void lookup(struct tb *t, struct em *h, uint8_t *miss[2])
+{
+    attn_check(h, &miss[0]);
+    near_slot(t, h, t->ra);
+    e_gs(h, t->m64, 0x3b, t->rv, t->ra, 0, near_table(t) + (int)offsetof(struct jump_near, eip));
+    miss[1] = e_jcc32(h, CC_NE);
+    near_jump(t, h);
 }
 
 /* Finds the page of an access off ESP in the TLB, if it may be written, and keeps it for the next; else, and where the
@@ -329,8 +413,8 @@ uint8_t *stack_routine(struct tb *t)
 /* undo: how far ESP moved already, should the target be out of bounds: then the branch itself faults. */
 void exit_indirect(struct tb *t, int32_t undo)
 {
-    struct em *h = &t->hot;
-    uint8_t *miss[5], *at;
+    struct em *h = &t->hot, *c = &t->cold;
+    uint8_t *miss[2], *at, *routine;
     struct site s;
 
     fl_save(t);
@@ -342,10 +426,13 @@ void exit_indirect(struct tb *t, int32_t undo)
         e_patch32(h, at, t->cold.p);
         put_site(&t->cold, &s);
     } else {
+        routine = jump_routine(t);
         lookup(t, h, miss);
-        for (int i = 0; i < 5; i++)
-            e_patch32(h, miss[i], t->cold.p);
-        e_site(t, &t->cold, &s);
+        for (int i = 0; i < 2; i++)
+            e_patch32(h, miss[i], c->p);
+        at = e_stub_to(c, t->rx, routine);
+        e_patch32(c, at, c->p);
+        put_site(c, &s);
     }
     t->open = false;
 }

@@ -244,6 +244,7 @@ int help_swapgs(struct cpu *c, const struct site *s, uint64_t addr)
     if (c->cpl)
         return cpu_raise(c, X_GP, 0);
     c->seg[S_GS].base = c->kernel_gs_base;
+    c->seg[S_GS].raw[1] = 0;
     c->kernel_gs_base = v;
     return 0;
 }
@@ -264,5 +265,6 @@ int help_fsgsbase(struct cpu *c, const struct site *s, uint64_t addr)
     if (wide && !cpu_canonical(*r))
         return cpu_raise(c, X_GP, 0);
     seg->base = wide ? *r : (uint32_t)*r;
+    seg->raw[1] = 0;
     return 0;
 }

@@ -655,6 +655,12 @@ int help_mov_to_seg(struct cpu *c, const struct site *s, uint64_t addr)
     return 0;
 }
 
+/* MOV from memory whose selector has been read, into r11: DS, ES, FS and GS. */
+int help_load_seg(struct cpu *c, const struct site *s, uint64_t addr)
+{
+    return seg_load(c, s->arg & 7, (uint16_t)c->r11, X_GP);
+}
+
 int help_pop_seg(struct cpu *c, const struct site *s, uint64_t addr)
 {
     uint64_t esp = c->gpr[R_ESP], mask = cpu_sp_mask(c), lin;

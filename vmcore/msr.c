@@ -225,8 +225,10 @@ static bool write_msr(struct cpu *c, uint32_t n, uint64_t v)
     case MSR_CSTAR:
         return set_canonical(&c->cstar, v);
     case MSR_FS_BASE:
+        c->seg[S_FS].raw[1] = 0;
         return set_canonical(&c->seg[S_FS].base, v);
     case MSR_GS_BASE:
+        c->seg[S_GS].raw[1] = 0;
         return set_canonical(&c->seg[S_GS].base, v);
     case MSR_KERNEL_GS_BASE:
         return set_canonical(&c->kernel_gs_base, v);

@@ -211,14 +211,26 @@ static bool by_page(const struct tb *t)
     return stack32(t) && seg_is_flat(t, S_SS);
 }
 
+/* Is the operand in the stack's segment, off ESP or off an EBP that holds a frame's address? */
+static bool off_stack(const struct tb *t, const ZydisDecodedOperand *op, int *ret_base)
+{
+    *ret_base = op->mem.base == ZYDIS_REGISTER_NONE ? H_NONE : host_gpr(op->mem.base);
+    return (*ret_base == H_RSP || (*ret_base == H_RBP && t->frame)) && t->cur->z.address_width == (t->m64 ? 64 : 32) &&
+           op->mem.segment == ZYDIS_REGISTER_SS && by_page(t);
+}
+
 void ea_for_access(struct tb *t, const ZydisDecodedOperand *op, int32_t extra)
 {
-    if (op->mem.base == (t->m64 ? ZYDIS_REGISTER_RSP : ZYDIS_REGISTER_ESP) && op->mem.index == ZYDIS_REGISTER_NONE &&
-        t->cur->z.address_width == (t->m64 ? 64 : 32) && op->mem.segment == ZYDIS_REGISTER_SS && by_page(t)) {
+    int base;
+    bool stack = off_stack(t, op, &base);
+
+    if (stack && base == H_RSP && op->mem.index == ZYDIS_REGISTER_NONE) {
         t->near_stack = true;
         t->near_disp = (int32_t)(op->mem.disp.has_displacement ? op->mem.disp.value : 0) + extra;
-    } else
-        ea_to_ra(t, op, extra);
+        return;
+    }
+    ea_to_ra(t, op, extra);
+    t->near_frame = stack;
 }
 
 void stack_ea(struct tb *t, int base, int32_t disp)
@@ -264,25 +276,27 @@ static uint32_t first_checks(const struct ginsn *g, unsigned size)
 }
 
 /* Is the operand at an address of guest memory? The access itself may reach 15 bytes further, into the guard region. */
-static void range_check(struct tb *t)
+void range_check(struct tb *t, struct em *e)
 {
-    struct em *h = &t->hot, *c = &t->cold;
     struct site s;
-    uint8_t *bad;
+    uint8_t *bad, *good = NULL;
 
-    e_mem(h, 1, 0x8d, t->rx, t->base, t->index, 0, t->disp);
-    e_gs(h, 1, 0x2b, t->rx, H_NONE, 0, (int)offsetof(struct cpu, ram_base));
-    e_gs(h, 1, 0x3b, t->rx, H_NONE, 0, (int)offsetof(struct cpu, ram_last));
-    bad = e_jcc32(h, CC_A);
-    e_patch32(h, bad, c->p);
+    e_mem(e, 1, 0x8d, t->rx, t->base, t->index, 0, t->disp);
+    e_gs(e, 1, 0x2b, t->rx, H_NONE, 0, (int)offsetof(struct cpu, ram_base));
+    e_gs(e, 1, 0x3b, t->rx, H_NONE, 0, (int)offsetof(struct cpu, ram_last));
+    bad = e_jcc32(e, CC_A);
+    if (e == &t->cold)
+        good = e_jmp32(e);
+    e_patch32(e, bad, t->cold.p);
     site_init(t, &s, K_HELPER);
     s.helper = HELPER_escape;
     s.rw = 1;
-    e_site(t, c, &s);
+    e_site(t, &t->cold, &s);
+    if (good)
+        e_patch32(e, good, e->p);
 }
 
-/* Against the TLB: rb becomes the addend. Leaves ra alone and gives back the jump to take on a miss. */
-uint8_t *tlb_check_as(struct tb *t, struct em *h, unsigned size, unsigned rw, int user)
+uint8_t *tlb_check_to(struct tb *t, struct em *h, unsigned rw, int user)
 {
     uint8_t *miss;
 
@@ -292,10 +306,6 @@ uint8_t *tlb_check_as(struct tb *t, struct em *h, unsigned size, unsigned rw, in
         e_alu_i32(h, 4, t->rb, (TLB64_SIZE - 1) << 4);
     } else
         e_shift(h, 5, t->rb, 12);
-    if (size > 1)
-        t_lea(t, h, t->rx, t->ra, (int32_t)size - 1);
-    else
-        t_mov(t, h, t->rx, t->ra);
     e_rr(h, t->m64, 0x81, 4, t->rx); /* and rx, ~0xfff */
     e32(h, 0xfffff000u);
     if (t->m64) {
@@ -310,22 +320,49 @@ uint8_t *tlb_check_as(struct tb *t, struct em *h, unsigned size, unsigned rw, in
     return miss;
 }
 
-/* Accesses off ESP: against minus the linear address of a page that may be written and whose addend is kept with it. */
-static uint8_t *stack_check(struct tb *t, struct em *h, unsigned size, int32_t disp)
+/* Against the TLB: rb becomes the addend. Leaves ra alone and gives back the jump to take on a miss. */
+uint8_t *tlb_check_as(struct tb *t, struct em *h, unsigned size, unsigned rw, int user)
+{
+    if (size > 1)
+        t_lea(t, h, t->rx, t->ra, (int32_t)size - 1);
+    else
+        t_mov(t, h, t->rx, t->ra);
+    return tlb_check_to(t, h, rw, user);
+}
+
+/* rx: the distance from the stack's page. */
+static uint8_t *within_page(struct tb *t, struct em *h, unsigned size)
 {
     uint8_t *miss;
 
-    if (t->m64) {
-        e_mem(h, 1, 0x8d, t->rx, H_RSP, H_NONE, 0, disp);
-        e_gs(h, 1, 0x03, t->rx, H_NONE, 0, CPU_R13);
-    } else
-        e_mem(h, 1, 0x8d, t->rx, H_RSP, H_R13, 0, disp);
     e_rr(h, 1, 0x81, 7, t->rx); /* cmp rx, 4096 - size */
     e32(h, 4096 - size);
     miss = e_jcc32(h, CC_A);
     if (t->m64)
         e_gs(h, 1, 0x8b, t->rb, H_NONE, 0, CPU_R14);
     return miss;
+}
+
+/* Accesses off ESP: against minus the linear address of a page that may be written and whose addend is kept with it. */
+static uint8_t *stack_check(struct tb *t, struct em *h, unsigned size, int32_t disp)
+{
+    if (t->m64) {
+        e_mem(h, 1, 0x8d, t->rx, H_RSP, H_NONE, 0, disp);
+        e_gs(h, 1, 0x03, t->rx, H_NONE, 0, CPU_R13);
+    } else
+        e_mem(h, 1, 0x8d, t->rx, H_RSP, H_R13, 0, disp);
+    return within_page(t, h, size);
+}
+
+/* The same for an address in ra that is thought to be in that page: where it is not, the TLB is asked. */
+static uint8_t *frame_check(struct tb *t, struct em *h, unsigned size)
+{
+    if (t->m64) {
+        e_mov64(h, t->rx, t->ra);
+        e_gs(h, 1, 0x03, t->rx, H_NONE, 0, CPU_R13);
+    } else
+        e_mem(h, 1, 0x8d, t->rx, t->ra, H_R13, 0, 0);
+    return within_page(t, h, size);
 }
 
 static void operand_at(struct tb *t, int base, int index, int32_t disp)
@@ -378,9 +415,10 @@ void emit_access(struct tb *t, unsigned seg, unsigned size, unsigned rw, access_
 {
     struct em *h = &t->hot, *c = &t->cold;
     uint8_t *seg_fail, *miss, *retry, *twin, *cont, *seg_jmp = NULL, *at, *site;
-    bool near = t->near_stack;
+    bool near = t->near_stack, frame = t->near_frame;
     bool aligned = (t->mode & M_AC) && (size == 2 || size == 4 || size == 8); /* must be, or #AC */
     uint32_t checks = first_checks(t->cur, size) | (aligned ? SITE_AC : 0);
+    int user = (t->mode & M_CPL) == 3;
     enum flags_loc loc;
     struct site s;
     uint8_t *odd = NULL;
@@ -389,7 +427,8 @@ void emit_access(struct tb *t, unsigned seg, unsigned size, unsigned rw, access_
         t_lea(t, h, t->ra, H_RSP, t->near_disp);
         near = false;
     }
-    t->near_stack = false;
+    frame = frame && !aligned && !near;
+    t->near_stack = t->near_frame = false;
     if (t->cur->before)
         fl_save(t);
     seg_fail = near ? NULL : segment_check(t, h, seg, size);
@@ -397,15 +436,17 @@ void emit_access(struct tb *t, unsigned seg, unsigned size, unsigned rw, access_
     if (near)
         operand_at(t, H_RSP, t->m64 ? t->rb : H_R14, t->near_disp);
     else
-        operand_at(t, t->ra, t->rb, 0);
+        operand_at(t, t->ra, frame && !t->m64 ? H_R14 : t->rb, 0);
     if (aligned) {
         e_rr(h, 0, 0xf7, 0, t->ra); /* test ra, size - 1 */
         e32(h, size - 1);
         odd = e_jcc32(h, CC_NE);
     }
-    miss = near ? stack_check(t, h, size, t->near_disp) : tlb_check_as(t, h, size, rw, (t->mode & M_CPL) == 3);
+    miss = near    ? stack_check(t, h, size, t->near_disp)
+           : frame ? frame_check(t, h, size)
+                   : tlb_check_as(t, h, size, rw, user);
     if (CHECKED)
-        range_check(t);
+        range_check(t, h);
     if (t->loc == LOC_BOTH || !t->cur->before)
         t->loc = LOC_SAVED; /* or dead */
     loc = t->loc;
@@ -424,6 +465,17 @@ void emit_access(struct tb *t, unsigned seg, unsigned size, unsigned rw, access_
         s.arg2 = checks;
         e_site(t, c, &s);
         seg_jmp = e_jmp32(c);
+    }
+    if (frame) { /* not in the stack's page */
+        e_patch32(h, miss, c->p);
+        retry = c->p;
+        miss = tlb_check_as(t, c, size, rw, user);
+        if (CHECKED)
+            range_check(t, c);
+        op(t, c);
+        at = e_jmp32(c);
+        e_patch32(c, at, cont);
+        t->loc = loc;
     }
     uint8_t *refill = near ? stack_routine(t) : NULL;
     uint8_t *again = way_back(t, c, retry);

@@ -273,6 +273,8 @@ void emit_MOV(struct tb *t)
     } else if (is_seg(d)) {
         if (d->reg.value == ZYDIS_REGISTER_CS) {
             emit_raise(t, X_UD);
+        } else if (s->type == ZYDIS_OPERAND_TYPE_MEMORY && seg_load_inline(t, seg_index(d->reg.value))) {
+            emit_load_seg(t, seg_index(d->reg.value), s);
         } else if (s->type == ZYDIS_OPERAND_TYPE_MEMORY) {
             emit_helper(t, (unsigned)helper_index("mov_to_seg"), s, seg_index(d->reg.value) | 0x100,
                         seg_index(s->mem.segment), false);
@@ -336,12 +338,13 @@ static bool string_helper(struct tb *t, unsigned what)
         }
     if (t->m64 && seg < S_FS) /* the others' overrides mean nothing there */
         seg = S_DS;
-    emit_helper(t, (unsigned)helper_index("string"), NULL, what | string_size(g) << 8 | seg << 16,
-                (rep ? 1u : 0) | (g->z.attributes & ZYDIS_ATTRIB_HAS_REPNE ? 2u : 0) |
+    uint32_t arg = what | string_size(g) << 8 | seg << 16;
+    uint32_t arg2 = (rep ? 1u : 0) | (g->z.attributes & ZYDIS_ATTRIB_HAS_REPNE ? 2u : 0) |
                     (g->z.address_width == 16   ? 4u
                      : g->z.address_width == 64 ? 8u
-                                                : 0),
-                false);
+                                                : 0);
+    if (!rep || what > 1 || !emit_rep_inline(t, seg, arg, arg2))
+        emit_helper(t, HELPER_string, NULL, arg, arg2, false);
     return true;
 }
 

@@ -21,6 +21,14 @@ static void eflags_op(struct em *e, int ext, uint32_t imm)
     e32(e, imm);
 }
 
+static void store_imm(struct em *e, int32_t at, uint32_t v)
+{
+    e8(e, 0x65); /* mov dword gs:[at], imm32 */
+    e8(e, 0xc7);
+    e_modrm_mem(e, 0, H_NONE, H_NONE, 0, at);
+    e32(e, v);
+}
+
 static uint8_t *jump_if_intr(struct em *e)
 {
     e8(e, 0x65); /* cmp byte gs:[intr_level], 0 */
@@ -31,7 +39,7 @@ static uint8_t *jump_if_intr(struct em *e)
 }
 
 /* Cold: the helper does the whole instruction, and the way goes on by lookup. Flags are in r12 where live. */
-static void cold_helper(struct tb *t, uint8_t *jump, unsigned helper)
+static void cold_end(struct tb *t, uint8_t *jump, unsigned helper)
 {
     struct em *c = &t->cold;
     struct site s;
@@ -72,7 +80,7 @@ void emit_STI(struct tb *t)
     }
     free_flags(t);
     intr = jump_if_intr(&t->hot); /* the instruction after STI comes before the interrupt */
-    cold_helper(t, intr, HELPER_sti);
+    cold_end(t, intr, HELPER_sti);
     eflags_op(&t->hot, 1, EF_IF);
 }
 
@@ -132,12 +140,12 @@ void emit_POPF(struct tb *t)
     e_gs(h, 0, 0x33, t->rx, H_NONE, 0, (int)offsetof(struct cpu, eflags));
     e_alu_i32(h, 4, t->rx, EF_TF | EF_DF | EF_IOPL | EF_NT | EF_RF | EF_VM | EF_AC | EF_VIF | EF_VIP | EF_ID);
     odd = e_jcc32(h, CC_NE);
-    cold_helper(t, odd, HELPER_popf);
+    cold_end(t, odd, HELPER_popf);
     e_rr(h, 0, 0xf7, 0, t->rv); /* test rv, IF */
     e32(h, EF_IF);
     off = e_jcc8(h, 0x74);
     intr = jump_if_intr(h);
-    cold_helper(t, intr, HELPER_popf);
+    cold_end(t, intr, HELPER_popf);
     eflags_op(h, 1, EF_IF);
     done = e_jcc8(h, 0xeb);
     e_patch8(h, off, h->p);
@@ -188,4 +196,106 @@ void emit_SWAPGS(struct tb *t)
     e_gs(h, 1, 0x8b, t->rb, H_NONE, 0, other);
     e_gs(h, 1, 0x89, t->rb, H_NONE, 0, base);
     e_gs(h, 1, 0x89, t->ra, H_NONE, 0, other);
+    store_imm(h, CPU_SEG + S_GS * CPU_SEG_SIZE + (int)offsetof(struct cpu_seg, raw) + 4, 0);
+}
+
+/* Is everything but privilege as SYSENTER and SYSEXIT leave it? Then they change the selectors and little else. */
+static bool flat32(const struct tb *t)
+{
+    const uint32_t want = M_CODE32 | M_STACK32 | M_CS_FLAT | M_SS_FLAT;
+
+    return !t->m64 && (t->mode & want) == want && !(t->mode & M_STEP);
+}
+
+/* CS or SS becomes rv + add with these rights; base, limit and `valid` stay as they are. */
+static void set_selector(struct tb *t, unsigned seg, int32_t add, uint32_t attr)
+{
+    struct em *h = &t->hot;
+    int at = CPU_SEG + (int)seg * CPU_SEG_SIZE;
+
+    _Static_assert(offsetof(struct cpu_seg, attr) == offsetof(struct cpu_seg, sel) + 2 &&
+                       offsetof(struct cpu_seg, raw) == offsetof(struct cpu_seg, sel) + 4,
+                   "the three written as one");
+    e_lea(h, t->rx, t->rv, (int32_t)(attr << 16) + add);
+    e_gs(h, 1, 0x89, t->rx, H_NONE, 0, at + (int)offsetof(struct cpu_seg, sel));
+    store_imm(h, at + (int)offsetof(struct cpu_seg, raw) + 4, 0);
+    _Static_assert(sizeof(struct cpu_seg) == CPU_SEG_SIZE, "no more than that");
+}
+
+/* The part that both have in common; rv: IA32_SYSENTER_CS. Long mode and a null selector are the helper's. */
+static void fast_system_call(struct tb *t, unsigned cpl, unsigned helper)
+{
+    struct em *h = &t->hot;
+    uint8_t *lma, *null;
+
+    e8(h, 0x65); /* test dword gs:[efer], LMA */
+    e8(h, 0xf7);
+    e_modrm_mem(h, 0, H_NONE, H_NONE, 0, (int)offsetof(struct cpu, efer));
+    e32(h, EFER_LMA);
+    lma = e_jcc32(h, CC_NE);
+    cold_end(t, lma, helper);
+    e_gs(h, 0, 0x8b, t->rv, H_NONE, 0, (int)offsetof(struct cpu, sysenter_cs));
+    e_alu_i32(h, 4, t->rv, 0xfffc);
+    null = e_jcc32(h, CC_E);
+    cold_end(t, null, helper);
+    e8(h, 0x65); /* mov byte gs:[cpl], imm8 */
+    e8(h, 0xc6);
+    e_modrm_mem(h, 0, H_NONE, H_NONE, 0, (int)offsetof(struct cpu, cpl));
+    e8(h, cpl);
+}
+
+/* On to rv in another mode: the stack's page is not known there. */
+static void go_in_mode(struct tb *t, uint32_t mode)
+{
+    uint32_t old = t->mode;
+
+    store_imm(&t->hot, CPU_MODE, mode);
+    e_mov_imm64(&t->hot, H_R13, CPU_NO_STACK);
+    t->mode = mode;
+    exit_indirect(t, 0);
+    t->mode = old;
+}
+
+/* Intel SDM vol. 2, SYSENTER: from user mode; EFLAGS.VM, IF and RF are cleared. */
+void emit_SYSENTER(struct tb *t)
+{
+    struct em *h = &t->hot;
+
+    if (!flat32(t) || (t->mode & (M_CPL | M_AC)) != 3) {
+        by_helper(t, HELPER_sysenter, true);
+        return;
+    }
+    free_flags(t);
+    fast_system_call(t, 0, HELPER_sysenter);
+    eflags_op(h, 4, ~(uint32_t)(EF_VM | EF_IF | EF_RF));
+    set_selector(t, S_CS, 0, 0xc09b);
+    set_selector(t, S_SS, 8, 0xc093);
+    e_gs(h, 0, 0x8b, H_RSP, H_NONE, 0, (int)offsetof(struct cpu, sysenter_esp));
+    e_gs(h, 0, 0x8b, t->rv, H_NONE, 0, (int)offsetof(struct cpu, sysenter_eip));
+    go_in_mode(t, t->mode & ~(uint32_t)M_CPL);
+}
+
+/* Intel SDM vol. 2, SYSEXIT: from the kernel to EDX with ECX for a stack. */
+void emit_SYSEXIT(struct tb *t)
+{
+    struct em *h = &t->hot;
+    uint8_t *ac;
+
+    if (!flat32(t) || (t->mode & M_CPL) != 0 || t->cur->z.operand_width == 64) {
+        by_helper(t, HELPER_sysexit, true);
+        return;
+    }
+    free_flags(t);
+    e8(h, 0x65); /* test dword gs:[eflags], AC: another mode in user code */
+    e8(h, 0xf7);
+    e_modrm_mem(h, 0, H_NONE, H_NONE, 0, (int)offsetof(struct cpu, eflags));
+    e32(h, EF_AC);
+    ac = e_jcc32(h, CC_NE);
+    cold_end(t, ac, HELPER_sysexit);
+    fast_system_call(t, 3, HELPER_sysexit);
+    set_selector(t, S_CS, 16 | 3, 0xc0fb);
+    set_selector(t, S_SS, 24 | 3, 0xc0f3);
+    e_mov(h, H_RSP, H_RCX);
+    e_mov(h, t->rv, H_RDX);
+    go_in_mode(t, t->mode | 3);
 }

@@ -132,6 +132,13 @@ static int load_null(struct cpu *c, unsigned seg, uint16_t sel, unsigned vector)
     return 0;
 }
 
+/* For rewrite_seg.c, when FS or GS is about to become another. */
+static void keep_before(struct cpu *c, unsigned seg, uint16_t sel)
+{
+    if (c->seg[seg].sel != sel)
+        c->seg_before[seg - S_FS] = c->seg[seg];
+}
+
 /* MOV, POP and LxS to DS, ES, FS, GS or SS. `vector`: X_GP, or X_TS inside a stack switch. */
 int seg_load(struct cpu *c, unsigned seg, uint16_t sel, unsigned vector)
 {
@@ -149,6 +156,8 @@ int seg_load(struct cpu *c, unsigned seg, uint16_t sel, unsigned vector)
         cpu_update_mode(c);
         return 0;
     }
+    if (seg >= S_FS && seg <= S_GS)
+        keep_before(c, seg, sel);
     if (!(sel & 0xfffc))
         return load_null(c, seg, sel, vector);
     if (seg_descriptor(c, sel, vector, raw, &addr))

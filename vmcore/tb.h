@@ -95,9 +95,11 @@ struct tb {
     uint16_t plan;   /* ra | rb << 4 | rx << 8 | rv << 12; 0 for 32-bit code */
     int base, index; /* where an access's operand is: ra + rb, or rsp + addend + disp where the stack's page is known */
     int32_t disp;
+    bool frame;      /* EBP is thought to be near ESP: a guess, which costs time where it is wrong */
     bool near_stack; /* the address is ESP + near_disp and was not put into r8 */
     int32_t near_disp;
-    int acc_reg; /* parameter of small access operations */
+    bool near_frame; /* the address, in r8, is thought to be in the stack's page */
+    int acc_reg;     /* parameter of small access operations */
     unsigned acc_size;
 };
 
@@ -134,11 +136,21 @@ void flags_word(struct tb *t, struct em *e, int dst); /* saved flags into a regi
 void flags_set(struct tb *t, struct em *e, int src);
 
 /* rewrite_seg.c */
+/* Through a helper out of the way: the jumps in miss[] go to it, and it goes on at the present place. Flags saved. */
+void cold_helper(struct tb *t, uint8_t *const *miss, unsigned n, unsigned helper, uint32_t arg, uint32_t arg2);
 bool seg_load_inline(const struct tb *t, unsigned seg);
 void emit_mov_to_seg(struct tb *t, unsigned seg, int reg);
+void emit_load_seg(struct tb *t, unsigned seg, const ZydisDecodedOperand *from);
 void emit_pop_seg(struct tb *t, unsigned seg, unsigned size);
+void range_check(struct tb *t,
+                 struct em *e); /* checked builds: is the operand at [base + index + disp] in guest memory? */
 /* ra against the TLB of supervisor (0) or user mode: rb becomes the addend. Gives back the jump to take on a miss. */
 uint8_t *tlb_check_as(struct tb *t, struct em *h, unsigned size, unsigned rw, int user);
+/* The same for the bytes from ra to rx, at most a page of them. Takes rx. */
+uint8_t *tlb_check_to(struct tb *t, struct em *h, unsigned rw, int user);
+
+/* rewrite_string.c */
+bool emit_rep_inline(struct tb *t, unsigned seg, uint32_t arg, uint32_t arg2);
 
 /* plan.c: scratch registers of 64-bit code */
 bool plan_make(struct tb *t, uint16_t hint); /* false: the block names too many registers */
@@ -206,5 +218,7 @@ void emit_PUSHF(struct tb *t);
 void emit_POPF(struct tb *t);
 void emit_RDTSC(struct tb *t);
 void emit_SWAPGS(struct tb *t);
+void emit_SYSENTER(struct tb *t);
+void emit_SYSEXIT(struct tb *t);
 
 #endif

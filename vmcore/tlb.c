@@ -88,12 +88,16 @@ void tlb_fill_code(struct cpu *c, int user, uint64_t lin, uint32_t bpn, uint32_t
     if (c->mode & M_CODE64) {
         list64_add(&c->code_list64[user][!!(flags & TR_GLOBAL)], lin);
         c->large64[large_slot(lin)] |= !!(flags & TR_LARGE);
+        if (cpu_code64(c, user, lin)->tag != TLB64_INVALID)
+            cpu_forget_near(c);
         *cpu_code64(c, user, lin) = (struct tlb64){lin & ~0xfffull, bpn + 1};
         return;
     }
     list_add(c, &c->code_list[user][!!(flags & TR_GLOBAL)], (uint32_t)lin >> 12);
     if (flags & TR_LARGE)
         c->tlb_large[(uint32_t)lin >> 22] = 1;
+    if (*cpu_code_tab(c, user, (uint32_t)lin >> 12))
+        cpu_forget_near(c);
     *cpu_code_tab(c, user, (uint32_t)lin >> 12) = bpn + 1;
 }
 
@@ -138,6 +142,7 @@ void mmu_flush_all(struct cpu *c)
     memset(c->tlb_large, 0, sizeof c->tlb_large);
     memset(c->large64, 0, sizeof c->large64);
     stack_cache_drop(c);
+    cpu_forget_near(c);
 }
 
 void mmu_flush_nonglobal(struct cpu *c)
@@ -145,6 +150,7 @@ void mmu_flush_nonglobal(struct cpu *c)
     for (int u = 0; u < 2; u++)
         flush_list(c, u, 0);
     stack_cache_drop(c);
+    cpu_forget_near(c);
 }
 
 void mmu_invlpg(struct cpu *c, uint64_t lin)
@@ -161,6 +167,7 @@ void mmu_invlpg(struct cpu *c, uint64_t lin)
             cpu_code64(c, u, at)->tag = TLB64_INVALID;
         }
     stack_cache_drop(c);
+    cpu_forget_near(c);
     if (lin >> 32)
         return;
 

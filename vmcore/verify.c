@@ -60,6 +60,23 @@ static bool is_host(ZydisRegister r, int n)
     return (int)r == ZYDIS_REGISTER_RAX + n;
 }
 
+static bool rep_string(const ZydisDecodedInstruction *i)
+{
+    switch (i->mnemonic) {
+    case ZYDIS_MNEMONIC_MOVSB:
+    case ZYDIS_MNEMONIC_MOVSW:
+    case ZYDIS_MNEMONIC_MOVSD:
+    case ZYDIS_MNEMONIC_MOVSQ:
+    case ZYDIS_MNEMONIC_STOSB:
+    case ZYDIS_MNEMONIC_STOSW:
+    case ZYDIS_MNEMONIC_STOSD:
+    case ZYDIS_MNEMONIC_STOSQ:
+        return i->attributes & ZYDIS_ATTRIB_HAS_REP;
+    default:
+        return false;
+    }
+}
+
 static void check_operand(struct verify_result *r, const struct tb *t, const ZydisDecodedInstruction *i,
                           const ZydisDecodedOperand *op, const uint8_t *at)
 {
@@ -75,11 +92,14 @@ static void check_operand(struct verify_result *r, const struct tb *t, const Zyd
         bad(r, "FS", at);
     if (is_host(op->mem.base, t->ra) && is_host(op->mem.index, t->rb) && op->mem.scale <= 1 && !op->mem.disp.value)
         return;
-    if (op->mem.base == ZYDIS_REGISTER_RSP && is_host(op->mem.index, t->m64 ? t->rb : H_R14) && op->mem.scale <= 1)
+    if ((op->mem.base == ZYDIS_REGISTER_RSP || is_host(op->mem.base, t->ra)) &&
+        is_host(op->mem.index, t->m64 ? t->rb : H_R14) && op->mem.scale <= 1)
         return; /* the stack's page, checked through r13 */
     if (is_host(op->mem.base, t->rx) && op->mem.index == ZYDIS_REGISTER_NONE &&
         !(op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) && i->mnemonic != ZYDIS_MNEMONIC_JMP)
         return; /* the site itself, read by the stack's routine */
+    if (rep_string(i) && (op->mem.base == ZYDIS_REGISTER_RSI || op->mem.base == ZYDIS_REGISTER_RDI))
+        return; /* checked as a whole */
     if (op->mem.base == ZYDIS_REGISTER_RDI && op->mem.index == ZYDIS_REGISTER_NONE && !op->mem.disp.has_displacement)
         return; /* borrowed: AH..BH take no REX; MASKMOV */
     bad(r, "memory not through the checked address", at);
