@@ -3,11 +3,13 @@
 
 #include <string.h>
 #include "cli/life.h"
+#include "cli/progress.h"
 #include "src/offline.h"
 
 struct snapshot_opts {
     const char *note, *quiesce;
     uint64_t quiesce_timeout;
+    bool async, progress;
 };
 
 const struct opt snapshot_options[] = {
@@ -16,14 +18,30 @@ const struct opt snapshot_options[] = {
      offsetof(struct snapshot_opts, quiesce), OPT_STR, 0},
     {"quiesce-timeout", "TIME", "how long that may take (10s unless given)",
      offsetof(struct snapshot_opts, quiesce_timeout), OPT_DURATION, 0},
+    {"async", NULL, "return when it is taken, not when it is stored", offsetof(struct snapshot_opts, async), OPT_FLAG,
+     0},
+    {"progress", NULL, "say how far it is, though nobody looks on; with --json an object a line",
+     offsetof(struct snapshot_opts, progress), OPT_FLAG, 0},
     OPT_END(struct snapshot_opts),
 };
+
+static bool on_event(void *opaque, const json_t *event)
+{
+    const json_t *data = json_object_get(event, "data");
+
+    if (strcmp(json_string_value(json_object_get(event, "event")), "VMTEST_SNAPSHOT_PROGRESS") != 0)
+        return false;
+    progress_show(opaque, answer_u64(data, "pages"), answer_u64(data, "of"));
+    return true;
+}
 
 static int of_running(struct cli *c, const struct target *t, const struct snapshot_opts *o, struct client *client,
                       struct err *e)
 {
     cleanup(cleanup_json) json_t *a = NULL;
     cleanup(cleanup_free) char *detail = NULL;
+    cleanup(cleanup_free) char *what = NULL;
+    struct progress p = {.c = c, .asked = o->progress};
     char stopped[UNITS_MAX];
     json_t *args = json_pack("{s:s, s:s*, s:s*}", "name", t->ref.snap, "note", o->note, "quiesce", o->quiesce);
     double stopped_s;
@@ -31,15 +49,30 @@ static int of_running(struct cli *c, const struct target *t, const struct snapsh
 
     if (o->quiesce_timeout)
         json_object_set_new(args, "quiesce-timeout", out_seconds(o->quiesce_timeout));
+    if (o->async)
+        json_object_set_new(args, "async", json_true());
+    what = str_printf("snapshot %s of %s", t->ref.snap, t->machine.name);
+    p.what = what ? what : t->ref.snap;
+    client_on_event(client, on_event, &p);
     r = client_call(client, "vmtest-snapshot", args, &a, e);
+    client_on_event(client, NULL, NULL);
+    progress_end(&p);
     if (r)
         return err_prefix(e, r, "%s", t->machine.name);
     if (json_string_value(json_object_get(a, "warning")))
         out_note(c, "%s: %s", t->machine.name, json_string_value(json_object_get(a, "warning")));
     stopped_s = json_number_value(json_object_get(a, "stopped_seconds"));
+    duration_format(stopped, stopped_s > 0 ? (uint64_t)(stopped_s * (double)NS_PER_SEC) : 0);
+    if (o->async) {
+        detail = str_printf("being stored, stopped for %s", stopped);
+        out_set(c, "memory", json_boolean(json_is_true(json_object_get(a, "ram"))));
+        out_set(c, "stored", json_false());
+        out_set(c, "stopped_seconds", json_real(stopped_s));
+        out_done(c, detail, "snapshot %s of %s taken", t->ref.snap, t->machine.name);
+        return 0;
+    }
     detail = str_printf("%llu pages, %llu blocks, stopped for %s", (unsigned long long)answer_u64(a, "pages"),
-                        (unsigned long long)answer_u64(a, "blocks"),
-                        duration_format(stopped, stopped_s > 0 ? (uint64_t)(stopped_s * (double)NS_PER_SEC) : 0));
+                        (unsigned long long)answer_u64(a, "blocks"), stopped);
     out_set(c, "id", json_integer((json_int_t)answer_u64(a, "id")));
     out_set(c, "memory", json_boolean(json_is_true(json_object_get(a, "ram"))));
     out_set(c, "pages", json_integer((json_int_t)answer_u64(a, "pages")));

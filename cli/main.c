@@ -61,7 +61,7 @@ const struct verb verbs[] = {
         "[--append TEXT] [--nic MODEL] [--hpet | --no-hpet] [--forward SPEC]... "
         "[--no-forward HOST_PORT]... [MACHINE]",
         "change a machine", 0, 1, 0),
-    ROW(snapshot, "[--note TEXT] [--quiesce HOW] [--quiesce-timeout TIME] [MACHINE] SNAP",
+    ROW(snapshot, "[--note TEXT] [--quiesce HOW] [--quiesce-timeout TIME] [--async] [--progress] [MACHINE] SNAP",
         "keep the state of a machine under a name", 1, 2, 0),
     ROW(snapshots, "[MACHINE]", "list the snapshots of a machine", 0, 1, 0),
     ROW(start,

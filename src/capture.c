@@ -122,8 +122,22 @@ static void end_instant(struct capture *c, struct instant *now)
     now->state = NULL;
 }
 
+struct put { /* how far it is */
+    const struct capture_watch *watch;
+    uint64_t *pages, of;
+};
+
+static uint64_t count_changed(const struct tracked *t, uint64_t since, uint64_t epoch)
+{
+    uint64_t n = 0;
+
+    for (uint64_t page = 0; t->track->next_changed(t->track, since, epoch, &page); page++)
+        n++;
+    return n;
+}
+
 static int put_image(struct snap *snap, const struct tracked *t, uint64_t since, uint64_t epoch, bool from_parent,
-                     uint64_t *ret_pages, struct err *e)
+                     const struct put *put, struct err *e)
 {
     cleanup(cleanup_free) uint8_t *run = malloc(RUN_PAGES * VT_PAGE_SIZE);
     uint64_t page = 0, first = 0;
@@ -135,8 +149,10 @@ static int put_image(struct snap *snap, const struct tracked *t, uint64_t since,
 
         if (n && (!more || n == RUN_PAGES || page != first + n)) {
             rc = snap_put_pages(snap, t->slot, first, n, run, e);
-            *ret_pages += n;
+            *put->pages += n;
             n = 0;
+            if (rc == 0 && put->watch->progress)
+                put->watch->progress(put->watch->opaque, *put->pages, put->of);
         }
         if (!more || rc < 0)
             break;
@@ -175,6 +191,7 @@ static int write_snapshot(struct capture *c, const struct capture_spec *spec, co
                              .hardware = hardware,
                              .cpu_features = c->machine->config->cpu};
     bool from_parent = base_known(c);
+    struct put put = {.watch = &spec->watch, .pages = &ret->pages};
     struct snap_stats stats = {0};
     struct snap *snap = NULL;
     int rc = hardware ? snap_begin(c->head, quiesced, &now->live, &snap, e) : err_set(e, VT_FAIL, "out of memory");
@@ -183,9 +200,11 @@ static int write_snapshot(struct capture *c, const struct capture_spec *spec, co
         give_up(c, quiesced, now);
         return rc;
     }
+    for (unsigned i = 0; i < c->nimages && spec->watch.progress; i++)
+        put.of += count_changed(&c->image[i], from_parent ? c->image[i].base_epoch : 0, now->epoch[i]);
     for (unsigned i = 0; i < c->nimages && rc == 0; i++)
-        rc = put_image(snap, &c->image[i], from_parent ? c->image[i].base_epoch : 0, now->epoch[i], from_parent,
-                       &ret->pages, e);
+        rc = put_image(snap, &c->image[i], from_parent ? c->image[i].base_epoch : 0, now->epoch[i], from_parent, &put,
+                       e);
     if (rc == 0)
         rc = snap_put_state(snap, now->state, now->state_len, e);
     if (rc < 0) {
@@ -223,6 +242,8 @@ int capture_snapshot(struct capture *c, const struct capture_spec *spec, struct 
     rc = take_instant(c, &now, e);
     vcpu_resume(vcpu);
     ret->stopped = clock_mono_ns() - stopped;
+    if (rc == 0 && spec->watch.taken)
+        spec->watch.taken(spec->watch.opaque, ret);
     if (rc == 0)
         rc = write_snapshot(c, spec, marked ? &quiesced : NULL, &now, ret, e);
     else

@@ -28,17 +28,24 @@ void capture_free(struct capture *c);
 enum quiesce { QUIESCE_AUTO, QUIESCE_REQUIRE, QUIESCE_NO };
 bool quiesce_parse(const char *word, enum quiesce *ret);
 
-struct capture_spec {
-    const char *name, *note; /* note may be NULL */
-    enum quiesce quiesce;
-    uint64_t quiesce_timeout; /* ns */
-    bool paused;              /* the user has it paused: what the snapshot's power state says */
-};
 struct capture_result {
     int64_t id;
     uint64_t pages, blocks; /* memory pages put, disk pages packed */
     uint64_t stopped, took; /* ns */
     char warning[1200];     /* empty: none */
+};
+/* Who wants to hear how far it is; on the caller's thread. Both may be NULL. */
+struct capture_watch {
+    void (*taken)(void *opaque, const struct capture_result *so_far); /* the guest goes on; all is to be written yet */
+    void (*progress)(void *opaque, uint64_t pages, uint64_t of);      /* memory pages put; often */
+    void *opaque;
+};
+struct capture_spec {
+    const char *name, *note; /* note may be NULL */
+    enum quiesce quiesce;
+    uint64_t quiesce_timeout; /* ns */
+    bool paused;              /* the user has it paused: what the snapshot's power state says */
+    struct capture_watch watch;
 };
 /* Takes a snapshot. The guest goes on in any case. VT_BUSY: a disk is in trouble. */
 int capture_snapshot(struct capture *c, const struct capture_spec *spec, struct capture_result *ret, struct err *e);

@@ -21,6 +21,8 @@ struct client {
     int fd;
     struct wire in;
     json_t *events; /* array, oldest first */
+    bool (*on_event)(void *opaque, const json_t *event);
+    void *opaque;
     uint64_t last_id;
 };
 
@@ -198,7 +200,8 @@ int client_call_fds(struct client *c, const char *command, json_t *args, const i
         if (rc < 0)
             break;
         if (json_object_get(msg, "event")) {
-            json_array_append(c->events, msg);
+            if (!c->on_event || !c->on_event(c->opaque, msg))
+                json_array_append(c->events, msg);
             continue;
         }
         if ((uint64_t)json_integer_value(json_object_get(msg, "id")) != id)
@@ -216,6 +219,12 @@ int client_call_fds(struct client *c, const char *command, json_t *args, const i
 int client_call(struct client *c, const char *command, json_t *args, json_t **ret_result, struct err *e)
 {
     return client_call_fds(c, command, args, NULL, 0, ret_result, e);
+}
+
+void client_on_event(struct client *c, bool (*fn)(void *opaque, const json_t *event), void *opaque)
+{
+    c->on_event = fn;
+    c->opaque = opaque;
 }
 
 int client_event(struct client *c, int timeout_ms, json_t **ret_event, struct err *e)

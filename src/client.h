@@ -15,8 +15,9 @@
  *   screendump      {"filename": absolute path, "format"?: "ppm"|"png"} -> {}
  *   vmtest-screenshot {} [1 fd: gets a PNG file]        -> {"width", "height"}
  *   vmtest-screen   {}                                  -> {"text", "rows", "cols", "cursor": {"row", "col"}|null}
- *   vmtest-snapshot {"name", "note"?, "quiesce"?: "auto"|"require"|"no", "quiesce-timeout"?}
- *                   -> {"id", "seconds", "stopped_seconds", "pages", "blocks", "ram": bool, "warning"?}
+ *   vmtest-snapshot {"name", "note"?, "quiesce"?: "auto"|"require"|"no", "quiesce-timeout"?, "async"?: bool}
+ *                   -> {"id", "seconds", "stopped_seconds", "pages", "blocks", "ram": bool, "warning"?}; with "async",
+ *                   once it is taken, without "id", "pages" and "blocks": an event says how it ended
  *   vmtest-revert   {"id"}                              -> {"seconds", "pages", "blocks", "power": "running"|"off"…}
  *   vmtest-cdrom    {"path": absolute path, or "" for none} -> {}
  *   vmtest-floppy   {"drive"?: 0|1, "path"?: as for vmtest-cdrom; absent: the drive's own disk} -> {}
@@ -29,7 +30,9 @@
  * -> {"files","bytes"} vmtest-install  {"path": absolute path of a .deb} [2 fds: the installer's output] -> {"status"}
  *   vmtest-take     {"frozen"?: bool, "keep-clock"?: bool} -> {}: the parked machine is the caller's, and runs
  *   vmtest-console  {"port"?: "serial0"} [1 fd: a stream socket] -> {} at once; bytes flow until either end closes it
- * Events: STOP RESUME RESET SHUTDOWN {"reason"} GUEST_PANICKED BLOCK_IO_ERROR VMTEST_REVERTED. */
+ * Events: STOP RESUME RESET SHUTDOWN {"reason"} GUEST_PANICKED BLOCK_IO_ERROR VMTEST_REVERTED; while a snapshot is
+ * written, VMTEST_SNAPSHOT_PROGRESS {"name", "pages", "of"}; of an asynchronous one, VMTEST_SNAPSHOT {"name", "id",
+ * "seconds", "pages", "blocks"} or VMTEST_SNAPSHOT_FAILED {"name", "code", "desc"}. */
 #ifndef VT_CLIENT_H
 #define VT_CLIENT_H
 
@@ -61,6 +64,8 @@ int client_call(struct client *c, const char *command, json_t *args, json_t **re
 /* The same, with file descriptors (0..CLIENT_MAX_FDS); the caller keeps its own. */
 int client_call_fds(struct client *c, const char *command, json_t *args, const int *fds, unsigned nfds,
                     json_t **ret_result, struct err *e);
+/* Events that arrive during a call go to fn at once; those that it says it has seen to are not kept. NULL: none. */
+void client_on_event(struct client *c, bool (*fn)(void *opaque, const json_t *event), void *opaque);
 /* The next event, oldest first; waits at most timeout_ms (-1: for ever). VT_TIMEOUT, VT_GONE: the monitor ended. */
 int client_event(struct client *c, int timeout_ms, json_t **ret_event, struct err *e);
 

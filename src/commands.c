@@ -287,35 +287,106 @@ static void prepare_next(struct monitor *m)
     pthread_mutex_unlock(&m->change);
 }
 
+/* A snapshot under way, as its watchers see it. */
+struct snapshotting {
+    struct monitor *m;
+    struct qmp_call *call; /* NULL: answered */
+    struct capture_spec spec;
+    uint64_t told; /* when its progress was, last */
+    bool async;
+};
+
+#define PROGRESS_EVERY (100 * NS_PER_MS)
+
+static void on_progress(void *opaque, uint64_t pages, uint64_t of)
+{
+    struct snapshotting *s = opaque;
+    uint64_t now = clock_mono_ns();
+
+    if (now - s->told < PROGRESS_EVERY)
+        return;
+    s->told = now;
+    qmp_event(s->m->qmp, "VMTEST_SNAPSHOT_PROGRESS",
+              json_pack("{s:s, s:I, s:I}", "name", s->spec.name, "pages", (json_int_t)pages, "of", (json_int_t)of));
+}
+
+static void add_warning(json_t *result, const struct capture_result *r)
+{
+    if (*r->warning)
+        json_object_set_new(result, "warning", json_string_lossy(r->warning, strlen(r->warning)));
+}
+
+/* The guest goes on: that is all that an asynchronous one waits for. */
+static void on_taken(void *opaque, const struct capture_result *r)
+{
+    struct snapshotting *s = opaque;
+    json_t *result;
+
+    s->told = clock_mono_ns();
+    if (!s->async)
+        return;
+    result = json_pack("{s:o, s:b}", "stopped_seconds", seconds(r->stopped), "ram", 1);
+    add_warning(result, r);
+    qmp_return(s->call, result);
+    s->call = NULL;
+}
+
+static int take_snapshot(struct snapshotting *s, struct capture_result *r, struct err *e)
+{
+    struct monitor *m = s->m;
+    int64_t there;
+    int rc;
+
+    pthread_mutex_lock(&m->change);
+    rc = may_snapshot(m, e);
+    if (rc == 0 && snapshot_find(m->store, m->id, s->spec.name, true, &there, NULL) == 0)
+        rc = err_set(e, VT_EXISTS, "%s: there is a snapshot of this name", s->spec.name);
+    s->spec.paused = m->state != RUN_RUNNING;
+    if (rc == 0)
+        rc = capture_snapshot(m->capture, &s->spec, r, e);
+    pthread_mutex_unlock(&m->change);
+    return rc;
+}
+
+static void tell_snapshot(struct snapshotting *s, int rc, const struct capture_result *r, struct err *err)
+{
+    json_t *result = NULL;
+
+    if (rc == 0) {
+        result = json_pack("{s:I, s:o, s:o, s:I, s:I, s:b}", "id", (json_int_t)r->id, "seconds", seconds(r->took),
+                           "stopped_seconds", seconds(r->stopped), "pages", (json_int_t)r->pages, "blocks",
+                           (json_int_t)r->blocks, "ram", 1);
+        add_warning(result, r);
+    }
+    if (s->call) {
+        answer(s->call, rc, result, err);
+        return;
+    }
+    if (rc < 0)
+        result = json_pack("{s:i, s:o}", "code", rc, "desc", json_string_lossy(err->msg, strlen(err->msg)));
+    json_object_set_new(result, "name", json_string(s->spec.name));
+    qmp_event(s->m->qmp, rc == 0 ? "VMTEST_SNAPSHOT" : "VMTEST_SNAPSHOT_FAILED", result);
+}
+
 static void work_snapshot(struct monitor *m, struct qmp_call *call)
 {
-    struct capture_spec spec = {0};
+    struct snapshotting s = {.m = m, .call = call, .async = json_is_true(json_object_get(call->args, "async"))};
+    cleanup(cleanup_json) json_t *args = json_incref(call->args); /* they outlive the answer */
     struct capture_result r = {0};
     struct err err = {0};
-    json_t *result = NULL;
     int rc = ephemeral(m, &err);
 
     if (rc == 0)
-        rc = parse_snapshot(call, &spec, &err);
-    pthread_mutex_lock(&m->change);
+        rc = parse_snapshot(call, &s.spec, &err);
+    s.spec.watch = (struct capture_watch){on_taken, on_progress, &s};
     if (rc == 0)
-        rc = may_snapshot(m, &err);
-    spec.paused = m->state != RUN_RUNNING;
+        rc = take_snapshot(&s, &r, &err);
     if (rc == 0)
-        rc = capture_snapshot(m->capture, &spec, &r, &err);
-    pthread_mutex_unlock(&m->change);
-    if (rc == 0) {
-        result = json_pack("{s:I, s:o, s:o, s:I, s:I, s:b}", "id", (json_int_t)r.id, "seconds", seconds(r.took),
-                           "stopped_seconds", seconds(r.stopped), "pages", (json_int_t)r.pages, "blocks",
-                           (json_int_t)r.blocks, "ram", 1);
-        if (*r.warning)
-            json_object_set_new(result, "warning", json_string_lossy(r.warning, strlen(r.warning)));
-        log_msg(&m->log, LOG_INFO, "snapshot %s: %llu pages, stopped for %llu us", spec.name,
+        log_msg(&m->log, LOG_INFO, "snapshot %s: %llu pages, stopped for %llu us", s.spec.name,
                 (unsigned long long)r.pages, (unsigned long long)r.stopped / 1000);
-    } else {
+    else
         log_msg(&m->log, LOG_ERROR, "snapshot failed: %s", err.msg);
-    }
-    answer(call, rc, result, &err);
+    tell_snapshot(&s, rc, &r, &err);
     if (rc == 0)
         prepare_next(m); /* the snapshot is reported: nobody waits */
 }

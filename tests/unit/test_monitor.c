@@ -311,6 +311,60 @@ static void test_branch(void **state)
     }
 }
 
+/* Waits for an event's data; the caller's. */
+static json_t *await_event(struct bench *b, const char *name)
+{
+    for (;;) {
+        struct err err = {0};
+        json_t *ev = NULL, *data = NULL;
+
+        if (client_event(b->client, 10000, &ev, &err) < 0)
+            fail_msg("waiting for %s: %s", name, err.msg);
+        if (strcmp(json_string_value(json_object_get(ev, "event")), name) == 0)
+            data = json_incref(json_object_get(ev, "data"));
+        json_decref(ev);
+        if (data)
+            return data;
+    }
+}
+
+/* One that is not waited for is answered when it is taken, and told when it is stored, or why not. */
+static void test_async(void **state)
+{
+    struct bench *b = *state;
+    struct err err = {0};
+    json_t *r;
+    int64_t id;
+
+    create(b, "fakevm\npoke 3 7\nsay ready\necho\npoke 3 8\nsay changed\necho\npeek 3\nspin\n");
+    start(b);
+    await(b, "ready");
+    r = call(b, "vmtest-snapshot", json_pack("{s:s, s:b}", "name", "later", "async", 1));
+    assert_null(json_object_get(r, "id"));
+    assert_true(json_is_real(json_object_get(r, "stopped_seconds")));
+    json_decref(r);
+    tell(b, "go\n");
+    await(b, "changed");
+    r = await_event(b, "VMTEST_SNAPSHOT");
+    assert_string_equal(json_string_value(json_object_get(r, "name")), "later");
+    id = json_integer_value(json_object_get(r, "id"));
+    assert_true(id > 0);
+    json_decref(r);
+    assert_int_equal(
+        client_call(b->client, "vmtest-snapshot", json_pack("{s:s, s:b}", "name", "later", "async", 1), NULL, &err),
+        VT_EXISTS);
+    json_decref(call(b, "vmtest-snapshot", json_pack("{s:s, s:b}", "name", "no name", "async", 1)));
+    r = await_event(b, "VMTEST_SNAPSHOT_FAILED"); /* the store looks at it last */
+    assert_string_equal(json_string_value(json_object_get(r, "name")), "no name");
+    assert_int_equal(json_integer_value(json_object_get(r, "code")), VT_USAGE);
+    json_decref(r);
+    tell(b, "go\n");
+    await(b, "page 3 is 8");
+    revert(b, id, "running"); /* to the instant that it was taken at */
+    tell(b, "go\n");
+    await(b, "changed");
+}
+
 /* A fork runs from the snapshot in a process of its own, beside the machine; the machine's disk stays as it is. */
 static void test_fork(void **state)
 {
@@ -678,9 +732,10 @@ int main(int argc, char **argv)
 {
 #define WITH(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        WITH(test_poweroff), WITH(test_revert),  WITH(test_branch),    WITH(test_fork),   WITH(test_killed),
-        WITH(test_pause),    WITH(test_no_room), WITH(test_panic),     WITH(test_reboot), WITH(test_nmi),
-        WITH(test_refusals), WITH(test_delete),  WITH(test_bad_start), WITH(test_screen), WITH(test_input),
+        WITH(test_poweroff),  WITH(test_revert), WITH(test_branch),   WITH(test_fork),
+        WITH(test_killed),    WITH(test_pause),  WITH(test_no_room),  WITH(test_panic),
+        WITH(test_reboot),    WITH(test_nmi),    WITH(test_refusals), WITH(test_delete),
+        WITH(test_bad_start), WITH(test_screen), WITH(test_input),    WITH(test_async),
     };
 
     if (argc != 2)
