@@ -85,6 +85,7 @@ static unsigned vector_use(const struct ginsn *g)
     case ZYDIS_ISA_SET_SSSE3:
     case ZYDIS_ISA_SET_SSE4:
     case ZYDIS_ISA_SET_SSE42:
+    case ZYDIS_ISA_SET_AVX:
         if (g->z.mnemonic != ZYDIS_MNEMONIC_MOVNTI && g->z.mnemonic != ZYDIS_MNEMONIC_LFENCE &&
             g->z.mnemonic != ZYDIS_MNEMONIC_MFENCE && g->z.mnemonic != ZYDIS_MNEMONIC_SFENCE &&
             g->z.mnemonic != ZYDIS_MNEMONIC_CRC32)
@@ -96,7 +97,7 @@ static unsigned vector_use(const struct ginsn *g)
     for (unsigned i = 0; i < g->z.operand_count; i++)
         if (g->op[i].type == ZYDIS_OPERAND_TYPE_REGISTER) {
             ZydisRegisterClass c = ZydisRegisterGetClass(g->op[i].reg.value);
-            if (c == ZYDIS_REGCLASS_XMM)
+            if (c == ZYDIS_REGCLASS_XMM || c == ZYDIS_REGCLASS_YMM)
                 u |= USES_SSE;
             else if (c == ZYDIS_REGCLASS_MMX || c == ZYDIS_REGCLASS_X87)
                 u |= USES_X87;
@@ -121,12 +122,20 @@ static bool operands_ok(const struct ginsn *g)
         case ZYDIS_REGCLASS_X87:
         case ZYDIS_REGCLASS_MMX:
         case ZYDIS_REGCLASS_XMM:
+        case ZYDIS_REGCLASS_YMM:
             break;
         default:
             return false;
         }
     }
     return true;
+}
+
+static bool offered(const struct cpu_model *m, const struct ginsn *g)
+{
+    if (g->z.mnemonic == ZYDIS_MNEMONIC_VPCLMULQDQ && !cpuid_offers(m, ZYDIS_ISA_SET_PCLMULQDQ))
+        return false; /* the decoder has its narrow form with AVX */
+    return cpuid_offers(m, g->z.meta.isa_set);
 }
 
 static void classify(struct tb *t, struct ginsn *g)
@@ -136,14 +145,17 @@ static void classify(struct tb *t, struct ginsn *g)
 
     g->row = NULL;
     g->vector = X_UD;
-    if (!r || !cpuid_offers(t->cpu->model, g->z.meta.isa_set) || g->z.encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY)
+    if (!r || !offered(t->cpu->model, g) || (g->z.encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY && !is_vex(g)))
         return;
     if (r->kind == ROW_COPY && !operands_ok(g))
         return;
     use = vector_use(g);
-    if ((use & USES_SSE) && (t->mode & (M_EM | M_NOSSE)))
+    if (is_vex(g)) { /* what rules SSE does not rule it, but for TS */
+        if ((t->mode & M_REAL) || ((use & USES_SSE) && !(t->mode & M_AVX)))
+            return;
+    } else if ((use & USES_SSE) && (t->mode & (M_EM | M_NOSSE)))
         return;
-    if ((use && (t->mode & (M_TS | M_EM))) && g->z.mnemonic != ZYDIS_MNEMONIC_FWAIT) {
+    if ((use && (t->mode & (is_vex(g) ? M_TS : M_TS | M_EM))) && g->z.mnemonic != ZYDIS_MNEMONIC_FWAIT) {
         g->vector = X_NM;
         return;
     }
@@ -621,8 +633,8 @@ struct block *block_translate(struct cpu *cpu, uint32_t bpn, uint32_t off)
                          (t->mode & M_STACK32) ? ZYDIS_STACK_WIDTH_32 : ZYDIS_STACK_WIDTH_16);
     ZydisDecoderEnableMode(&t->dec, ZYDIS_DECODER_MODE_MPX, ZYAN_FALSE);
     ZydisDecoderEnableMode(&t->dec, ZYDIS_DECODER_MODE_CET, ZYAN_FALSE);
-    ZydisDecoderEnableMode(&t->dec, ZYDIS_DECODER_MODE_LZCNT, ZYAN_FALSE);
-    ZydisDecoderEnableMode(&t->dec, ZYDIS_DECODER_MODE_TZCNT, ZYAN_FALSE);
+    ZydisDecoderEnableMode(&t->dec, ZYDIS_DECODER_MODE_LZCNT, cpuid_offers(cpu->model, ZYDIS_ISA_SET_LZCNT));
+    ZydisDecoderEnableMode(&t->dec, ZYDIS_DECODER_MODE_TZCNT, cpuid_offers(cpu->model, ZYDIS_ISA_SET_BMI1));
     ZydisDecoderEnableMode(&t->dec, ZYDIS_DECODER_MODE_WBNOINVD, ZYAN_FALSE);
     ZydisDecoderEnableMode(&t->dec, ZYDIS_DECODER_MODE_CLDEMOTE, ZYAN_FALSE);
     memcpy(t->code, mem_read_ptr(cpu->mem, bpn), 4096);

@@ -90,6 +90,10 @@ void cpu_update_mode(struct cpu *c)
         m |= M_MP;
     if (!(c->cr4 & CR4_OSFXSR))
         m |= M_NOSSE;
+    if ((c->cr4 & CR4_OSXSAVE) && (c->xcr0 & XCR0_AVX)) /* which has SSE then */
+        m |= M_AVX;
+    if (!pe)
+        m |= M_REAL;
     if ((c->mode ^ m) & (M_CPL | M_CODE64)) { /* the stack's page is known for one privilege only */
         c->r13 = CPU_NO_STACK;
         c->r14 = (uint64_t)c->no_stack + CPU_NO_STACK;
@@ -182,7 +186,8 @@ void cpu_reset(struct cpu *c)
     }
     c->seg[S_LDTR].attr = 0x82;
     c->seg[S_TR].attr = 0x8b;
-    memset(c->fx, 0, sizeof c->fx);
+    c->xcr0 = XCR0_X87;
+    memset(&c->x, 0, sizeof c->x);
     memcpy(c->fx, fx_init, sizeof fx_init);
     c->fx[0] = 0x40; /* power-up control word; FINIT gives 037Fh */
     c->fx[1] = 0;

@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include "vmcore/cpu_offsets.h"
 #include "vmcore/cpu_regs.h"
+#include "vmcore/cpuid.h"
 #include "vmcore/port.h"
 
 struct mem;
@@ -26,6 +27,18 @@ struct cpu_seg {
     uint32_t raw[2]; /* the descriptor's 8 bytes as loaded; [1] is 0 where base or rights came from elsewhere */
     uint32_t valid;  /* 0: null or unusable */
 };
+
+/* Vector state in XSAVE's standard format, up to AVX. */
+struct xarea {
+    uint8_t fx[512];
+    uint64_t in_use, compacted, reserved[6];
+    uint8_t ymmh[16][16];
+} __attribute__((aligned(64)));
+/* Bytes of such an area for the states of a mask. */
+static inline uint32_t xsave_size(uint64_t states)
+{
+    return states & XCR0_AVX ? sizeof(struct xarea) : offsetof(struct xarea, ymmh);
+}
 
 /* What a place in translated code tells the C side; laid out in the cold code right after its jump. Offsets are
  * relative to the site itself, so that code memory holds no addresses. */
@@ -54,10 +67,9 @@ enum site_kind {
     K_COUNT
 };
 
-/* arg2 of K_MEM and K_SEG: what comes before a page fault; SITE_STACK: the check is by r13; SITE_SS: not canonical is
- * #SS
- */
-enum { SITE_ALIGN16 = 1, SITE_X87 = 2, SITE_MMX = 4, SITE_STACK = 8, SITE_SS = 16, SITE_AC = 32 };
+/* arg2 of K_MEM and K_SEG: what comes before a page fault (SITE_XM: an exception of the conversion that a store holds);
+ * SITE_STACK: the check is by r13; SITE_SS: not canonical is #SS */
+enum { SITE_ALIGN = 1, SITE_X87 = 2, SITE_MMX = 4, SITE_STACK = 8, SITE_SS = 16, SITE_AC = 32, SITE_XM = 64 };
 
 /* r13 where the stack's page is not known: whatever ESP is, the sum is no offset in a page. A 64-bit RSP can be
  * anything: the one page of not canonical addresses that is "known" then has `no_stack` behind it. */
@@ -132,9 +144,11 @@ struct cpu {
     uint64_t next_eip;        /* in helpers */
     uint32_t model_signature; /* EDX at reset */
     uint64_t saved_tsc;       /* state tables only */
+    uint32_t saved_features;  /* and this */
+    char why[200];            /* a load was refused */
     uint32_t eflags;          /* IF, IOPL, TF, NT, RF, VM, AC, VIF, VIP, ID; arithmetic flags are in r12, DF in mode */
     uint32_t cr0, cr4;
-    uint64_t cr2, cr3, cr8;
+    uint64_t cr2, cr3, cr8, xcr0;
     uint64_t dr[8];
     uint64_t tsc_hz; /* the host's counter */
     uint64_t efer, pat, apic_base, tsc_offset, tsc_adjust, tsc_aux, spec_ctrl, misc_enable, mcg_status;
@@ -163,7 +177,7 @@ struct cpu {
     uint32_t bounce_len;
     uint64_t bounce_pa[2];
     uint8_t beside_code; /* the twin of a write runs on the page itself */
-    uint8_t x87_probe;   /* the twin of an x87 store runs to see whether it stores at all */
+    uint8_t store_probe; /* the twin of a store runs to see whether it stores at all */
     uint32_t probe_vector, probe_error;
     uint64_t probe_cr2;
     void *bounce_host[2];
@@ -172,6 +186,7 @@ struct cpu {
     uint8_t near_used;            /* near[] is not empty */
     struct cpu_seg seg_before[2]; /* what FS and GS were before the last load that changed them */
     const struct site *from;      /* the site whose exit is on its way to a block */
+    struct cpu_model own_model;   /* with the features that this machine has of it */
     const struct cpu_model *model;
     struct mem *mem;
     struct cache *cache;
@@ -189,11 +204,17 @@ struct cpu {
 
     uint64_t exits[K_COUNT], fills, fast_fills, walks, page_faults, interrupts, exceptions, code_writes, blocks_made,
         invalidations, flushes, cr3_writes, helper_calls[256], twins, verified;
-    uint64_t row_hits[640];
+    uint64_t row_hits[1280];
 
-    uint8_t fx[512] __attribute__((aligned(16)));     /* guest vector state while vm_run is not running */
-    uint8_t fx_tmp[512] __attribute__((aligned(16))); /* around calls that leave general registers */
-    uint8_t fx_host[512] __attribute__((aligned(16)));
+    union { /* guest vector state while vm_run is not running */
+        struct xarea x;
+        uint8_t fx[512];
+    };
+    union { /* scratch, and around calls that leave general registers */
+        struct xarea x_tmp;
+        uint8_t fx_tmp[512];
+    };
+    struct xarea x_host;
     uint8_t fx_probe[512] __attribute__((aligned(16)));
     uint8_t tlb_large[1024];    /* by 4 MiB of linear space: slots were filled from a large page */
     struct tlb_list list[2][2]; /* [user][global]: filled data slots */
@@ -294,6 +315,11 @@ void vm_fail(struct vm *vm, const char *what, uint64_t addr);
 uint64_t cpu_resume(struct cpu *c); /* deliver what is pending, find the block at eip; 0: leave */
 extern const void *const site_kind_table[K_COUNT];
 
+/* ---- help_fpu.c, xsave.c */
+/* An image that FXSAVE64 just stored, at a site: what it says of the last x87 instruction as the guest sees it. */
+void fpu_guest_view(struct cpu *c, const struct site *s, uint8_t f[512]);
+bool cpu_xcr0_ok(const struct cpu *c, uint64_t v);
+
 /* ---- seg.c, gate.c */
 int seg_load(struct cpu *c, unsigned seg, uint16_t sel, unsigned vector_on_fault);
 void seg_set_real(struct cpu *c, unsigned seg, uint16_t sel);
@@ -311,6 +337,24 @@ void cpu_deliver_exception(struct cpu *c);
 typedef int (*helper_fn)(struct cpu *c, const struct site *s, uint64_t addr);
 extern const helper_fn helper_table[256];
 int helper_index(const char *name);
+
+/* The vector state in the host's registers: all that the model offers. */
+static inline void cpu_vector_save(const struct cpu *c, struct xarea *x)
+{
+    if (c->model->features & FEAT(AVX))
+        __asm__ volatile("xsave64 %0" : "+m"(*x) : "a"(7), "d"(0));
+    else
+        __asm__ volatile("fxsave64 %0" : "=m"(*x));
+}
+static inline void cpu_vector_load(const struct cpu *c, struct xarea *x)
+{
+    x->in_use = 7;
+    x->compacted = 0;
+    if (c->model->features & FEAT(AVX))
+        __asm__ volatile("xrstor64 %0" : : "m"(*x), "a"(7), "d"(0));
+    else
+        __asm__ volatile("fxrstor64 %0" : : "m"(*x));
+}
 
 /* The r12 form of flags (AH of LAHF in bits 15:8, OF in bit 0) cut to a liveness mask. */
 static inline uint64_t cpu_mask_flags(uint64_t r12, uint32_t live)

@@ -62,6 +62,9 @@ enum { FL_CF = 1, FL_PF = 2, FL_AF = 4, FL_ZF = 8, FL_SF = 16, FL_OF = 32, FL_AL
 #define CR4_PCIDE      0x20000u
 #define CR4_OSXSAVE    0x40000u
 #define CR4_SMAP       0x200000u
+#define XCR0_X87       1u
+#define XCR0_SSE       2u
+#define XCR0_AVX       4u
 
 enum {
     X_DE,
@@ -101,6 +104,8 @@ enum {
     M_TS = 1 << 13,
     M_AC = 1 << 15,     /* alignment is checked: ring 3, EFLAGS.AC, CR0.AM */
     M_CODE64 = 1 << 14, /* with M_CODE32, M_STACK32 and the flat bits set */
+    M_AVX = 1 << 16,    /* CR4.OSXSAVE, and XCR0 has SSE and AVX */
+    M_REAL = 1 << 17,   /* real or virtual-8086 mode: no VEX */
 };
 
 #endif

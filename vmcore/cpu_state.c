@@ -1,7 +1,9 @@
 /* The CPU's saved table, and what a load validates. TLBs, blocks and links are not state. */
 #include "vmcore/vm.h"
 
+#include <stdio.h>
 #include "src/base/util.h"
+#include "vmcore/cpuid.h"
 
 #define SEG_FIELDS(n)                                                         \
     {"seg" #n "_sel", offsetof(struct cpu, seg[n].sel), 1, F_U16, 1},         \
@@ -64,6 +66,9 @@ static const struct field fields[] = {
     FIELD(struct cpu, saved_tsc, F_U64),
     FIELD(struct cpu, fdp, F_U64),
     FIELD_BYTES(struct cpu, fx),
+    FIELD_SINCE(struct cpu, xcr0, F_U64, 3),
+    FIELD_SINCE(struct cpu, saved_features, F_U32, 3),
+    {"ymmh", offsetof(struct cpu, x.ymmh), sizeof((struct cpu *)0)->x.ymmh, F_BYTES, 3},
     SEG_FIELDS(0),
     SEG_FIELDS(1),
     SEG_FIELDS(2),
@@ -80,7 +85,29 @@ static void before_save(void *dev)
     struct cpu *c = dev;
 
     c->saved_tsc = c->vm->guest_tsc;
+    c->saved_features = c->model->features;
     memset(c->fx + 6, 0, 18); /* the last instruction's addresses are the host's */
+}
+
+/* The guest has seen its CPUID: the features of then stay, or the machine does not run here. */
+static bool take_features(struct cpu *c, const char **why)
+{
+    uint32_t have = c->own_model.as_host ? cpu_features_of_host() : c->own_model.features;
+    char names[160];
+
+    cpu_features_text(c->saved_features & ~have, names, sizeof names);
+    if (c->saved_features & ~FEATURES_ALL)
+        *why = "CPU features of a later version";
+    else if (names[0]) {
+        snprintf(c->why, sizeof c->why, "the processor here lacks %s", names);
+        *why = c->why;
+    } else if (!c->own_model.as_host && c->saved_features != have)
+        *why = "features of another CPU model";
+    else {
+        c->own_model.features = c->saved_features;
+        return true;
+    }
+    return false;
 }
 
 static int loaded(void *dev, const char **why)
@@ -91,6 +118,12 @@ static int loaded(void *dev, const char **why)
     if (c->cpl > 3 || ((c->cr0 & CR0_PG) && !(c->cr0 & CR0_PE)) || c->exc_vector > 31 ||
         ((c->efer & EFER_LMA) && (~c->cr0 & (CR0_PG | CR0_PE) || !(c->cr4 & CR4_PAE))) || !cpu_canonical(c->eip)) {
         *why = "processor state that cannot be";
+        return -1;
+    }
+    if (!take_features(c, why))
+        return -1;
+    if (c->cr4 & ~cpuid_cr4(c->model) || !cpu_xcr0_ok(c, c->xcr0)) {
+        *why = "control registers that the CPU model has not";
         return -1;
     }
     for (unsigned i = 0; i < 8 && !cpu_long(c); i++)
@@ -118,4 +151,4 @@ static int loaded(void *dev, const char **why)
     return 0;
 }
 
-const struct state_table cpu_state_table = {"cpu", 2, fields, loaded, before_save};
+const struct state_table cpu_state_table = {"cpu", 3, fields, loaded, before_save};

@@ -13,15 +13,8 @@ enum { RAM = 64 << 20, GDT_PA = 0x1000, DIR_PA = 0x2000, LDT_PA = 0x3000, FIRST_
 #define LDT_VA   0xffc01000u
 #define GDT_VA64 0xffff800000000000ull
 
-struct vector_state { /* XSAVE's standard format, up to AVX */
-    uint8_t fx[512];
-    uint64_t in_use, reserved[7];
-    uint8_t ymmh[16][16];
-} __attribute__((aligned(64)));
-
 struct cpu_test {
     struct vm *vm;
-    bool avx; /* the model offers it */
     enum cpu_test_mode mode;
     uint64_t ldt[LDT_MAX];
     uint16_t sel[6];
@@ -104,7 +97,6 @@ int cpu_test_new(enum cpu_test_mode mode, const char *model, struct cpu_test **r
     t->mode = mode;
     for (unsigned i = 0; i < 6; i++)
         t->sel[i] = i == S_CS ? (mode == CPU_TEST_64 ? 0x33 : 0x23) : 0x2b;
-    t->avx = cpu_test_isa_offered(model, ZYDIS_ISA_SET_AVX);
     t->next_free = FIRST_FREE;
     if (vm_new(&config, &t->vm, &e) || vm_thread_init(t->vm, &e)) {
         cpu_test_free(t);
@@ -121,6 +113,10 @@ int cpu_test_new(enum cpu_test_mode mode, const char *model, struct cpu_test **r
     c->cr0 = CR0_PE | CR0_PG | CR0_WP | CR0_NE | CR0_ET | CR0_MP;
     c->cr3 = DIR_PA;
     c->cr4 = CR4_PSE | CR4_OSFXSR | CR4_OSXMMEXCPT | (wide ? CR4_PAE : 0);
+    if (c->model->features & FEAT(XSAVE)) {
+        c->cr4 |= CR4_OSXSAVE;
+        c->xcr0 = cpuid_xcr0(c->model);
+    }
     c->efer = wide ? EFER_LME | EFER_LMA | EFER_NXE : 0;
     c->exc_hook = on_exception;
     *ret = t;
@@ -204,32 +200,16 @@ static void load(struct cpu_test *t, const struct cpu_test_regs *r)
     cpu_update_mode(c);
 }
 
-static void vector_save(const struct cpu_test *t, struct vector_state *v)
-{
-    if (t->avx)
-        __asm__ volatile("xsave64 %0" : "+m"(*v) : "a"(7), "d"(0));
-    else
-        __asm__ volatile("fxsave64 %0" : "+m"(*v));
-}
-
-static void vector_load(const struct cpu_test *t, const struct vector_state *v)
-{
-    if (t->avx)
-        __asm__ volatile("xrstor64 %0" : : "m"(*v), "a"(7), "d"(0));
-    else
-        __asm__ volatile("fxrstor64 %0" : : "m"(*v));
-}
-
 void cpu_test_run(struct cpu_test *t, struct cpu_test_regs *r, uint64_t until, struct cpu_test_fault *f)
 {
     struct cpu *c = t->vm->cpu;
-    struct vector_state host = {.in_use = 0}, guest = {.in_use = 7};
+    struct xarea host = {.in_use = 0}, guest = {.in_use = 0};
 
     load(t, r);
     memcpy(guest.fx, c->fx, sizeof guest.fx);
     memcpy(guest.ymmh, r->ymmh, sizeof guest.ymmh);
-    vector_save(t, &host);
-    vector_load(t, &guest);
+    cpu_vector_save(c, &host);
+    cpu_vector_load(c, &guest);
     while (!c->stop && c->eip != until) {
         __atomic_store_n(&c->attn, 0, __ATOMIC_SEQ_CST);
         if (t->vm->cache->flush_wanted)
@@ -239,8 +219,8 @@ void cpu_test_run(struct cpu_test *t, struct cpu_test_regs *r, uint64_t until, s
             vcpu_enter(c, (const void *)code);
     }
     __atomic_store_n(&c->attn, 0, __ATOMIC_SEQ_CST);
-    vector_save(t, &guest);
-    vector_load(t, &host);
+    cpu_vector_save(c, &guest);
+    cpu_vector_load(c, &host);
     memcpy(c->fx, guest.fx, sizeof c->fx);
     memcpy(r->ymmh, guest.ymmh, sizeof r->ymmh);
     *f = (struct cpu_test_fault){-1, 0, 0};
@@ -295,6 +275,12 @@ uint64_t cpu_test_row_hits(struct cpu_test *t, unsigned i)
 bool cpu_test_isa_offered(const char *model, unsigned zydis_isa_set)
 {
     const struct cpu_model *m = cpu_model_find(model);
+    struct cpu_model here;
 
-    return m && cpuid_offers(m, zydis_isa_set);
+    if (!m)
+        return false;
+    here = *m;
+    if (m->as_host)
+        here.features &= cpu_features_of_host();
+    return cpuid_offers(&here, zydis_isa_set);
 }

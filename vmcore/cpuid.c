@@ -66,12 +66,46 @@ static const struct cpuid_leaf i486_leaves[] = {
 
 #define LEAVES(l) l, sizeof l / sizeof l[0]
 static const struct cpu_model models[] = {
-    {"x86-64-v2", 7, 0x80000021, 40, false, LEAVES(v2_leaves), "vmtest virtual processor", "AuthenticAMD"},
-    {"x86-64", 7, 0x80000021, 40, false, LEAVES(v1_leaves), "vmtest virtual processor", "AuthenticAMD"},
-    {"pentium3", 2, 0, 36, false, LEAVES(pentium3_leaves), "", "GenuineIntel"},
-    {"pentium", 1, 0, 32, false, LEAVES(pentium_leaves), "", "GenuineIntel"},
-    {"i486", 1, 0, 32, false, LEAVES(i486_leaves), "", "GenuineIntel"},
+    {"x86-64-v2", 7, 0x80000021, 40, false, false, 0, LEAVES(v2_leaves), "vmtest virtual processor", "AuthenticAMD"},
+    {"x86-64-v3", 0xd, 0x80000021, 40, false, false, FEATURES_V3, LEAVES(v2_leaves), "vmtest virtual processor",
+     "AuthenticAMD"},
+    {"host", 0xd, 0x80000021, 40, false, true, FEATURES_ALL, LEAVES(v2_leaves), "vmtest virtual processor",
+     "AuthenticAMD"},
+    {"x86-64", 7, 0x80000021, 40, false, false, 0, LEAVES(v1_leaves), "vmtest virtual processor", "AuthenticAMD"},
+    {"pentium3", 2, 0, 36, false, false, 0, LEAVES(pentium3_leaves), "", "GenuineIntel"},
+    {"pentium", 1, 0, 32, false, false, 0, LEAVES(pentium_leaves), "", "GenuineIntel"},
+    {"i486", 1, 0, 32, false, false, 0, LEAVES(i486_leaves), "", "GenuineIntel"},
 };
+
+/* ECX selects among a leaf's subleaves, and means nothing to the others. */
+static bool has_subleaves(uint32_t leaf)
+{
+    return leaf == 4 || leaf == 7 || leaf == 0xb || leaf == 0xd || leaf == 0x8000001d;
+}
+
+/* Where CPUID tells of a feature: leaf, register (1 EBX, 2 ECX) and bit. */
+static const struct {
+    uint32_t leaf;
+    uint8_t reg, bit;
+} places[FEAT_COUNT] = {
+    [FEAT_PCLMULQDQ] = {1, 2, 1},      [FEAT_FMA] = {1, 2, 12},        [FEAT_MOVBE] = {1, 2, 22},
+    [FEAT_AES] = {1, 2, 25},           [FEAT_XSAVE] = {1, 2, 26},      [FEAT_AVX] = {1, 2, 28},
+    [FEAT_F16C] = {1, 2, 29},          [FEAT_RDRAND] = {1, 2, 30},     [FEAT_BMI1] = {7, 1, 3},
+    [FEAT_AVX2] = {7, 1, 5},           [FEAT_BMI2] = {7, 1, 8},        [FEAT_RDSEED] = {7, 1, 18},
+    [FEAT_ADX] = {7, 1, 19},           [FEAT_CLFLUSHOPT] = {7, 1, 23}, [FEAT_CLWB] = {7, 1, 24},
+    [FEAT_SHA] = {7, 1, 29},           [FEAT_VAES] = {7, 2, 9},        [FEAT_VPCLMULQDQ] = {7, 2, 10},
+    [FEAT_LZCNT] = {0x80000001, 2, 5},
+};
+
+uint32_t cpuid_features(uint32_t leaf, uint32_t sub, const uint32_t v[4])
+{
+    uint32_t f = 0;
+
+    for (unsigned i = 0; i < FEAT_COUNT && !(sub && has_subleaves(leaf)); i++)
+        if (places[i].leaf == leaf)
+            f |= (v[places[i].reg] >> places[i].bit & 1) << i;
+    return f;
+}
 
 static bool same(const char *a, const char *b)
 {
@@ -110,10 +144,28 @@ static uint32_t word(const char *s, unsigned at)
     return v;
 }
 
-/* ECX selects among a leaf's subleaves, and means nothing to the others. */
-static bool has_subleaves(uint32_t leaf)
+uint64_t cpuid_xcr0(const struct cpu_model *m)
 {
-    return leaf == 4 || leaf == 7 || leaf == 0xb || leaf == 0xd || leaf == 0x8000001d;
+    if (!(m->features & FEAT(XSAVE)))
+        return XCR0_X87;
+    return XCR0_X87 | XCR0_SSE | (m->features & FEAT(AVX) ? XCR0_AVX : 0);
+}
+
+/* Extended states: x87, SSE and AVX in the standard format. EBX of subleaf 0 is for XCR0 as it is at reset. */
+static void xsave_leaf(const struct cpu_model *m, uint32_t sub, uint32_t out[4])
+{
+    bool avx = m->features & FEAT(AVX);
+
+    if (sub == 0) {
+        out[0] = (uint32_t)cpuid_xcr0(m);
+        out[1] = xsave_size(XCR0_X87);
+        out[2] = xsave_size(cpuid_xcr0(m));
+    } else if (sub == 1) {
+        out[0] = 1; /* XSAVEOPT */
+    } else if (sub == 2 && avx) {
+        out[0] = sizeof(((struct xarea *)0)->ymmh);
+        out[1] = offsetof(struct xarea, ymmh);
+    }
 }
 
 void cpuid_query(const struct cpu_model *m, uint32_t leaf, uint32_t sub, uint32_t out[4])
@@ -138,14 +190,21 @@ void cpuid_query(const struct cpu_model *m, uint32_t leaf, uint32_t sub, uint32_
             out[i] = word(m->brand, (leaf - 0x80000002u) * 16 + i * 4);
         return;
     }
+    if (leaf == 0xd && m->features & FEAT(XSAVE)) {
+        xsave_leaf(m, sub, out);
+        return;
+    }
     for (unsigned i = 0; i < m->nleaves; i++)
         if (m->leaves[i].leaf == leaf && (m->leaves[i].sub == sub || !has_subleaves(leaf))) {
             out[0] = m->leaves[i].eax;
             out[1] = m->leaves[i].ebx;
             out[2] = m->leaves[i].ecx;
             out[3] = m->leaves[i].edx;
-            return;
+            break;
         }
+    for (unsigned i = 0; i < FEAT_COUNT && !(sub && has_subleaves(leaf)); i++)
+        if (places[i].leaf == leaf && m->features >> i & 1)
+            out[places[i].reg] |= 1u << places[i].bit;
 }
 
 /* What a model reports at a leaf, in EDX or ECX. */
@@ -156,6 +215,33 @@ static bool reports(const struct cpu_model *m, uint32_t leaf, bool edx, unsigned
     cpuid_query(m, leaf, 0, v);
     return v[edx ? 3 : 2] >> bit & 1;
 }
+
+static const struct {
+    uint16_t isa_set;
+    uint8_t feature;
+} extra[] = {
+    {ZYDIS_ISA_SET_AVX, FEAT_AVX},
+    {ZYDIS_ISA_SET_AVX2, FEAT_AVX2},
+    {ZYDIS_ISA_SET_AVX2GATHER, FEAT_AVX2},
+    {ZYDIS_ISA_SET_VAES, FEAT_VAES},
+    {ZYDIS_ISA_SET_VPCLMULQDQ, FEAT_VPCLMULQDQ},
+    {ZYDIS_ISA_SET_FMA, FEAT_FMA},
+    {ZYDIS_ISA_SET_F16C, FEAT_F16C},
+    {ZYDIS_ISA_SET_BMI1, FEAT_BMI1},
+    {ZYDIS_ISA_SET_BMI2, FEAT_BMI2},
+    {ZYDIS_ISA_SET_LZCNT, FEAT_LZCNT},
+    {ZYDIS_ISA_SET_MOVBE, FEAT_MOVBE},
+    {ZYDIS_ISA_SET_AES, FEAT_AES},
+    {ZYDIS_ISA_SET_PCLMULQDQ, FEAT_PCLMULQDQ},
+    {ZYDIS_ISA_SET_SHA, FEAT_SHA},
+    {ZYDIS_ISA_SET_ADOX_ADCX, FEAT_ADX},
+    {ZYDIS_ISA_SET_CLFLUSHOPT, FEAT_CLFLUSHOPT},
+    {ZYDIS_ISA_SET_CLWB, FEAT_CLWB},
+    {ZYDIS_ISA_SET_RDRAND, FEAT_RDRAND},
+    {ZYDIS_ISA_SET_RDSEED, FEAT_RDSEED},
+    {ZYDIS_ISA_SET_XSAVE, FEAT_XSAVE},
+    {ZYDIS_ISA_SET_XSAVEOPT, FEAT_XSAVE},
+};
 
 bool cpuid_offers(const struct cpu_model *m, unsigned isa_set)
 {
@@ -210,9 +296,15 @@ bool cpuid_offers(const struct cpu_model *m, unsigned isa_set)
     case ZYDIS_ISA_SET_LONGMODE:
     case ZYDIS_ISA_SET_FXSAVE64:
         return reports(m, 0x80000001, true, 29);
+    case ZYDIS_ISA_SET_AVXAES:
+        return ~m->features & (FEAT(AVX) | FEAT(AES)) ? false : true;
     default:
-        return false;
+        break;
     }
+    for (unsigned i = 0; i < sizeof extra / sizeof extra[0]; i++)
+        if (extra[i].isa_set == isa_set)
+            return m->features >> extra[i].feature & 1;
+    return false;
 }
 
 /* Control register bits that the model has: CR4's by feature. */
@@ -234,6 +326,7 @@ uint32_t cpuid_cr4(const struct cpu_model *m)
     bits |= v[3] & 1u << 25 ? CR4_OSXMMEXCPT : 0;
     bits |= seven[1] & 1u << 7 ? CR4_SMEP : 0;
     bits |= seven[2] & 1u << 2 ? CR4_UMIP : 0;
+    bits |= m->features & FEAT(XSAVE) ? CR4_OSXSAVE : 0;
     return bits;
 }
 
@@ -244,6 +337,10 @@ int help_cpuid(struct cpu *c, const struct site *s, uint64_t addr)
     cpuid_query(c->model, (uint32_t)c->gpr[R_EAX], (uint32_t)c->gpr[R_ECX], v);
     if ((uint32_t)c->gpr[R_EAX] == 1 && !(c->apic_base & 0x800))
         v[3] &= ~(1u << 9);
+    if ((uint32_t)c->gpr[R_EAX] == 1 && (c->cr4 & CR4_OSXSAVE))
+        v[2] |= 1u << 27;
+    if ((uint32_t)c->gpr[R_EAX] == 0xd && !(uint32_t)c->gpr[R_ECX] && v[1])
+        v[1] = xsave_size(c->xcr0);
     c->gpr[R_EAX] = v[0];
     c->gpr[R_EBX] = v[1];
     c->gpr[R_ECX] = v[2];

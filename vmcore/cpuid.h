@@ -3,17 +3,50 @@
 #define VT_CPUID_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct cpuid_leaf {
     uint32_t leaf, sub;
     uint32_t eax, ebx, ecx, edx;
 };
+
+/* What models beyond x86-64-v2 add. A set of them is a mask, bit n being feature n. */
+enum cpu_feature {
+    FEAT_PCLMULQDQ,
+    FEAT_FMA,
+    FEAT_MOVBE,
+    FEAT_AES,
+    FEAT_XSAVE,
+    FEAT_AVX,
+    FEAT_F16C,
+    FEAT_RDRAND,
+    FEAT_BMI1,
+    FEAT_AVX2,
+    FEAT_BMI2,
+    FEAT_RDSEED,
+    FEAT_ADX,
+    FEAT_CLFLUSHOPT,
+    FEAT_CLWB,
+    FEAT_SHA,
+    FEAT_VAES,
+    FEAT_VPCLMULQDQ,
+    FEAT_LZCNT,
+    FEAT_COUNT
+};
+#define FEAT(n)      (1u << FEAT_##n)
+#define FEATURES_ALL ((1u << FEAT_COUNT) - 1)
+#define FEATURES_V3                                                                                          \
+    (FEAT(FMA) | FEAT(MOVBE) | FEAT(XSAVE) | FEAT(AVX) | FEAT(F16C) | FEAT(BMI1) | FEAT(AVX2) | FEAT(BMI2) | \
+     FEAT(LZCNT))
+
 struct cpu_model {
     const char *name;
     uint32_t max_basic, max_ext;
     uint8_t phys_bits;
     bool pages_1g;
+    bool as_host;      /* of its features, those that the host has; else it needs all of them */
+    uint32_t features; /* beyond its leaves */
     const struct cpuid_leaf *leaves;
     unsigned nleaves;
     const char *brand; /* 48 bytes or fewer */
@@ -25,7 +58,20 @@ const struct cpu_model *cpu_model_at(unsigned i);         /* NULL past the end *
 void cpuid_query(const struct cpu_model *m, uint32_t leaf, uint32_t sub, uint32_t out[4]); /* eax ebx ecx edx */
 /* Is an instruction of this Zydis ISA set offered? */
 bool cpuid_offers(const struct cpu_model *m, unsigned isa_set);
-uint32_t cpuid_cr4(const struct cpu_model *m); /* CR4's bits that may be set */
+uint32_t cpuid_cr4(const struct cpu_model *m);  /* CR4's bits that may be set */
+uint64_t cpuid_xcr0(const struct cpu_model *m); /* XCR0's */
+
+/* What a leaf of any processor's CPUID says of features. */
+uint32_t cpuid_features(uint32_t leaf, uint32_t sub, const uint32_t v[4]);
+
+/* ---- features.c */
+const char *cpu_feature_name(unsigned feature); /* as /proc/cpuinfo has it; NULL past the last */
+uint32_t cpu_features_of_host(void);
+/* Names with blanks between, for people and for a snapshot: cut where they do not fit. */
+void cpu_features_text(uint32_t features, char *out, size_t size);
+/* The features of such a text that `have` lacks, as a text; empty: none. A word that is no feature but a model's name
+ * is passed over, one that is neither is lacking. */
+void cpu_features_missing(const char *text, uint32_t have, char *out, size_t size);
 
 /* VMware's hypervisor interface, as far as it tells a guest its clock rates: Linux then calibrates nothing, which on a
  * loaded host fails, and does not test the timer interrupt. */

@@ -42,9 +42,9 @@ static struct block *translate(struct cpu *c, uint32_t bpn, uint32_t off)
 {
     struct block *b;
 
-    __asm__ volatile("fxsave64 %0" : "=m"(c->fx_tmp));
+    cpu_vector_save(c, &c->x_tmp);
     b = block_translate(c, bpn, off);
-    __asm__ volatile("fxrstor64 %0" : : "m"(c->fx_tmp));
+    cpu_vector_load(c, &c->x_tmp);
     return b;
 }
 

@@ -89,6 +89,7 @@ void fault_handler(int sig, siginfo_t *si, void *context)
         }
         c->r12 = cpu_mask_flags(f->loc ? c->r12 : saved_flags((uint64_t)g[REG_EFL]), f->live);
         c->eip = cpu_wrap(c, c->r15 + f->off);
+        c->store_probe = c->beside_code = 0; /* in a twin */
         if (vector == X_MF)
             cpu_raise_mf(c);
         else

@@ -68,27 +68,36 @@ static unsigned fx_size(const struct cpu *c)
     return c->mode & M_CODE64 ? 416 : 288;
 }
 
+void fpu_guest_view(struct cpu *c, const struct site *s, uint8_t f[512])
+{
+    unsigned n = help_size(s) == 8 ? 8 : 4;
+    uint64_t host;
+    uint16_t cw, sw;
+    struct last l;
+
+    memcpy(&cw, f, 2);
+    memcpy(&sw, f + 2, 2);
+    memcpy(&host, f + 8, 8);
+    l = last_insn(c, s, host);
+    memset(f + 6, 0, 18); /* FOP, FIP, FCS, FDP, FDS */
+    memcpy(f + 8, &l.fip, n);
+    if (keeps_operand(cw, sw)) {
+        memcpy(f + 6, &l.fop, 2);
+        memcpy(f + 16, &c->fdp, n);
+    }
+}
+
 int help_fxsave(struct cpu *c, const struct site *s, uint64_t addr)
 {
     uint8_t *f = c->fx_tmp;
     uint64_t lin;
-    uint16_t cw, sw;
-    struct last l;
 
     if (operand(c, s, addr, 512, ACC_WRITE, &lin))
         return 1;
     if (lin & 15)
         return cpu_raise(c, X_GP, 0);
     __asm__ volatile("fxsave64 %0" : "=m"(c->fx_tmp));
-    memcpy(&cw, f, 2);
-    memcpy(&sw, f + 2, 2);
-    l = last_insn(c, s, *(uint64_t *)(f + 8));
-    memset(f + 6, 0, 18); /* FOP, FIP, FCS, FDP, FDS */
-    memcpy(f + 8, &l.fip, help_size(s) == 8 ? 8 : 4);
-    if (keeps_operand(cw, sw)) {
-        memcpy(f + 6, &l.fop, 2);
-        memcpy(f + 16, &c->fdp, help_size(s) == 8 ? 8 : 4);
-    }
+    fpu_guest_view(c, s, f);
     return mmu_write(c, lin, f, fx_size(c), 0);
 }
 

@@ -22,6 +22,22 @@ enum {
 #define HELP_A16 0x40000000u
 #define HELP_A64 0x20000000u
 
+/* arg of vgather and vmaskmov: numbers of registers and shifts of the index, segment 18:16, and what else they are. */
+enum { VEX_DST = 0, VEX_MASK = 4, VEX_INDEX = 8, VEX_SCALE = 12 };
+#define VEX_256        0x100000u
+#define VEX_WIDE       0x200000u /* elements of 8 bytes */
+#define VEX_WIDE_INDEX 0x400000u
+#define VEX_STORE      0x800000u
+#define VEX_A64        0x1000000u
+static inline unsigned vex_reg(const struct site *s, unsigned which)
+{
+    return s->arg >> which & 15;
+}
+static inline unsigned vex_scale(const struct site *s)
+{
+    return s->arg >> VEX_SCALE & 3;
+}
+
 static inline unsigned help_size(const struct site *s)
 {
     return s->arg & 0xff;

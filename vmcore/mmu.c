@@ -372,16 +372,31 @@ static uint64_t bounce(struct cpu *c, const struct site *s, uint64_t lin, const 
     return (uint64_t)(s + 1);
 }
 
-/* A page fault of an x87 store comes only if the store happens: not where it raises an unmasked exception. */
-static uint64_t x87_fault(struct cpu *c, const struct site *s, uint64_t lin)
+enum { PROBE_X87 = 1, PROBE_XM };
+
+/* Can a store raise an unmasked exception of its own? */
+static bool may_be_withheld(const struct site *s)
 {
+    uint32_t mxcsr;
     uint16_t cw;
 
+    if (s->rw != 2)
+        return false;
+    if (s->arg2 & SITE_XM) {
+        __asm__ volatile("stmxcsr %0" : "=m"(mxcsr));
+        return (mxcsr >> 7 & 0x3f) != 0x3f;
+    }
     __asm__ volatile("fnstcw %0" : "=m"(cw));
-    if (!(s->arg2 & SITE_X87) || (s->arg2 & SITE_MMX) || s->rw != 2 || (cw & 0x3f) == 0x3f)
+    return (s->arg2 & (SITE_X87 | SITE_MMX)) == SITE_X87 && (cw & 0x3f) != 0x3f;
+}
+
+/* A page fault of such a store comes only if the store happens. */
+static uint64_t store_fault(struct cpu *c, const struct site *s, uint64_t lin)
+{
+    if (!may_be_withheld(s))
         return cpu_resume(c);
     __asm__ volatile("fxsave64 %0" : "=m"(c->fx_probe));
-    c->x87_probe = 1;
+    c->store_probe = s->arg2 & SITE_XM ? PROBE_XM : PROBE_X87;
     c->probe_vector = c->exc_vector;
     c->probe_error = c->exc_error;
     c->probe_cr2 = c->exc_cr2;
@@ -391,13 +406,15 @@ static uint64_t x87_fault(struct cpu *c, const struct site *s, uint64_t lin)
     return (uint64_t)(s + 1);
 }
 
-static uint64_t x87_probed(struct cpu *c, const struct site *s)
+/* It came to its end: a conversion's exception would have been a fault. */
+static uint64_t store_probed(struct cpu *c, const struct site *s)
 {
+    bool x87 = c->store_probe == PROBE_X87;
     uint16_t sw, cw;
 
-    c->x87_probe = 0;
+    c->store_probe = 0;
     __asm__ volatile("fnstsw %0; fnstcw %1" : "=m"(sw), "=m"(cw));
-    if (sw & ~cw & 0x1f) /* not for precision: that one comes after the store */
+    if (x87 && (sw & ~cw & 0x1f)) /* not for precision: that one comes after the store */
         return (uint64_t)((const char *)s + s->cont);
     __asm__ volatile("fxrstor64 %0" : : "m"(c->fx_probe));
     c->eip = site_eip(c, s);
@@ -410,8 +427,8 @@ uint64_t mmu_post(struct cpu *c, const struct site *s, uint64_t unused)
 {
     const uint8_t *b = c->bounce + (c->bounce_lin & 63);
 
-    if (c->x87_probe)
-        return x87_probed(c, s);
+    if (c->store_probe)
+        return store_probed(c, s);
     if (c->beside_code) {
         c->beside_code = 0;
         return (uint64_t)((const char *)s + s->cont);
@@ -455,7 +472,7 @@ static int first_checks(struct cpu *c, const struct site *s, uint64_t lin)
         uint32_t unused;
         __asm__ volatile("movd %%mm0, %0" : "=r"(unused));
     }
-    return (s->arg2 & SITE_ALIGN16) && (lin & 15) ? cpu_raise(c, X_GP, 0) : 0;
+    return (s->arg2 & SITE_ALIGN) && (lin & (s->size - 1u)) ? cpu_raise(c, X_GP, 0) : 0;
 }
 
 /* A read of a stack page that may not be written yet: straight through its twin, at the page itself. */
@@ -507,12 +524,12 @@ uint64_t mmu_slow(struct cpu *c, const struct site *s, uint64_t lin)
     uint64_t pa[2] = {0, 0}, killed = c->invalidations;
     uint32_t flags, bpn;
 
-    if ((s->arg2 & (SITE_STACK | SITE_ALIGN16)) == SITE_STACK && s->rw == 1 && first == s->size) {
+    if ((s->arg2 & (SITE_STACK | SITE_ALIGN)) == SITE_STACK && s->rw == 1 && first == s->size) {
         uint64_t go = stack_read(c, s, lin);
         if (go)
             return go;
     }
-    if (first < s->size && !(s->arg2 & SITE_ALIGN16)) {
+    if (first < s->size && !(s->arg2 & SITE_ALIGN)) {
         uint64_t go = bounce_hit(c, s, lin, first);
         if (go)
             return go;
@@ -522,11 +539,11 @@ uint64_t mmu_slow(struct cpu *c, const struct site *s, uint64_t lin)
     if (s->arg2 && first_checks(c, s, lin))
         return cpu_resume(c);
     if (site_translate(c, s, lin, &pa[0], &flags))
-        return s->arg2 ? x87_fault(c, s, lin) : cpu_resume(c);
+        return s->arg2 ? store_fault(c, s, lin) : cpu_resume(c);
     if (first < s->size) {
         uint32_t f2;
         if (mmu_translate(c, cpu_lin_wrap(c, lin + first), s->rw & 2 ? ACC_WRITE : ACC_READ, &pa[1], &f2))
-            return s->arg2 ? x87_fault(c, s, lin) : cpu_resume(c);
+            return s->arg2 ? store_fault(c, s, lin) : cpu_resume(c);
     }
     if (c->dr_active)
         hwbreak_access(c, lin, s->size, s->rw & 2);
@@ -563,14 +580,16 @@ uint64_t mmu_seg_slow(struct cpu *c, const struct site *s, uint64_t off)
 
     c->eip = site_eip(c, s);
     c->r12 = cpu_mask_flags(c->r12, s->live);
-    if ((s->arg2 && first_checks(c, s, 0)) || seg_check(c, s->arg, off, s->size, s->rw, &lin) ||
-        (s->arg2 && first_checks(c, s, lin)))
+    if (s->arg2 && first_checks(c, s, 0))
+        return cpu_resume(c);
+    if (seg_check(c, s->arg, off, s->size, s->rw, &lin))
+        return s->arg2 & SITE_XM ? store_fault(c, s, off) : cpu_resume(c);
+    if (s->arg2 && first_checks(c, s, lin))
         return cpu_resume(c);
     first = MIN(s->size, (unsigned)(VT_PAGE_SIZE - (lin & 0xfff)));
-    if (mmu_translate(c, lin, acc, &pa[0], &flags))
-        return cpu_resume(c);
-    if (first < s->size && mmu_translate(c, cpu_lin_wrap(c, lin + first), acc, &pa[1], &flags))
-        return cpu_resume(c);
+    if (mmu_translate(c, lin, acc, &pa[0], &flags) ||
+        (first < s->size && mmu_translate(c, cpu_lin_wrap(c, lin + first), acc, &pa[1], &flags)))
+        return s->arg2 & SITE_XM ? store_fault(c, s, lin) : cpu_resume(c);
     if (c->dr_active)
         hwbreak_access(c, lin, s->size, s->rw & 2);
     if (c->debug && debug_access(c, s, lin, s->size, s->rw))

@@ -256,7 +256,9 @@ static uint32_t first_checks(const struct ginsn *g, unsigned size)
     uint32_t v = (g->x87_waits ? SITE_X87 : 0) | (g->mmx ? SITE_MMX : 0);
 
     if (g->z.mnemonic == ZYDIS_MNEMONIC_CMPXCHG16B)
-        return v | SITE_ALIGN16;
+        return v | SITE_ALIGN;
+    if (is_vex(g))
+        return v | (vex_aligned(g) ? SITE_ALIGN : 0) | (g->z.mnemonic == ZYDIS_MNEMONIC_VCVTPS2PH ? SITE_XM : 0);
     if (!g->sse || size != 16)
         return v;
     switch (g->z.mnemonic) {
@@ -271,7 +273,7 @@ static uint32_t first_checks(const struct ginsn *g, unsigned size)
     case ZYDIS_MNEMONIC_MASKMOVDQU:
         return v;
     default:
-        return v | SITE_ALIGN16;
+        return v | SITE_ALIGN;
     }
 }
 
@@ -521,13 +523,13 @@ void emit_access(struct tb *t, unsigned seg, unsigned size, unsigned rw, access_
 /* ---- copies */
 
 /* After an operation that may write flags: where they are now. */
-static void flags_after(struct tb *t)
+void flags_after(struct tb *t)
 {
     if (t->cur->writes)
         t->loc = LOC_HOST;
 }
 
-static void flags_before(struct tb *t, struct em *e)
+void flags_before(struct tb *t, struct em *e)
 {
     const struct ginsn *g = t->cur;
 
@@ -535,7 +537,7 @@ static void flags_before(struct tb *t, struct em *e)
         fl_restore(t, e);
 }
 
-static const ZydisDecodedOperand *mem_operand(const struct ginsn *g)
+const ZydisDecodedOperand *mem_operand(const struct ginsn *g)
 {
     for (unsigned i = 0; i < g->z.operand_count_visible; i++)
         if (g->op[i].type == ZYDIS_OPERAND_TYPE_MEMORY)
@@ -612,7 +614,7 @@ static bool wants_66(const struct tb *t, const struct ginsn *g)
     return has66 && g->z.operand_width == 16;
 }
 
-static void imm_bytes(struct em *e, const struct ginsn *g)
+void imm_bytes(struct em *e, const struct ginsn *g)
 {
     for (unsigned i = 0; i < 2; i++)
         for (unsigned k = 0; k < g->z.raw.imm[i].size / 8u; k++)
@@ -629,6 +631,10 @@ void copy_op(struct tb *t, struct em *e)
                        ? 0x40u | g->z.raw.rex.W << 3 | g->z.raw.rex.R << 2 | g->z.raw.rex.X << 1 | g->z.raw.rex.B
                        : 0;
 
+    if (is_vex(g)) {
+        vex_op(t, e);
+        return;
+    }
     flags_before(t, e);
     if (borrow) {
         e_mov64(e, t->rx, H_RDI);
@@ -681,7 +687,8 @@ void emit_copy(struct tb *t)
     unsigned rw =
         (m->actions & ZYDIS_OPERAND_ACTION_MASK_READ ? 1 : 0) | (m->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE ? 2 : 0);
     unsigned size = m->size / 8;
-    if (t->cur->z.mnemonic == ZYDIS_MNEMONIC_CLFLUSH)
+    if (t->cur->z.mnemonic == ZYDIS_MNEMONIC_CLFLUSH || t->cur->z.mnemonic == ZYDIS_MNEMONIC_CLFLUSHOPT ||
+        t->cur->z.mnemonic == ZYDIS_MNEMONIC_CLWB)
         size = 1, rw = 1;
     ea_for_access(t, m, 0);
     if (t->cur->x87_waits && !t->cur->sse && !t->cur->mmx && t->cur->z.mnemonic != ZYDIS_MNEMONIC_FLDCW)

@@ -213,12 +213,16 @@ static void maskmov_op(struct tb *t, struct em *e)
     e_mov64(e, t->rx, H_RDI);
     e_mem(e, 1, 0x8d, H_RDI, t->base, t->index, 0, t->disp);
     fault_here(t, e, FIX_RDI);
-    if (g->z.mnemonic == ZYDIS_MNEMONIC_MASKMOVDQU)
-        e8(e, 0x66);
-    if (g->z.raw.rex.R || g->z.raw.rex.B)
-        e8(e, 0x40u | g->z.raw.rex.R << 2 | g->z.raw.rex.B);
-    e8(e, 0x0f);
-    e8(e, 0xf7);
+    if (is_vex(g)) {
+        vex_head(t, e, false);
+    } else {
+        if (g->z.mnemonic == ZYDIS_MNEMONIC_MASKMOVDQU)
+            e8(e, 0x66);
+        if (g->z.raw.rex.R || g->z.raw.rex.B)
+            e8(e, 0x40u | g->z.raw.rex.R << 2 | g->z.raw.rex.B);
+        e8(e, 0x0f);
+        e8(e, 0xf7);
+    }
     e8(e, g->bytes[g->z.raw.modrm.offset]);
     e_mov64(e, H_RDI, t->rx);
 }
@@ -234,7 +238,7 @@ void emit_MASKMOV(struct tb *t)
     e_rr(&t->hot, g->z.address_width == 64, 0x89, H_RDI, t->ra);
     if (g->z.address_width == 16)
         e_movzx16(&t->hot, t->ra, t->ra);
-    emit_access(t, seg, g->z.mnemonic == ZYDIS_MNEMONIC_MASKMOVDQU ? 16 : 8, 3, maskmov_op);
+    emit_access(t, seg, g->z.mnemonic == ZYDIS_MNEMONIC_MASKMOVQ ? 8 : 16, 3, maskmov_op);
 }
 
 static void store_rvw(struct tb *t, struct em *e)

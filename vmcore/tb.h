@@ -120,6 +120,10 @@ typedef void (*access_op)(struct tb *t, struct em *e);
 void emit_access(struct tb *t, unsigned seg, unsigned size, unsigned rw, access_op op);
 void emit_copy(struct tb *t);
 void copy_op(struct tb *t, struct em *e);
+const ZydisDecodedOperand *mem_operand(const struct ginsn *g);
+void flags_before(struct tb *t, struct em *e); /* around an operation: back in the host's flags where it needs them */
+void flags_after(struct tb *t);
+void imm_bytes(struct em *e, const struct ginsn *g);
 void put_site(struct em *e, const struct site *s);
 void site_init(struct tb *t, struct site *s, unsigned kind);
 void emit_helper(struct tb *t, unsigned helper, const ZydisDecodedOperand *mem, uint32_t arg, uint32_t arg2, bool ends);
@@ -134,6 +138,16 @@ void e_site(struct tb *t, struct em *e, const struct site *s); /* a jump to C, a
 uint8_t *e_stub_at(struct tb *t, struct em *e);       /* the jump alone: where the displacement to its site goes */
 void flags_word(struct tb *t, struct em *e, int dst); /* saved flags into a register; and back */
 void flags_set(struct tb *t, struct em *e, int src);
+
+/* rewrite_vex.c */
+void vex_op(struct tb *t, struct em *e);
+bool vex_aligned(const struct ginsn *g); /* must its operand be? */
+/* The prefix in three bytes and the opcode; mem: with X and B for the operand's place. */
+void vex_head(const struct tb *t, struct em *e, bool mem);
+static inline bool is_vex(const struct ginsn *g)
+{
+    return g->z.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX;
+}
 
 /* rewrite_seg.c */
 /* Through a helper out of the way: the jumps in miss[] go to it, and it goes on at the present place. Flags saved. */
@@ -220,5 +234,8 @@ void emit_RDTSC(struct tb *t);
 void emit_SWAPGS(struct tb *t);
 void emit_SYSENTER(struct tb *t);
 void emit_SYSEXIT(struct tb *t);
+void emit_VGATHER(struct tb *t);
+void emit_VMASKMOV(struct tb *t);
+void emit_VZERO(struct tb *t);
 
 #endif

@@ -112,16 +112,16 @@ static void on_flush_writes(void *opaque)
 static int on_load(void *opaque, struct pagesrc *src, uint32_t page, uint8_t *dst)
 {
     struct vm *vm = opaque;
-    uint8_t fx[512] __attribute__((aligned(16)));
+    struct xarea x = {.in_use = 0}; /* XSAVE changes the rest of the header, and checks it, never */
     int r;
 
-    __asm__ volatile("fxsave64 %0" : "=m"(fx));
+    cpu_vector_save(vm->cpu, &x);
     r = dst ? src->fill(src, page, 1, dst, &vm->failure) : !src->share(src, page);
     if (r && dst) {
         vm->failed = true;
         cpu_set_attn(vm->cpu, ATTN_EXIT);
     }
-    __asm__ volatile("fxrstor64 %0" : : "m"(fx));
+    cpu_vector_load(vm->cpu, &x);
     return r;
 }
 
@@ -171,11 +171,24 @@ static int no_model(const char *name, struct err *e)
     return err_set(e, VT_USAGE, "no such CPU model: %s (there are: %s)", name, list);
 }
 
+/* A feature is the host's instructions: without them there is none. */
+static int fit_to_host(struct cpu_model *m, struct err *e)
+{
+    uint32_t have = m->features ? cpu_features_of_host() : 0;
+    char text[256];
+
+    if (m->as_host)
+        m->features &= have;
+    cpu_features_text(m->features & ~have, text, sizeof text);
+    return text[0] ? err_set(e, VT_USAGE, "CPU model %s: this host's processor lacks %s", m->name, text) : 0;
+}
+
 static int cpu_init(struct vm *vm, const char *model, struct err *e)
 {
     struct cpu *c =
         mmap(NULL, CPU_REGION_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     uint32_t id[4];
+    int r;
 
     if (c == MAP_FAILED)
         return err_set(e, VT_FAIL, "cannot map the processor's tables: %s", strerror(errno));
@@ -188,9 +201,13 @@ static int cpu_init(struct vm *vm, const char *model, struct err *e)
     c->bus = &vm->bus;
     c->ram_base = (uint64_t)vm->mem->ram;
     c->ram_last = mem_reach(vm->mem) - 1;
-    c->model = cpu_model_find(model);
-    if (!c->model)
+    if (!cpu_model_find(model))
         return no_model(model, e);
+    c->own_model = *cpu_model_find(model);
+    c->model = &c->own_model;
+    r = fit_to_host(&c->own_model, e);
+    if (r)
+        return r;
     cpuid_query(c->model, 1, 0, id);
     c->model_signature = id[0];
     c->stub64 = vcpu_stub64;

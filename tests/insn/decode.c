@@ -13,8 +13,10 @@ void decoder_init(struct decoder *d, const struct mode *mode, const char *model,
     d->mode = mode;
     d->model = model;
     d->on_host = on_host;
-    for (unsigned i = 0; i <= ZYDIS_ISA_SET_MAX_VALUE; i++)
+    for (unsigned i = 0; i <= ZYDIS_ISA_SET_MAX_VALUE; i++) {
         d->lacks[i] = !isa_on_host(i);
+        d->model_has[i] = cpu_test_isa_offered(model, i);
+    }
     ZydisDecoderInit(&d->host, machine[mode->mode], stack[mode->mode]);
     d->guest = d->host;
     static const ZydisDecoderMode newer[] = {
@@ -39,7 +41,7 @@ bool decode_offered(const struct decoder *d, unsigned isa_set)
                 return !d->lacks[isa_set];
         }
     }
-    return cpu_test_isa_offered(d->model, isa_set);
+    return d->model_has[isa_set];
 }
 
 /* Instructions whose outcome is the environment's (kernel, descriptor tables, time) or that leave the 32-bit world. */
@@ -124,6 +126,8 @@ enum dec_class decode(const struct decoder *d, const uint8_t *code, size_t n, st
     drop_false_base(ret);
     if (!decode_offered(d, ret->i.meta.isa_set))
         return DEC_NOT_OFFERED;
+    if (ret->i.mnemonic == ZYDIS_MNEMONIC_VPCLMULQDQ && !decode_offered(d, ZYDIS_ISA_SET_PCLMULQDQ))
+        return DEC_NOT_OFFERED; /* the decoder has its narrow form with AVX */
     if (d->lacks[ret->i.meta.isa_set])
         return DEC_SKIP;
     return incomparable(&ret->i) || is_xsave(&ret->i) || vendor_specific(&ret->i) ? DEC_SKIP : DEC_COMPARE;

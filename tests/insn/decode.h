@@ -26,7 +26,8 @@ struct decoder {
     const char *model;                       /* of the guest's processor; NULL: the default one */
     bool on_host;                            /* what the host has is offered, whatever the model */
     bool lacks[ZYDIS_ISA_SET_MAX_VALUE + 1]; /* ISA sets that the host has not */
-    ZydisDecoder guest;                      /* old bytes have the meaning of the guest's CPUID: F3 BSF is no TZCNT */
+    bool model_has[ZYDIS_ISA_SET_MAX_VALUE + 1];
+    ZydisDecoder guest; /* old bytes have the meaning of the guest's CPUID: F3 BSF is no TZCNT */
     ZydisDecoder host;
 };
 

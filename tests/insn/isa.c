@@ -41,6 +41,8 @@ static const struct feature features[] = {
     {ZYDIS_ISA_SET_CLFLUSHOPT, 7, EBX, 23, false},
     {ZYDIS_ISA_SET_CLWB, 7, EBX, 24, false},
     {ZYDIS_ISA_SET_SHA, 7, EBX, 29, false},
+    {ZYDIS_ISA_SET_VAES, 7, ECX, 9, true},
+    {ZYDIS_ISA_SET_VPCLMULQDQ, 7, ECX, 10, true},
     {ZYDIS_ISA_SET_LZCNT, 0x80000001, ECX, 5, false},
     {ZYDIS_ISA_SET_LAHF, 0x80000001, ECX, 0, false},
 };
