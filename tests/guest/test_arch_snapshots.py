@@ -10,8 +10,8 @@ import unittest
 import common  # noqa: F401
 from harness import arch, vmtest
 
-PROGRAMS = ["debug", "exceptions", "fpu", "gates", "interrupts", "long", "mixed", "onepage", "paging", "paging64", "real",
-            "segments", "smc", "tasks", "v86"]
+PROGRAMS = ["avx", "debug", "exceptions", "fpu", "gates", "interrupts", "long", "mixed", "onepage", "paging", "paging64",
+            "real", "segments", "smc", "tasks", "v86"]
 # Seconds that a run is to take, so that the moments lie within it, and rounds to measure a program's speed by.
 SECONDS = 1.2
 SAMPLE = 10
@@ -44,7 +44,7 @@ class Snapshots(unittest.TestCase):
         moments = sorted(chance.sample(range(2, rounds), MOMENTS))
         with vmtest.Store() as store:
             store.run("create", "--kernel", arch.directory() / f"{name}.elf", "--append", f"rounds={rounds} stay", "--mem",
-                      "32M", name)
+                      "32M", *arch.model(name), name)
             store.run("start", "--no-wait", name)
             for n, moment in enumerate(moments):
                 self.wait(store, name, f"^round {moment}$")
