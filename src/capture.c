@@ -184,17 +184,21 @@ static int write_snapshot(struct capture *c, const struct capture_spec *spec, co
                           const struct instant *now, struct capture_result *ret, struct err *e)
 {
     cleanup(cleanup_free) char *hardware = config_hardware(c->machine->config);
+    char features[256];
     struct snap_meta meta = {.name = spec->name,
                              .note = spec->note,
                              .power = spec->paused ? POWER_PAUSED : POWER_RUNNING,
                              .vclock = now->vclock,
                              .hardware = hardware,
-                             .cpu_features = c->machine->config->cpu};
+                             .cpu_features = features};
     bool from_parent = base_known(c);
     struct put put = {.watch = &spec->watch, .pages = &ret->pages};
     struct snap_stats stats = {0};
     struct snap *snap = NULL;
-    int rc = hardware ? snap_begin(c->head, quiesced, &now->live, &snap, e) : err_set(e, VT_FAIL, "out of memory");
+    int rc;
+
+    vm_cpu_features(c->machine->vm, features, sizeof features);
+    rc = hardware ? snap_begin(c->head, quiesced, &now->live, &snap, e) : err_set(e, VT_FAIL, "out of memory");
 
     if (rc < 0) {
         give_up(c, quiesced, now);

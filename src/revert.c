@@ -285,6 +285,15 @@ static int reset_disks(struct capture *c, int64_t snapshot, struct err *e)
     return rc;
 }
 
+/* Before anything is changed: a machine that has begun to be another cannot go back. */
+static int check_processor(const struct snapshot_info *s, struct err *e)
+{
+    struct err why = {0};
+    int rc = vm_cpu_check(s->cpu_features, &why);
+
+    return rc < 0 ? err_set(e, rc, "%s: %s", s->name, why.msg) : 0;
+}
+
 int capture_revert(struct capture *c, int64_t snapshot, struct revert_result *ret, bool *ret_broken, struct err *e)
 {
     cleanup(snapshot_info_release) struct snapshot_info s = {0};
@@ -297,6 +306,8 @@ int capture_revert(struct capture *c, int64_t snapshot, struct revert_result *re
 
     *ret = (struct revert_result){0};
     *ret_broken = false;
+    if (rc == 0 && memory)
+        rc = check_processor(&s, e);
     if (rc == 0 && memory)
         rc = check_hardware(c, &s, &discs, e);
     if (rc == 0 && memory)
@@ -332,6 +343,8 @@ int capture_restore(struct capture *c, int64_t snapshot, enum power *ret_power, 
     uint64_t pages = 0;
     int rc = snapshot_get(c->store, snapshot, &s, e);
 
+    if (rc == 0 && s.ram_bytes > 0)
+        rc = check_processor(&s, e);
     if (rc == 0 && s.ram_bytes > 0)
         rc = open_source(c, &s, &from, e);
     if (rc == 0 && s.ram_bytes > 0)

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include "src/base/util.h"
+#include "vmcore/cache.h"
 #include "vmcore/cpuid.h"
 
 #define SEG_FIELDS(n)                                                         \
@@ -104,6 +105,8 @@ static bool take_features(struct cpu *c, const char **why)
     } else if (!c->own_model.as_host && c->saved_features != have)
         *why = "features of another CPU model";
     else {
+        if (c->own_model.features != c->saved_features)
+            c->cache->flush_wanted = true; /* other instructions are there */
         c->own_model.features = c->saved_features;
         return true;
     }

@@ -180,7 +180,7 @@ static int fit_to_host(struct cpu_model *m, struct err *e)
     if (m->as_host)
         m->features &= have;
     cpu_features_text(m->features & ~have, text, sizeof text);
-    return text[0] ? err_set(e, VT_USAGE, "CPU model %s: this host's processor lacks %s", m->name, text) : 0;
+    return text[0] ? err_set(e, VT_FAIL, "CPU model %s: this host's processor lacks %s", m->name, text) : 0;
 }
 
 static int cpu_init(struct vm *vm, const char *model, struct err *e)
@@ -380,6 +380,23 @@ int vm_state_load(struct vm *vm, const uint8_t *data, size_t len, struct err *e)
     vm->want_reset = vm->want_poweroff = vm->want_exit = 0;
     debug_other_state(&vm->debug);
     return r;
+}
+
+void vm_cpu_features(const struct vm *vm, char *out, size_t size)
+{
+    const struct cpu_model *m = vm->cpu->model;
+    int n = snprintf(out, size, "%s%s", m->name, m->features ? " " : "");
+
+    if (n >= 0 && (size_t)n < size)
+        cpu_features_text(m->features, out + n, size - (size_t)n);
+}
+
+int vm_cpu_check(const char *features, struct err *e)
+{
+    char text[256];
+
+    cpu_features_missing(features, cpu_features_of_host(), text, sizeof text);
+    return text[0] ? err_set(e, VT_FAIL, "this host's processor lacks %s", text) : 0;
 }
 
 char *vm_state_dump(struct vm *vm)

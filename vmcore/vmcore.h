@@ -123,6 +123,12 @@ int vm_state_load(struct vm *vm, const uint8_t *data, size_t len, struct err *e)
 /* A text form, a field a line, for info and for comparing. malloc'ed. */
 char *vm_state_dump(struct vm *vm);
 
+/* What the machine needs of a host's processor, as words: its CPU model, and the features of that which are the host's
+ * instructions. Cut where it does not fit. */
+void vm_cpu_features(const struct vm *vm, char *out, size_t size);
+/* Can a machine with such a text run here? VT_FAIL, with what is lacking. */
+int vm_cpu_check(const char *features, struct err *e);
+
 /* Images: 0 is RAM, 1 video RAM and after it the firmware's ROM. Their change tracking, and their contents after a
  * restore (lazily: pages come at first touch). */
 unsigned vm_images(struct vm *vm);

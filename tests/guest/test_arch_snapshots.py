@@ -2,8 +2,10 @@
 """The guest programs of fixtures/guests, each snapshotted at moments of a long run: in real mode, V86, long mode, amid
 task switches and page faults. Each snapshot goes on, in a new process, to the same end as a run without."""
 
+import contextlib
 import os
 import random
+import sqlite3
 import time
 import unittest
 
@@ -56,6 +58,26 @@ class Snapshots(unittest.TestCase):
                 store.run("revert", name, f"s{n}")
                 self.wait(store, name, "^done: ")
                 self.assertEqual(self.wait(store, name, end), 0, f"snapshot {n}, seed {SEED}")
+
+
+class OtherHost(unittest.TestCase):
+    def test_a_processor_that_lacks_something(self):
+        with vmtest.Store() as store:
+            store.run("create", "--kernel", arch.directory() / "avx.elf", "--append", "stay", "--mem", "32M",
+                      *arch.model("avx"), "m")
+            store.run("start", "--no-wait", "m")
+            store.run("wait", "--serial", "--regex", "--text", "^done: ", "--timeout", "30s", "m")
+            store.run("snapshot", "m", "s")
+            [database] = store.home.glob("*.db")
+            with contextlib.closing(sqlite3.connect(database)) as db, db:
+                [[features]] = db.execute("SELECT cpu_features FROM snapshot")
+                self.assertEqual(features.split()[0], "host")
+                db.execute("UPDATE snapshot SET cpu_features = cpu_features || ' avx77 bmi99'")
+            why = "s: this host's processor lacks avx77 bmi99"
+            self.assertIn(why, store.run("revert", "m", "s", want=None).errors)
+            store.run("wait", "--serial", "--regex", "--text", "^done: ", "--timeout", "30s", "m")  # as it was
+            store.run("stop", "--force", "m")
+            self.assertIn(why, store.run("revert", "m", "s", want=None).errors)
 
 
 for program in PROGRAMS:

@@ -626,6 +626,16 @@ void vm_set_wall(struct vm *vm, int64_t seconds_since_1970)
     (void)seconds_since_1970;
 }
 
+void vm_cpu_features(const struct vm *vm, char *out, size_t size)
+{
+    snprintf(out, size, "x86-64-v2");
+}
+
+int vm_cpu_check(const char *features, struct err *e)
+{
+    return 0;
+}
+
 int vm_state_save(struct vm *vm, uint8_t **ret_data, size_t *ret_len, struct err *e)
 {
     char *text = NULL;
