@@ -50,7 +50,7 @@ class Store:
         self.folder = Path(folder)
         self.db = sqlite3.connect(self.folder / "store.db")
         self.db.row_factory = sqlite3.Row
-        need(self.db.execute("PRAGMA user_version").fetchone()[0] == 1, "another format")
+        need(self.db.execute("PRAGMA user_version").fetchone()[0] in (1, 2), "another format")
         self.uuid = uuid.UUID(self.one("SELECT uuid FROM store")["uuid"]).bytes
         self.frames, self.nodes = {}, {}
 
