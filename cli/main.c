@@ -28,7 +28,7 @@ const struct verb verbs[] = {
         "run a command in a guest", 0, 1, VERB_GUEST),
     ROW(export, "[--disk SLOT [--format FORMAT]] [MACHINE[@SNAP]] FILE", "write a machine, or a disk of it, to a file",
         1, 2, 0),
-    ROW(gc, "", "take back the space of what was deleted", 0, 0, 0),
+    ROW(gc, "[--dry-run] [--now] [--keep TIME]", "take back the space of what was deleted", 0, 0, 0),
     ROW(import, "[--name NAME] FILE", "take in a machine that was exported", 1, 1, 0),
     ROW(info, "[--stats] [MACHINE]", "say all about one machine", 0, 1, 0),
     ROW(install, "PACKAGE...", "install packages in a guest", 1, INT_MAX, 0),

@@ -20,6 +20,7 @@ static const char *const text[SQL_COUNT] = {
     [SQL_TICK] = "UPDATE store SET tick = tick + 1",
     [SQL_COUNTERS] = "SELECT next_node, next_frame, next_pack, next_log FROM store",
     [SQL_COUNTERS_SET] = "UPDATE store SET next_node = ?, next_frame = ?, next_pack = max(next_pack, ?)",
+    [SQL_NEXT_PACK_SET] = "UPDATE store SET next_pack = max(next_pack, ?)",
     [SQL_NEXT_LOG_SET] = "UPDATE store SET next_log = max(next_log, ?)",
     [SQL_USE_GET] = "SELECT m.id FROM setting s JOIN machine m ON m.uuid = s.value "
                     "WHERE s.key = 'use' AND m.deleted_at IS NULL",
@@ -102,6 +103,7 @@ static const char *const text[SQL_COUNT] = {
     [SQL_PACK_HAS] = "SELECT bytes FROM pack WHERE id = ?",
     [SQL_PACK_LIST] = "SELECT id, bytes, first_frame, frames FROM pack WHERE state = 'live' ORDER BY id DESC",
     [SQL_FRAME_NEW] = "INSERT INTO frame(id, pack, off, len, pages, raw_len) VALUES(?, ?, ?, ?, ?, ?)",
+    [SQL_FRAME_MOVE] = "UPDATE frame SET pack = ?, off = ? WHERE id = ?",
     [SQL_FRAME_GET] = "SELECT f.pack, f.off, f.len, f.pages, f.raw_len FROM frame f JOIN pack p ON p.id = f.pack "
                       "WHERE f.id = ? AND p.state = 'live'",
     [SQL_FRAME_ALL] = "SELECT id, pack, off, len, pages, raw_len FROM frame ORDER BY pack, off",

@@ -21,6 +21,7 @@ enum sql {
     SQL_TICK,             /* */
     SQL_COUNTERS,         /* -> next_node, next_frame, next_pack, next_log */
     SQL_COUNTERS_SET,     /* i next_node, i next_frame, i next_pack */
+    SQL_NEXT_PACK_SET,    /* i */
     SQL_NEXT_LOG_SET,     /* i */
     SQL_USE_GET,          /* -> machine */
     SQL_USE_SET,          /* z machine */
@@ -78,6 +79,7 @@ enum sql {
     SQL_PACK_HAS,         /* i id -> bytes */
     SQL_PACK_LIST,        /* -> id, bytes, first_frame, frames: live, newest first */
     SQL_FRAME_NEW,        /* i id, i pack, i off, i len, i pages, i raw_len */
+    SQL_FRAME_MOVE,       /* i pack, i off, i id */
     SQL_FRAME_GET,        /* i id -> pack, off, len, pages, raw_len: live */
     SQL_FRAME_ALL,        /* -> id, pack, off, len, pages, raw_len */
     SQL_GC_COUNT,         /* */

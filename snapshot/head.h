@@ -57,9 +57,9 @@ struct logset {
 };
 int logset_open(struct store *s, const char *json, const char *slot, bool write, struct logset *ret, struct err *e);
 void logset_release(struct logset *l);
-/* In a transaction that moves the head on: what it was until now is kept, for undo.keep, and from
+/* In a transaction that moves the head on: what it was up to a position is kept, for undo.keep, and from
  * *ret_since on it is what it is to be. 0: nothing was written, and it is what it was. */
-int head_keep_past(struct head *h, struct db *db, int64_t *ret_since, struct err *e);
+int head_keep_past(struct head *h, struct db *db, const struct head_pos *upto, int64_t *ret_since, struct err *e);
 /* Writes what is buffered, without a sync: what is kept for undo is to have it. A disk that cannot loses that. */
 void head_write_out(struct head *h);
 /* In a transaction that gives the machine another head, `next`: this one is kept, for undo.keep. */
@@ -71,8 +71,9 @@ enum abandon {
 int head_abandon(struct head *h, struct db *db, int64_t next, enum abandon why, struct err *e);
 /* Has anything been written since the state that the row's images hold? */
 bool head_written(struct head *h);
-/* The row's logs as JSON, without spares and without those of disks that nothing was written to; malloc'd. */
-char *head_kept_json(struct head *h);
+/* The row's logs as JSON, without spares and without those of disks that nothing was written to; upto (may be NULL): of
+ * each disk those with something before that sequence. malloc'd. */
+char *head_kept_json(struct head *h, const uint64_t *upto);
 /* The row (id, logs) of what the machine stood on at a time. VT_NOENT: it is not kept. */
 int past_find(struct db *db, int64_t machine, int64_t when, struct rows *ret, struct err *e);
 /* The images of a snapshot, or of a head's row where snapshot is 0, as they are to become those of a head. */

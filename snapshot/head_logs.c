@@ -70,27 +70,34 @@ bool head_written(struct head *h)
     return any;
 }
 
-static bool append_kept(json_t *all, struct disk *d)
+/* Only logs that have something before `upto`. Past it, what was never flushed may be missing from the end of one, and
+ * what follows in the next would then look like damage. */
+static bool append_kept(json_t *all, struct disk *d, uint64_t upto)
 {
     json_t *logs = json_array(), *fresh = json_array(), *one;
+    uint64_t begin = d->from;
     bool good = logs && fresh;
 
     pthread_mutex_lock(&d->lock);
-    for (size_t i = 0; i <= d->current && i < d->n_logs && d->next_seq > d->from && good; i++)
-        good = append_log(logs, fresh, d->logs[i]);
+    for (size_t i = 0; i <= d->current && i < d->n_logs && good; i++) {
+        uint64_t end = i == d->current ? d->next_seq : d->logs[i]->next_seq;
+        if (begin < upto && begin < end)
+            good = append_log(logs, fresh, d->logs[i]);
+        begin = MAX(begin, end);
+    }
     one = json_pack("{s:I, s:o, s:o}", "from", (json_int_t)d->from, "logs", logs, "new", fresh);
     pthread_mutex_unlock(&d->lock);
     return one && !json_object_set_new(all, d->slot, one) && good;
 }
 
-char *head_kept_json(struct head *h)
+char *head_kept_json(struct head *h, const uint64_t *upto)
 {
     json_t *all cleanup(cleanup_json) = json_object();
     bool good = all;
 
     for (size_t i = 0; i < STORE_DISKS_MAX && good; i++)
         if (head_disk_at(h, i))
-            good = append_kept(all, h->disks[i]);
+            good = append_kept(all, h->disks[i], upto ? upto[i] : UINT64_MAX);
     return good ? json_text(all) : NULL;
 }
 

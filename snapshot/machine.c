@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include "src/base/io.h"
 #include "src/base/units.h"
+#include "snapshot/ballast.h"
 #include "snapshot/basefile.h"
 #include "snapshot/head.h"
 #include "snapshot/intake.h"
@@ -504,6 +505,12 @@ int machine_rm(struct store *s, int64_t id, struct err *e)
         r = db_get(s, &db, e);
     if (!r)
         r = remove_rows(db, id, m.name, e);
+    if (ballast_spend(s, r, e)) {
+        db_put(steal(&db)); /* with what it had begun */
+        r = db_get(s, &db, e);
+        if (!r)
+            r = remove_rows(db, id, m.name, e);
+    }
     while (held)
         close(locks[--held]);
     snapshot_list_free(snaps, n);

@@ -8,8 +8,11 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include "src/base/units.h"
 #include "src/base/util.h"
+#include "snapshot/ballast.h"
+#include "snapshot/gc.h"
 #include "snapshot/head.h"
 #include "snapshot/lock.h"
 #include "snapshot/undo.h"
@@ -108,9 +111,10 @@ static int named_logs(struct db *db, struct ids *ret, struct err *e)
 
 /* The files are listed inside the transaction: a log is made inside the one that names it. They are removed after its
  * commit, which is a durable one: no earlier state of the rows, which might name them, can come back. */
-static int sweep_logs(struct store *s, struct db *db, struct err *e)
+int sweep_logs(struct store *s, struct db *db, struct gc_stats *stats, struct err *e)
 {
     struct ids files cleanup(ids_release) = {0}, named cleanup(ids_release) = {0};
+    struct stat st;
     char path[40];
     int r = db_begin(db, DB_FULL, e);
 
@@ -130,6 +134,10 @@ static int sweep_logs(struct store *s, struct db *db, struct err *e)
         if (ids_has(&named, files.v[i]))
             continue;
         hlog_path(files.v[i], path);
+        if (stats && !fstatat(s->io.dirfd, path, &st, 0)) {
+            stats->logs++;
+            stats->bytes += (uint64_t)st.st_blocks * 512;
+        }
         r = sio_unlink(&s->io, path, e);
     }
     return r;
@@ -186,18 +194,28 @@ static int collect(struct store *s, struct err *e)
     return r && r != VT_BUSY ? err_set(e, r, "%s", mine.msg) : 0;
 }
 
-int store_maintain(struct store *s, struct err *e)
+static int maintain_once(struct store *s, struct err *e)
 {
     struct db *db cleanup(cleanup_db) = NULL;
     int r = db_get(s, &db, e);
 
     if (!r)
-        r = sweep_logs(s, db, e);
+        r = sweep_logs(s, db, NULL, e);
     if (!r)
         r = collect(s, e);
     if (!r)
         r = sweep_packs(s, db, e);
     if (!r && db_wal_bytes(s) > WAL_MAX)
         r = db_checkpoint(db, e);
+    return r;
+}
+
+int store_maintain(struct store *s, struct err *e)
+{
+    int r = maintain_once(s, e);
+
+    if (ballast_spend(s, r, e))
+        r = maintain_once(s, e);
+    ballast_restore(s);
     return r;
 }

@@ -22,6 +22,8 @@ struct packw {
     uint64_t flushed;
     struct frame_ref *frames;
     uint64_t n_frames, cap_frames;
+    uint64_t *nums; /* of frames that are stored elsewhere; NULL: the row's first_frame numbers them */
+    uint64_t cap_nums;
     uint64_t *hashes; /* of all finished frames, in order */
     uint64_t n_hashes, cap_hashes;
     uint8_t *raw; /* the frame begun */
@@ -213,6 +215,31 @@ int packw_blob(struct packw *w, const void *data, uint32_t len, uint64_t *ret_in
     return r;
 }
 
+int packw_stored(struct packw *w, const void *stored, const struct frame_ref *ref, uint64_t num, struct err *e)
+{
+    size_t padded = ALIGN_UP((size_t)ref->len, (size_t)FRAME_ALIGN);
+    const uint8_t *hashes = (const uint8_t *)stored + FRAME_HEADER;
+    int r = reserve(w, padded, e);
+
+    vt_assert(!w->n_raw && (w->nums || !w->n_frames));
+    if (r)
+        return r;
+    if (!grow((void **)&w->frames, w->n_frames + 1, &w->cap_frames, sizeof *w->frames) ||
+        !grow((void **)&w->nums, w->n_frames + 1, &w->cap_nums, sizeof *w->nums) ||
+        !grow((void **)&w->hashes, w->n_hashes + ref->pages, &w->cap_hashes, sizeof *w->hashes))
+        return out_of_memory(e);
+    memcpy(w->buf + w->buffered, stored, ref->len);
+    memset(w->buf + w->buffered + ref->len, 0, padded - ref->len);
+    for (uint32_t i = 0; i < ref->pages; i++)
+        w->hashes[w->n_hashes++] = get64(hashes + 8 * (size_t)i);
+    w->nums[w->n_frames] = num;
+    w->frames[w->n_frames] = *ref;
+    w->frames[w->n_frames].pack = w->id;
+    w->frames[w->n_frames++].off = w->flushed + w->buffered;
+    w->buffered += padded;
+    return 0;
+}
+
 int packw_read(struct packw *w, uint64_t entry, void *dst, struct err *e)
 {
     uint64_t i = entry_num(entry);
@@ -260,6 +287,7 @@ static int put_trailer(struct packw *w, struct err *e)
     for (uint64_t i = 0; i < w->n_frames; i++) {
         const struct frame_ref *f = &w->frames[i];
         put64(t, f->off);
+        put64(t + 8, w->nums ? w->nums[i] : 0);
         put32(t + 16, f->len);
         put16(t + 20, (uint16_t)f->pages);
         t += PACK_TRAILER_REC;
@@ -319,6 +347,7 @@ void packw_free(struct packw *w, bool keep)
     ZSTD_freeCCtx(w->z);
     free(w->buf);
     free(w->frames);
+    free(w->nums);
     free(w->hashes);
     free(w->raw);
     free(w->kept_raw);

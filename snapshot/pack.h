@@ -16,6 +16,8 @@ int packw_page(struct packw *w, const void *page, uint64_t hash, uint64_t *ret_e
 int packw_break(struct packw *w, struct err *e);
 /* A blob of up to FRAME_PAGES_MAX pages in a frame of its own; *ret_index is the frame's. */
 int packw_blob(struct packw *w, const void *data, uint32_t len, uint64_t *ret_index, struct err *e);
+/* A frame as it is stored elsewhere, with the number that it has; then all frames of the pack are such. */
+int packw_stored(struct packw *w, const void *stored, const struct frame_ref *ref, uint64_t num, struct err *e);
 /* Copies back a page put before. */
 int packw_read(struct packw *w, uint64_t entry, void *dst, struct err *e);
 /* Writes the trailer and makes the pack durable. */

@@ -23,10 +23,11 @@ void head_write_out(struct head *h)
     }
 }
 
-int head_keep_past(struct head *h, struct db *db, int64_t *ret_since, struct err *e)
+int head_keep_past(struct head *h, struct db *db, const struct head_pos *upto, int64_t *ret_since, struct err *e)
 {
+    char *logs cleanup(cleanup_free) = head_kept_json(h, upto->seq);
     int64_t now = clock_wall_ns(), keep = 0, past;
-    int r = undo_keep(db, &keep, e);
+    int r = logs ? undo_keep(db, &keep, e) : err_set(e, VT_FAIL, "out of memory");
 
     *ret_since = 0;
     if (r || !head_written(h))
@@ -36,12 +37,14 @@ int head_keep_past(struct head *h, struct db *db, int64_t *ret_since, struct err
         return 0;
     r = db_run(db, SQL_HEAD_PAST, e, "iii", now + keep, now, h->id);
     past = db_last_id(db);
+    if (!r)
+        r = db_run(db, SQL_HEAD_LOGS_SET, e, "ti", logs, past);
     return r ? r : db_run(db, SQL_IMAGE_PAST, e, "ii", past, h->id);
 }
 
 int head_abandon(struct head *h, struct db *db, int64_t next, enum abandon why, struct err *e)
 {
-    char *logs cleanup(cleanup_free) = head_kept_json(h);
+    char *logs cleanup(cleanup_free) = head_kept_json(h, NULL);
     int64_t now = clock_wall_ns(), keep = 0;
     int r = logs ? undo_keep(db, &keep, e) : err_set(e, VT_FAIL, "out of memory");
 

@@ -331,7 +331,7 @@ static int write_rows(struct snap *p, struct db *db, const struct snap_meta *met
     if (!r)
         r = intake_commit(&p->in, db, &w->next_node, e);
     if (!r)
-        r = head_keep_past(p->h, db, &since, e);
+        r = head_keep_past(p->h, db, &p->live, &since, e);
     if (!r && !p->fold)
         r = insert_snapshot(p, db, meta, parent, &w->id, e);
     for (size_t i = 0; i < STORE_DISKS_MAX && !r; i++)

@@ -5,6 +5,7 @@
 #include <string.h>
 #include "src/base/units.h"
 #include "src/base/util.h"
+#include "snapshot/ballast.h"
 #include "snapshot/basefile.h"
 #include "snapshot/frames.h"
 #include "snapshot/lock.h"
@@ -193,7 +194,7 @@ int snapshot_set_note(struct store *s, int64_t id, const char *note, struct err 
 
 /* Its children and heads that stand on it hang on its parent. They keep every byte, since no map refers to a snapshot.
  */
-int snapshot_delete(struct store *s, int64_t id, struct err *e)
+static int delete_once(struct store *s, int64_t id, struct err *e)
 {
     struct snapshot_info i cleanup(snapshot_info_release) = {0};
     struct db *db cleanup(cleanup_db) = NULL;
@@ -221,6 +222,13 @@ int snapshot_delete(struct store *s, int64_t id, struct err *e)
     if (!r)
         r = db_run(db, SQL_HEAD_HANG, e, "i", id);
     return r ? r : db_commit(db, e);
+}
+
+int snapshot_delete(struct store *s, int64_t id, struct err *e)
+{
+    int r = delete_once(s, id, e);
+
+    return ballast_spend(s, r, e) ? delete_once(s, id, e) : r;
 }
 
 int snapshot_state(struct store *s, int64_t id, void **ret, size_t *ret_len, struct err *e)

@@ -51,13 +51,17 @@ int store_use_set(struct store *s, int64_t machine, struct err *e); /* 0: none *
  * snapshot was reported, at close). */
 int store_maintain(struct store *s, struct err *e);
 
-/* Takes back the space of what was deleted: snapshots and machines, and packs that nothing reaches any more. Snapshots
+/* Takes back the space of what was deleted and is no longer kept for undo: snapshots and machines, logs, and packs that
+ * nothing reaches any more. Snapshots
  * of a machine that runs, or that forks run from, are left for the next time. VT_BUSY: a snapshot is being written. ret
  * may be NULL. */
 struct gc_stats {
-    uint64_t snapshots, nodes, packs, bytes; /* bytes: of packs */
+    uint64_t snapshots, nodes, packs, logs, bytes; /* bytes: of packs and logs */
+    uint64_t repacked; /* packs that were less than half alive, and gave way to a new one with that half */
 };
 int store_gc(struct store *s, struct gc_stats *ret, struct err *e);
+/* What store_gc would take back just now; changes nothing. all: were nothing kept for undo. */
+int store_gc_plan(struct store *s, bool all, struct gc_stats *ret, struct err *e);
 
 struct store_report {
     uint64_t machines, snapshots, images, nodes, frames, pages, packs, pack_bytes, logs;

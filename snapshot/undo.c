@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include "src/base/units.h"
+#include "snapshot/ballast.h"
 #include "snapshot/head.h"
 #include "snapshot/store.h"
 
@@ -290,7 +291,7 @@ int undo_forget(struct store *s, int64_t machine, struct err *e)
     return r ? r : db_commit(db, e);
 }
 
-int undo_forget_all(struct store *s, struct err *e)
+static int forget_all_once(struct store *s, struct err *e)
 {
     struct db *db cleanup(cleanup_db) = NULL;
     int r = db_get(s, &db, e);
@@ -300,6 +301,13 @@ int undo_forget_all(struct store *s, struct err *e)
     if (!r)
         r = expire_all(db, 0, e);
     return r ? r : db_commit(db, e);
+}
+
+int undo_forget_all(struct store *s, struct err *e)
+{
+    int r = forget_all_once(s, e);
+
+    return ballast_spend(s, r, e) ? forget_all_once(s, e) : r;
 }
 
 /* What is kept, the newest first: a head with its logs, or an entry with deleted snapshots. */

@@ -14,6 +14,9 @@ ls "$VMTEST_HOME/packs" | wc -l
 vmtest delete web one
 vmtest gc
 ls "$VMTEST_HOME/packs" | wc -l
+vmtest gc --dry-run | sed 's/[0-9.]* .iB/SIZE/'
+vmtest gc --dry-run --now | sed 's/[0-9.]* .iB/SIZE/'
+status vmtest gc --keep soon
 vmtest --json gc
 vmtest check
 status vmtest gc web
