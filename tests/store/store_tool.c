@@ -3,6 +3,8 @@
  *   store_tool make DIR BASE     makes a store in DIR, and the raw file BASE that lies under one of its disks
  *   store_tool hashes DIR        a line for each image: MACHINE SNAPSHOT SLOT ROOT BYTES HASH; for the device state
  *                                (SLOT "state"); and for each disk as its last flush left it (SNAPSHOT "-")
+ *   store_tool check DIR         proves all of it; problems are printed, and end it with 1
+ *   store_tool revert DIR MACHINE SNAPSHOT
  *
  * HASH is the XXH3 with 64 bits of each page that is not all zero, its number (64 bits, little-endian) before it; of
  * the device state, of all bytes. */
@@ -25,13 +27,14 @@
 #define RAM      1200u
 #define BLOB_LEN (5 * PAGE + 123)
 
-/* Bytes that follow from tag: some pack well, some do not; tag 0 is zero. */
+/* Bytes that follow from tag: most pack well, some not at all; tag 0 is zero. */
 static void page_of(uint64_t tag, uint8_t page[PAGE])
 {
     uint64_t x = tag * 0x9e3779b97f4a7c15ull + 1;
+    size_t n = tag % 61 ? tag % 3 ? 24 : 200 : PAGE;
 
     memset(page, tag ? (int)(tag % 251) : 0, PAGE);
-    for (size_t i = 0; tag && i < (tag % 3 ? 600 : PAGE); i++) {
+    for (size_t i = 0; tag && i < n; i++) {
         x ^= x << 13;
         x ^= x >> 7;
         x ^= x << 17;
@@ -270,22 +273,71 @@ static int hashes(struct store *s, struct err *e)
     return r;
 }
 
+/* ---- check, revert ---- */
+
+static void print_problem(void *opaque, const char *line)
+{
+    puts(line);
+}
+
+static int check(struct store *s, bool *ret_bad, struct err *e)
+{
+    struct store_report rep;
+    int r = store_check(s, true, print_problem, NULL, &rep, e);
+
+    if (!r)
+        printf("%" PRIu64 " snapshots, %" PRIu64 " images, %" PRIu64 " frames\n", rep.snapshots, rep.images,
+               rep.frames);
+    *ret_bad = !r && rep.problems;
+    return r;
+}
+
+static int revert(struct store *s, const char *machine, const char *snapshot, struct err *e)
+{
+    struct head *h = NULL;
+    int64_t id = 0, snap = 0;
+    int lock cleanup(cleanup_close) = -1, r = machine_find(s, machine, true, &id, e);
+
+    if (!r)
+        r = snapshot_find(s, id, snapshot, true, &snap, e);
+    if (!r)
+        r = machine_lock(s, id, &lock, e);
+    if (!r)
+        r = head_open(s, id, 0, &h, e);
+    if (!r)
+        r = head_reset(h, snap, e);
+    if (r) {
+        head_close(h, NULL);
+        return r;
+    }
+    return head_close(h, e);
+}
+
+static int usage(void)
+{
+    fprintf(stderr, "usage: store_tool make DIR BASE | hashes DIR | check DIR | revert DIR MACHINE SNAPSHOT\n");
+    return 64;
+}
+
 int main(int argc, char **argv)
 {
-    bool making = argc == 4 && !strcmp(argv[1], "make");
+    const char *verb = argc > 2 ? argv[1] : "";
+    bool making = !strcmp(verb, "make") && argc == 4, bad = false;
     struct store *s = NULL;
     struct err e = {0};
     int r;
 
-    if (!making && (argc != 3 || strcmp(argv[1], "hashes") != 0)) {
-        fprintf(stderr, "usage: store_tool make DIR BASE | store_tool hashes DIR\n");
-        return 64;
-    }
+    if (!making && (strcmp(verb, "hashes") || argc != 3) && (strcmp(verb, "check") || argc != 3) &&
+        (strcmp(verb, "revert") || argc != 5))
+        return usage();
     r = store_open(argv[2], making ? STORE_CREATE : 0, &s, &e);
     if (!r)
-        r = making ? make(s, argv[3], &e) : hashes(s, &e);
+        r = making         ? make(s, argv[3], &e)
+            : *verb == 'h' ? hashes(s, &e)
+            : *verb == 'c' ? check(s, &bad, &e)
+                           : revert(s, argv[3], argv[4], &e);
     store_close(s);
     if (r)
         fprintf(stderr, "store_tool: %s\n", e.msg);
-    return -r;
+    return r ? -r : bad;
 }
