@@ -572,6 +572,7 @@ static struct block *emit_block(struct tb *t)
     t->cur = &t->in[0];
     prologue(t, &en);
     t->frame = frame_at_entry(t);
+    t->mixed = t->cpu->mem->code[t->bpn].beside >= MEM_MIXED;
     for (n = 0; n < t->n && t->open; n++) {
         emit_one(t, &t->in[n]);
         t->frame = frame_after(&t->in[n], t->frame);

@@ -59,6 +59,7 @@ void cache_add(struct cache *c, struct block *b)
     if (!p->lines)
         m->drop(m->opaque, b->bpn, true);
     p->lines |= mem_lines(b->off, b->glen);
+    cpu_forget_mixed(c->cpu);
     b->page_next = p->blocks;
     p->blocks = b;
     if (b->bpn2 != MEM_NONE) {

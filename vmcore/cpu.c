@@ -43,6 +43,11 @@ void cpu_unmask_nmi(struct cpu *c)
         cpu_set_attn(c, ATTN_NMI);
 }
 
+void cpu_forget_mixed(struct cpu *c)
+{
+    c->mixed[0].minus_lin = c->mixed[1].minus_lin = CPU_NO_STACK;
+}
+
 void cpu_forget_near(struct cpu *c)
 {
     if (!c->near_used)

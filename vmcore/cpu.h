@@ -116,6 +116,13 @@ struct jump_near {
     uint32_t plan, pad;
 };
 
+/* The page with code that was written last, for supervisor and for user mode. */
+struct mixed_page {
+    uint64_t minus_lin; /* its linear address negated, or CPU_NO_STACK */
+    uint64_t addend;
+    uint64_t lines; /* those where no write may begin: they or the next hold code */
+};
+
 #define ATTN_INTR  1u  /* the board's INTR line is up and IF is set */
 #define ATTN_EVENT 2u  /* events were posted */
 #define ATTN_TIMER 4u  /* a timer is due */
@@ -182,7 +189,8 @@ struct cpu {
     uint64_t probe_cr2;
     void *bounce_host[2];
 
-    uint64_t ram_base, ram_last;  /* checked builds: host addresses that accesses may name */
+    uint64_t ram_base, ram_last; /* checked builds: host addresses that accesses may name */
+    struct mixed_page mixed[2];
     uint8_t near_used;            /* near[] is not empty */
     struct cpu_seg seg_before[2]; /* what FS and GS were before the last load that changed them */
     const struct site *from;      /* the site whose exit is on its way to a block */
@@ -226,6 +234,7 @@ struct cpu {
     struct jump_hash jh[1 << JH_BITS] __attribute__((aligned(64)));
 };
 
+void cpu_forget_mixed(struct cpu *cpu); /* more code on a page */
 /* After any change of the code TLB, of the mode beyond its privilege, or of what the jump hash says of a block. */
 void cpu_forget_near(struct cpu *cpu);
 

@@ -517,6 +517,22 @@ static bool beside_code(const struct cpu *c, uint64_t pa, unsigned size)
            !(c->mem->code[bpn].lines & mem_lines(pa & 0xfff, size));
 }
 
+/* Such a write is about to be: its page, for mixed_check() in rewrite.c, and the page of the block that does it, whose
+ * blocks are made anew once it has done that often. */
+static void note_beside(struct cpu *c, const struct site *s, uint64_t lin, uint32_t bpn, const uint8_t *host)
+{
+    const struct block *own = cache_by_host(c->cache, s);
+    struct code_page *p = own ? &c->mem->code[own->bpn] : NULL;
+    struct mixed_page *m = &c->mixed[c->cpl == 3];
+    uint64_t lines = c->mem->code[bpn].lines;
+
+    m->minus_lin = 0 - (lin & ~0xfffull);
+    m->addend = (uint64_t)host - (lin & ~0xfffull);
+    m->lines = lines | lines >> 1;
+    if (p && p->beside < MEM_MIXED && ++p->beside == MEM_MIXED)
+        mem_wrote(c->mem, own->bpn, 0, VT_PAGE_SIZE);
+}
+
 uint64_t mmu_slow(struct cpu *c, const struct site *s, uint64_t lin)
 {
     int user = c->cpl == 3;
@@ -562,7 +578,11 @@ uint64_t mmu_slow(struct cpu *c, const struct site *s, uint64_t lin)
         return (uint64_t)((const char *)s + s->retry);
     }
     if (first == s->size && (s->rw & 2) && beside_code(c, pa[0], s->size)) {
-        c->r8 = (uint64_t)(mem_write_ptr(c->mem, bpn) + (pa[0] & 0xfff));
+        uint8_t *host = mem_write_ptr(c->mem, bpn);
+        note_beside(c, s, lin, bpn, host);
+        if (killed != c->invalidations) /* nothing is watched any more: this block must not go on */
+            return cpu_resume(c);
+        c->r8 = (uint64_t)(host + (pa[0] & 0xfff));
         c->r9 = 0;
         c->beside_code = 1;
         return (uint64_t)(s + 1);

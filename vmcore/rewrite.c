@@ -367,6 +367,24 @@ static uint8_t *frame_check(struct tb *t, struct em *h, unsigned size)
     return within_page(t, h, size);
 }
 
+/* For blocks whose page is written by its own code: is ra in the page of code that was written last, and in lines that
+ * hold none? */
+static void mixed_check(struct tb *t, struct em *h, unsigned size, uint8_t *miss[2])
+{
+    int at = (int)offsetof(struct cpu, mixed) + ((t->mode & M_CPL) == 3 ? (int)sizeof(struct mixed_page) : 0);
+
+    e_mov64(h, t->rx, t->ra);
+    e_gs(h, 1, 0x03, t->rx, H_NONE, 0, at + (int)offsetof(struct mixed_page, minus_lin));
+    e_rr(h, 1, 0x81, 7, t->rx); /* cmp rx, 4096 - size */
+    e32(h, 4096 - size);
+    miss[0] = e_jcc32(h, CC_A);
+    e_shift64(h, 5, t->rx, 6);
+    e_gs(h, 1, 0x8b, t->rb, H_NONE, 0, at + (int)offsetof(struct mixed_page, lines));
+    e_rr(h, 1, 0x0fa3, t->rx, t->rb); /* bt rb, rx */
+    miss[1] = e_jcc32(h, CC_B);
+    e_gs(h, 1, 0x8b, t->rb, H_NONE, 0, at + (int)offsetof(struct mixed_page, addend));
+}
+
 static void operand_at(struct tb *t, int base, int index, int32_t disp)
 {
     t->base = base;
@@ -416,20 +434,21 @@ static uint8_t *way_back(struct tb *t, struct em *c, uint8_t *hot)
 void emit_access(struct tb *t, unsigned seg, unsigned size, unsigned rw, access_op op)
 {
     struct em *h = &t->hot, *c = &t->cold;
-    uint8_t *seg_fail, *miss, *retry, *twin, *cont, *seg_jmp = NULL, *at, *site;
-    bool near = t->near_stack, frame = t->near_frame;
+    uint8_t *seg_fail, *miss = NULL, *retry, *twin, *cont, *seg_jmp = NULL, *at, *site;
+    bool near = t->near_stack, frame = t->near_frame, mixed = t->mixed && (near || rw & 2) && size <= 64;
     bool aligned = (t->mode & M_AC) && (size == 2 || size == 4 || size == 8); /* must be, or #AC */
     uint32_t checks = first_checks(t->cur, size) | (aligned ? SITE_AC : 0);
     int user = (t->mode & M_CPL) == 3;
     enum flags_loc loc;
     struct site s;
-    uint8_t *odd = NULL;
+    uint8_t *odd = NULL, *other[2] = {NULL, NULL};
 
-    if (near && aligned) {
+    if (near && (aligned || mixed)) {
         t_lea(t, h, t->ra, H_RSP, t->near_disp);
         near = false;
     }
-    frame = frame && !aligned && !near;
+    mixed = mixed && !aligned;
+    frame = frame && !aligned && !near && !mixed;
     t->near_stack = t->near_frame = false;
     if (t->cur->before)
         fl_save(t);
@@ -444,9 +463,12 @@ void emit_access(struct tb *t, unsigned seg, unsigned size, unsigned rw, access_
         e32(h, size - 1);
         odd = e_jcc32(h, CC_NE);
     }
-    miss = near    ? stack_check(t, h, size, t->near_disp)
-           : frame ? frame_check(t, h, size)
-                   : tlb_check_as(t, h, size, rw, user);
+    if (mixed)
+        mixed_check(t, h, size, other);
+    else if (frame)
+        other[0] = other[1] = frame_check(t, h, size);
+    else
+        miss = near ? stack_check(t, h, size, t->near_disp) : tlb_check_as(t, h, size, rw, user);
     if (CHECKED)
         range_check(t, h);
     if (t->loc == LOC_BOTH || !t->cur->before)
@@ -468,8 +490,9 @@ void emit_access(struct tb *t, unsigned seg, unsigned size, unsigned rw, access_
         e_site(t, c, &s);
         seg_jmp = e_jmp32(c);
     }
-    if (frame) { /* not in the stack's page */
-        e_patch32(h, miss, c->p);
+    if (frame || mixed) { /* not where it was thought to be */
+        e_patch32(h, other[0], c->p);
+        e_patch32(h, other[1], c->p);
         retry = c->p;
         miss = tlb_check_as(t, c, size, rw, user);
         if (CHECKED)

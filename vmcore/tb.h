@@ -95,6 +95,7 @@ struct tb {
     uint16_t plan;   /* ra | rb << 4 | rx << 8 | rv << 12; 0 for 32-bit code */
     int base, index; /* where an access's operand is: ra + rb, or rsp + addend + disp where the stack's page is known */
     int32_t disp;
+    bool mixed;      /* the page is written by code of its own */
     bool frame;      /* EBP is thought to be near ESP: a guess, which costs time where it is wrong */
     bool near_stack; /* the address is ESP + near_disp and was not put into r8 */
     int32_t near_disp;

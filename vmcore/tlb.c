@@ -107,6 +107,7 @@ static void stack_cache_drop(struct cpu *c)
 {
     c->r13 = CPU_NO_STACK;
     c->r14 = (uint64_t)c->no_stack + CPU_NO_STACK;
+    cpu_forget_mixed(c);
 }
 
 static void flush_list(struct cpu *c, int user, int global)
