@@ -10,7 +10,7 @@ struct set_opts {
     const char *name, *kernel, *initrd, *append, *cpu, *bios, *boot, *nic, *disk_bus, *cdrom;
     uint64_t mem;
     bool hpet, no_hpet;
-    struct strlist floppies, forwards, no_forwards;
+    struct strlist floppies, disk_sizes, forwards, no_forwards;
 };
 
 const struct opt set_options[] = {
@@ -25,6 +25,8 @@ const struct opt set_options[] = {
     {"initrd", "FILE", "its initial RAM disk (\"\": none)", offsetof(struct set_opts, initrd), OPT_STR, 0},
     {"append", "TEXT", "its command line (\"\": none)", offsetof(struct set_opts, append), OPT_STR, 0},
     {"disk-bus", "BUS", "what the disks are on: virtio or ide", offsetof(struct set_opts, disk_bus), OPT_STR, 0},
+    {"disk-size", "[DISK=]SIZE", "grow a disk, disk0 unless named; may be repeated",
+     offsetof(struct set_opts, disk_sizes), OPT_LIST, 0},
     {"cdrom", "FILE", "the disc in the CD drive (\"none\": empty); at any time", offsetof(struct set_opts, cdrom),
      OPT_STR, 0},
     {"floppy", "FILE", "the disk in the floppy drive (\"none\": empty, \"own\": its first); twice for two; at any time",
@@ -45,7 +47,7 @@ static bool changes_discs(const struct set_opts *o)
 static bool changes_config(const struct set_opts *o)
 {
     return o->mem || o->cpu || o->kernel || o->initrd || o->append || o->bios || o->boot || o->nic || o->disk_bus ||
-           o->hpet || o->no_hpet || o->forwards.n || o->no_forwards.n;
+           o->hpet || o->no_hpet || o->disk_sizes.n || o->forwards.n || o->no_forwards.n;
 }
 
 static int remove_forward(struct machine_config *cfg, const char *text, struct err *e)
@@ -63,6 +65,44 @@ static int remove_forward(struct machine_config *cfg, const char *text, struct e
         return err_set(e, VT_NOENT, "--no-forward: no forward of host port %s", text);
     cfg->nforwards = kept;
     return 0;
+}
+
+/* "SIZE" or "diskN=SIZE". *ret borrows from cfg. */
+static int parse_disk_size(const struct machine_config *cfg, const char *text, struct slot_spec *ret, struct err *e)
+{
+    const char *size = strchr(text, '=');
+    size_t n = size ? (size_t)(size - text) : strlen("disk0");
+    uint64_t bytes = 0;
+    int r = size_parse(size ? size + 1 : text, &bytes, e);
+
+    if (r)
+        return err_prefix(e, r, "--disk-size");
+    if (bytes % 512)
+        return err_set(e, VT_USAGE, "--disk-size %s: a disk has whole sectors of 512 bytes", text);
+    for (unsigned i = 0; i < cfg->ndisks; i++) {
+        const struct config_disk *d = &cfg->disk[i];
+        if (strlen(d->slot) != n || memcmp(d->slot, size ? text : "disk0", n) != 0)
+            continue;
+        if (d->floppy)
+            return err_set(e, VT_USAGE, "--disk-size %s: a floppy disk does not grow", text);
+        *ret = (struct slot_spec){.slot = d->slot, .bytes = bytes, .import_fd = -1};
+        return 0;
+    }
+    return err_set(e, VT_NOENT, "--disk-size %s: the machine has no such disk", text);
+}
+
+/* All are looked at before the first grows. */
+static int grow_disks(struct cli *c, const struct machine_info *m, const struct machine_config *cfg,
+                      const struct strlist *sizes, struct err *e)
+{
+    struct slot_spec slot[CONFIG_MAX_DISKS];
+    int r = sizes->n > CONFIG_MAX_DISKS ? err_set(e, VT_USAGE, "--disk-size: a machine has not so many disks") : 0;
+
+    for (size_t i = 0; i < sizes->n && !r; i++)
+        r = parse_disk_size(cfg, sizes->items[i], &slot[i], e);
+    for (size_t i = 0; i < sizes->n && !r; i++)
+        r = machine_set_slot(c->store, m->id, &slot[i], e);
+    return r;
 }
 
 /* Looks at the files, and makes their paths absolute. */
@@ -149,7 +189,8 @@ static int change_config(struct cli *c, const struct machine_info *m, const stru
     text = config_text(&cfg);
     if (!text)
         return err_set(e, VT_USAGE, "a path or the command line is not UTF-8");
-    return machine_set_config(c->store, m->id, text, e);
+    r = grow_disks(c, m, &cfg, &o->disk_sizes, e);
+    return r ? r : machine_set_config(c->store, m->id, text, e);
 }
 
 int cmd_set(struct cli *c, void *opts, struct err *e)

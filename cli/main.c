@@ -55,7 +55,8 @@ const struct verb verbs[] = {
     ROW(serve, "[--disk SLOT] [--socket PATH | --port PORT] [--once] [MACHINE] SNAP",
         "offer a snapshot's disk over NBD, read-only", 1, 2, VERB_STREAM),
     ROW(set,
-        "[--name NAME] [--cdrom FILE] [--floppy FILE]... [--mem SIZE] [--cpu MODEL] [--disk-bus BUS] [--bios FILE] "
+        "[--name NAME] [--cdrom FILE] [--floppy FILE]... [--mem SIZE] [--cpu MODEL] [--disk-bus BUS] [--disk-size "
+        "[DISK=]SIZE]... [--bios FILE] "
         "[--boot ORDER] "
         "[--kernel FILE] [--initrd FILE] "
         "[--append TEXT] [--nic MODEL] [--hpet | --no-hpet] [--forward SPEC]... "

@@ -249,8 +249,9 @@ static int count_one(void *opaque, const struct image_diff *d, struct err *e)
     return 0;
 }
 
-/* The disk pages that the revert changes: what was written since, and what the snapshots differ in. */
-static int count_blocks(struct capture *c, int64_t snapshot, uint64_t *ret_blocks, struct err *e)
+/* The disk pages that the revert changes: what was written since, and what the snapshots differ in. A guest that goes
+ * on cannot have a disk change its size. */
+static int count_blocks(struct capture *c, int64_t snapshot, bool goes_on, uint64_t *ret_blocks, struct err *e)
 {
     const struct machine_config *config = c->machine->config;
     int rc = 0;
@@ -261,6 +262,9 @@ static int count_blocks(struct capture *c, int64_t snapshot, uint64_t *ret_block
         rc = head_image(c->head, config->disk[i].slot, &now, e);
         if (rc == 0)
             rc = image_open(c->store, snapshot, config->disk[i].slot, ROOT_LIVE, &then, e);
+        if (rc == 0 && goes_on && image_bytes(now) != image_bytes(then))
+            rc = err_set(e, VT_BUSY, "the snapshot's %s has another size than the running machine's: stop it first",
+                         config->disk[i].slot);
         if (rc == 0)
             rc = image_compare(now, then, count_one, ret_blocks, e);
         if (now)
@@ -317,7 +321,7 @@ int capture_revert(struct capture *c, int64_t snapshot, struct revert_result *re
     rc = machine_quiesce_disks(c->machine, &trouble);
     if (rc < 0 && rc != VT_BUSY) /* one in trouble stands as well, and what it holds is given up */
         return err_set(e, rc, "%s", trouble.msg);
-    rc = count_blocks(c, snapshot, &ret->blocks, e);
+    rc = count_blocks(c, snapshot, memory, &ret->blocks, e);
     if (rc < 0)
         return rc;
     if (memory)
