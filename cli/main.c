@@ -12,7 +12,7 @@
     }
 
 const struct verb verbs[] = {
-    ROW(check, "[--quick]", "prove that the store is undamaged", 0, 0, 0),
+    ROW(check, "[--quick | --deep] [--repair]", "prove that the store is undamaged", 0, 0, 0),
     ROW(console, "[--port NAME] [MACHINE]", "attach the terminal to a guest's serial port", 0, 1, 0),
     ROW(cp, "SOURCE TARGET", "copy files between host and guest", 2, 2, 0),
     ROW(create,

@@ -191,9 +191,30 @@ static const char *const text[SQL_COUNT] = {
         "p.machine <> h.machine) "
         "UNION ALL SELECT 'frame ' || f.id || ': its pack is missing or dead' FROM frame f LEFT JOIN pack p "
         "ON p.id = f.pack WHERE p.state IS NOT 'live' "
+        "UNION ALL SELECT 'store: the next number of nodes, frames or packs is in use' FROM store "
+        "WHERE next_node <= (SELECT coalesce(max(id), 0) FROM node) "
+        "OR next_frame <= (SELECT coalesce(max(id), 0) FROM frame) "
+        "OR next_pack <= (SELECT coalesce(max(id), 0) FROM pack) "
         "UNION ALL SELECT 'row ' || rowid || ' of ' || \"table\" || ' refers to a missing ' || parent "
         "FROM pragma_foreign_key_check",
     [SQL_INTEGRITY] = "PRAGMA integrity_check(20)",
+    [SQL_REINDEX] = "REINDEX",
+    [SQL_MEND_PARENTS] =
+        "UPDATE snapshot SET parent = (SELECT CASE WHEN p.machine = snapshot.machine AND p.parent < p.id THEN p.parent "
+        "END FROM snapshot p WHERE p.id = snapshot.parent) WHERE deleted_at IS NULL AND parent IS NOT NULL "
+        "AND NOT EXISTS (SELECT 1 FROM snapshot p WHERE p.id = snapshot.parent AND p.deleted_at IS NULL "
+        "AND p.machine = snapshot.machine AND p.id < snapshot.id)",
+    [SQL_MEND_HEADS] =
+        "UPDATE head SET parent = (SELECT CASE WHEN p.machine = head.machine AND p.parent < p.id THEN p.parent END "
+        "FROM snapshot p WHERE p.id = head.parent) WHERE state = 'live' AND parent IS NOT NULL "
+        "AND NOT EXISTS (SELECT 1 FROM snapshot p WHERE p.id = head.parent AND p.deleted_at IS NULL "
+        "AND p.machine = head.machine)",
+    [SQL_MEND_COUNTERS] = "UPDATE store SET next_node = max(next_node, (SELECT coalesce(max(id), 0) + 1 FROM node)), "
+                          "next_frame = max(next_frame, (SELECT coalesce(max(id), 0) + 1 FROM frame)), "
+                          "next_pack = max(next_pack, (SELECT coalesce(max(id), 0) + 1 FROM pack)) "
+                          "WHERE next_node <= (SELECT coalesce(max(id), 0) FROM node) "
+                          "OR next_frame <= (SELECT coalesce(max(id), 0) FROM frame) "
+                          "OR next_pack <= (SELECT coalesce(max(id), 0) FROM pack)",
 };
 
 struct db {

@@ -122,6 +122,10 @@ enum sql {
     SQL_ROOTS,         /* -> owner, slot, root, quiesced, state_frame, bytes: of all that is not deleted or abandoned */
     SQL_PARENTS_CHECK, /* -> a line for each row that refers to what is not there */
     SQL_INTEGRITY,     /* -> lines of SQLite's own check */
+    SQL_REINDEX,       /* */
+    SQL_MEND_PARENTS,  /* snapshots on deleted or foreign ones: up by one; as long as it changes rows */
+    SQL_MEND_HEADS,    /* live heads, the same */
+    SQL_MEND_COUNTERS, /* */
     SQL_COUNT,
 };
 

@@ -72,6 +72,16 @@ struct store_report {
 int store_check(struct store *s, bool deep, void (*report)(void *opaque, const char *line), void *opaque,
                 struct store_report *ret, struct err *e);
 
+/* Reads every page of every snapshot through its maps, as a restore does, the raw files under them too. Fills images,
+ * pages, snapshots and problems. */
+int store_check_images(struct store *s, void (*report)(void *opaque, const char *line), void *opaque,
+                       struct store_report *ret, struct err *e);
+/* Mends what can be: rows that the files prove, indexes, parents; cuts torn ends of logs; removes files that nothing
+ * names. Each deed is one call of report; *ret_done counts them. Says nothing of what it cannot mend: store_check does.
+ * VT_BUSY: a snapshot is being written. */
+int store_repair(struct store *s, void (*report)(void *opaque, const char *line), void *opaque, uint64_t *ret_done,
+                 struct err *e);
+
 /* Calls made so far by this handle, SQLite's own included: what the promises on syncs are counted with. */
 struct store_counts {
     uint64_t writes, syncs, creates, unlinks, renames;
