@@ -8,7 +8,7 @@
 #include "src/archive/spawn.h"
 
 struct export_opts {
-    const char *disk, *format;
+    const char *disk, *format, *base;
 };
 
 const struct opt export_options[] = {
@@ -16,6 +16,8 @@ const struct opt export_options[] = {
      0},
     {"format", "FORMAT", "of the disk's file: raw, qcow2 or vmdk; unless given, by the file's name",
      offsetof(struct export_opts, format), OPT_STR, 0},
+    {"base", "DIR", "into a store of its own, which is sealed, to be put under others",
+     offsetof(struct export_opts, base), OPT_STR, 0},
     OPT_END(struct export_opts),
 };
 
@@ -85,9 +87,19 @@ static int export_disk(struct cli *c, struct target *t, const struct export_opts
     return 0;
 }
 
+static void told(struct cli *c, const struct machine_info *m, uint64_t snapshots, uint64_t pages, const char *to)
+{
+    cleanup(cleanup_free) char *detail = str_printf("%llu snapshot%s, %llu pages", (unsigned long long)snapshots,
+                                                    snapshots == 1 ? "" : "s", (unsigned long long)pages);
+
+    out_set(c, "machine", json_string(m->name));
+    out_set(c, "snapshots", json_integer((json_int_t)snapshots));
+    out_set(c, "pages", json_integer((json_int_t)pages));
+    out_done(c, detail, "exported %s to %s", m->name, to);
+}
+
 static int export_machine(struct cli *c, const struct machine_info *m, const char *file, struct err *e)
 {
-    cleanup(cleanup_free) char *detail = NULL;
     cleanup(cleanup_close) int lock = -1;
     struct archive_result res = {0};
     int r = lock_stopped(c, m, "stop it first", &lock, e);
@@ -96,24 +108,38 @@ static int export_machine(struct cli *c, const struct machine_info *m, const cha
         r = archive_export(store_dir(c->store), m->id, lock, file, &res, e);
     if (r)
         return r;
-    if (!strcmp(file, "-")) /* standard output is the file */
-        return 0;
-    detail = str_printf("%llu snapshot%s, %llu pages", (unsigned long long)res.snapshots, res.snapshots == 1 ? "" : "s",
-                        (unsigned long long)res.pages);
-    out_set(c, "machine", json_string(m->name));
-    out_set(c, "snapshots", json_integer((json_int_t)res.snapshots));
-    out_set(c, "pages", json_integer((json_int_t)res.pages));
-    out_done(c, detail, "exported %s to %s", m->name, file);
+    if (strcmp(file, "-") != 0) /* else standard output is the file */
+        told(c, m, res.snapshots, res.pages, file);
     return 0;
+}
+
+static int export_base(struct cli *c, const struct machine_info *m, const char *dir, struct err *e)
+{
+    cleanup(cleanup_close) int lock = -1;
+    struct move_stats stats = {0};
+    int r = lock_stopped(c, m, "stop it first", &lock, e);
+
+    if (!r)
+        r = base_export(c->store, m->id, dir, &stats, e);
+    if (!r)
+        told(c, m, stats.snapshots, stats.pages, dir);
+    return r;
 }
 
 int cmd_export(struct cli *c, void *opts, struct err *e)
 {
     struct export_opts *o = opts;
-    const char *file = c->words[c->nwords - 1];
+    bool named = c->nwords == (o->base ? 1 : 2);
     cleanup(target_release) struct target t = {0};
-    int r = c->nwords == 2 ? name_ref_parse(c->words[0], false, &t.ref, e) : 0;
+    const char *file;
+    int r;
 
+    if (c->nwords > (o->base ? 1 : 2) || (!o->base && !c->nwords))
+        return err_set(e, VT_USAGE, "%s", o->base ? "--base DIR takes the place of FILE" : "the file is missing");
+    if (o->base && o->disk)
+        return err_set(e, VT_USAGE, "--base or --disk, not both");
+    file = o->base ? NULL : c->words[c->nwords - 1];
+    r = named ? name_ref_parse(c->words[0], false, &t.ref, e) : 0;
     if (!r && t.ref.snap[0] && !o->disk)
         r = err_set(e, VT_USAGE, "%s: a machine is exported with all its snapshots; a snapshot's disk with --disk",
                     c->words[0]);
@@ -123,5 +149,7 @@ int cmd_export(struct cli *c, void *opts, struct err *e)
         r = cli_machine(c, t.ref.machine, false, &t.machine, e);
     if (r)
         return r;
+    if (o->base)
+        return export_base(c, &t.machine, o->base, e);
     return o->disk ? export_disk(c, &t, o, file, e) : export_machine(c, &t.machine, file, e);
 }

@@ -7,11 +7,13 @@
 #include "src/config.h"
 
 struct import_opts {
-    const char *name;
+    const char *name, *base;
 };
 
 const struct opt import_options[] = {
     {"name", "NAME", "call the machine so (as it was called, unless given)", offsetof(struct import_opts, name),
+     OPT_STR, 0},
+    {"base", "DIR", "the machine of a sealed store, which is left where it is", offsetof(struct import_opts, base),
      OPT_STR, 0},
     OPT_END(struct import_opts),
 };
@@ -38,16 +40,23 @@ int cmd_import(struct cli *c, void *opts, struct err *e)
     cleanup(machine_info_release) struct machine_info m = {0};
     cleanup(cleanup_free) char *detail = NULL;
     struct archive_result res = {0};
+    struct move_stats stats = {0};
     int r = o->name ? name_valid(o->name, e) : 0;
 
+    if (!r && !o->base && !c->nwords)
+        r = err_set(e, VT_USAGE, "the file is missing");
     if (!r)
         r = cli_store(c, true, e);
-    if (!r)
+    if (!r && o->base)
+        r = base_import(c->store, o->base, c->words[0], o->name, &res.machine, &stats, e);
+    else if (!r)
         r = archive_import(store_dir(c->store), o->name, c->words[0], &res, e);
     if (!r)
         r = machine_get(c->store, res.machine, &m, e);
     if (r)
         return r;
+    if (o->base)
+        res.snapshots = stats.snapshots;
     note_missing(c, &m);
     detail = str_printf("%llu snapshot%s, %llu pages", (unsigned long long)res.snapshots, res.snapshots == 1 ? "" : "s",
                         (unsigned long long)res.pages);

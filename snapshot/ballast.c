@@ -21,7 +21,7 @@ void ballast_restore(struct store *s)
     struct sfile f = SFILE_NONE;
     struct statvfs st;
 
-    if (fstatvfs(s->io.dirfd, &st) || (uint64_t)st.f_bavail * st.f_frsize < 4 * (uint64_t)BALLAST_BYTES)
+    if (s->sealed || fstatvfs(s->io.dirfd, &st) || (uint64_t)st.f_bavail * st.f_frsize < 4 * (uint64_t)BALLAST_BYTES)
         return;
     if (sio_create(&s->io, name, &f, NULL)) /* most often: it is there */
         return;

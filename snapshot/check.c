@@ -67,11 +67,11 @@ static int check_node(struct check *c, uint64_t id, int level, const char *who, 
     c->out->nodes++;
     if (level >= 0 && (int)n->level != level)
         problem(c, "%s: map node %" PRIu64 " is not at the level where it hangs", who, id);
-    for (unsigned i = 0; i < MAP_FANOUT && !r; i++) {
+    for (unsigned i = 0; i < MAP_FANOUT && !REF_STORE(id) && !r; i++) { /* a base is proved by a check of its own */
         uint64_t entry = n->e[i];
         if (entry_kind(entry) == ENTRY_NODE) {
-            r = check_node(c, entry_num(entry), (int)n->level - 1, who, e);
-        } else if (entry_kind(entry) == ENTRY_FRAME) {
+            r = check_node(c, entry_ref(entry), (int)n->level - 1, who, e);
+        } else if (entry_kind(entry) == ENTRY_FRAME && !entry_store(entry)) {
             struct loc *f = pageidx_find(&c->frames, entry_num(entry));
             if (!f || entry_page(entry) >= f->slot)
                 problem(c, "%s: map node %" PRIu64 " names page %u of frame %" PRIu64 ", which is missing", who, id,
@@ -95,7 +95,7 @@ static int check_roots(struct check *c, struct db *db, struct err *e)
         for (int col = 2; col <= 3 && !r; col++) {
             uint64_t root = (uint64_t)rows_int(&rows, col);
             if (entry_kind(root) == ENTRY_NODE)
-                r = check_node(c, entry_num(root), -1, who, e);
+                r = check_node(c, entry_ref(root), -1, who, e);
             else if (entry_kind(root) > ENTRY_NODE || entry_kind(root) == ENTRY_FRAME)
                 problem(c, "%s: %016" PRIx64 " is no root of a map", who, root);
         }
@@ -259,9 +259,9 @@ int store_check(struct store *s, bool deep, void (*report)(void *opaque, const c
     struct store_report out = {0};
     struct check c = {.s = s, .deep = deep, .report = report, .opaque = opaque, .out = &out};
     struct db *db cleanup(cleanup_db) = NULL;
-    int fd cleanup(cleanup_close) = -1, r = lock_open(s, &fd, e);
+    int fd cleanup(cleanup_close) = -1, r = s->sealed ? 0 : lock_open(s, &fd, e);
 
-    if (!r) /* machines run on meanwhile; only gc waits */
+    if (!r && !s->sealed) /* machines run on meanwhile; only gc waits */
         r = lock_byte(fd, LOCK_WRITERS, LOCK_SHARED, true, e);
     if (!r)
         r = db_get(s, &db, e);

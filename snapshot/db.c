@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include "src/base/buf.h"
 #include "src/base/util.h"
 #include "snapshot/format.h"
 #include "snapshot/lock.h"
@@ -132,6 +133,12 @@ static const char *const text[SQL_COUNT] = {
     [SQL_GC_FRAMES] = "DELETE FROM frame WHERE pack = ?",
     [SQL_GC_PACK] = "DELETE FROM pack WHERE id = ?",
     [SQL_OPLOG_NEW] = "INSERT INTO oplog(at, verb, machine, undo, until) VALUES(?, ?, ?, ?, ?)",
+    [SQL_SEAL] = "UPDATE store SET sealed = 1",
+    [SQL_BASE_GET] = "SELECT uuid, path FROM base WHERE num = ?",
+    [SQL_BASE_FIND] = "SELECT num, path FROM base WHERE uuid = ?1 UNION ALL "
+                      "SELECT coalesce(max(num), 0) + 1, NULL FROM base",
+    [SQL_BASE_SET] = "INSERT INTO base(num, uuid, path) VALUES(?1, ?2, ?3) "
+                     "ON CONFLICT(num) DO UPDATE SET path = excluded.path",
     [SQL_MOVE_MACHINE] = "SELECT m.uuid, m.name, m.config, m.created_at, h.id, h.parent FROM machine m "
                          "JOIN head h ON h.id = m.head WHERE m.id = ? AND m.deleted_at IS NULL",
     [SQL_MOVE_SNAPS] = "SELECT id, uuid, name, parent, note, taken_at, vclock, power, hardware, cpu_features, "
@@ -274,19 +281,32 @@ static void cleanup_db_free(struct db **db)
     db_free(*db);
 }
 
+/* The database of a sealed store, which SQLite then takes for a file that nobody can change: it locks nothing. */
+static char *immutable_uri(const char *dir)
+{
+    struct buf b = {0};
+
+    buf_str(&b, "file:");
+    for (const char *p = dir; *p; p++)
+        if (strchr("?#%", *p))
+            buf_printf(&b, "%%%02X", (unsigned)*p);
+        else
+            buf_char(&b, *p);
+    buf_str(&b, "/store.db?immutable=1");
+    return buf_steal(&b);
+}
+
 static int db_open(struct store *s, struct db **ret, struct err *e)
 {
     struct db *db cleanup(cleanup_db_free) = calloc(1, sizeof *db);
-    char *path cleanup(cleanup_free) = NULL;
+    char *path cleanup(cleanup_free) = s->sealed ? immutable_uri(s->dir) : str_printf("%s/store.db", s->dir);
+    int flags = s->sealed ? SQLITE_OPEN_READONLY | SQLITE_OPEN_URI : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
     int r;
 
-    if (!db || asprintf(&path, "%s/store.db", s->dir) < 0) {
-        path = NULL;
+    if (!db || !path)
         return err_set(e, VT_FAIL, "out of memory");
-    }
     db->s = s;
-    if (sqlite3_open_v2(path, &db->h, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
-                        vfs_name(s->vfs)))
+    if (sqlite3_open_v2(path, &db->h, flags | SQLITE_OPEN_NOMUTEX, vfs_name(s->vfs)))
         return db->h ? db_error(db, e) : err_set(e, VT_FAIL, "out of memory");
     sqlite3_extended_result_codes(db->h, 0);
     sqlite3_busy_timeout(db->h, 5000);
@@ -382,15 +402,20 @@ static int create_schema(struct db *db, struct err *e)
 
 /* What made each version from the one before. */
 static const char *const upgrades[STORE_SCHEMA + 1] = {
-    [2] = "ALTER TABLE head ADD COLUMN since INTEGER NOT NULL DEFAULT 0; ALTER TABLE head ADD COLUMN ended INTEGER;",
+    [2] = "ALTER TABLE head ADD COLUMN since INTEGER NOT NULL DEFAULT 0; ALTER TABLE head ADD COLUMN ended INTEGER;"
+          "CREATE TABLE IF NOT EXISTS base(num INTEGER PRIMARY KEY CHECK (num BETWEEN 1 AND 255), "
+          "uuid TEXT NOT NULL UNIQUE, path TEXT NOT NULL) STRICT",
 };
 
 /* Nobody else has the store open meanwhile; the database as it was stays beside it, as store.db.VERSION. */
 static int upgrade(struct store *s, struct db *db, int64_t version, struct err *e)
 {
     char sql[80];
-    int r = lock_byte(s->lock_fd, LOCK_STORE, LOCK_EXCLUSIVE, false, e);
+    int r = 0;
 
+    if (s->sealed)
+        return err_set(e, VT_VERSION, "%s: is sealed, and of an older version; export it again with this one", s->dir);
+    r = lock_byte(s->lock_fd, LOCK_STORE, LOCK_EXCLUSIVE, false, e);
     if (r)
         return err_prefix(e, r, "%s: is of an older version, and can be brought up to date only while nothing uses it",
                           s->dir);
@@ -451,7 +476,27 @@ int db_prepare(struct store *s, bool create, struct err *e)
     if (!r || !rows_text(&rows, 0) || strlen(rows_text(&rows, 0)) != 36)
         return err_set(e, VT_CORRUPT, "%s/store.db: the store's own row is missing", s->dir);
     memcpy(s->uuid, rows_text(&rows, 0), 37);
+    if (s->sealed && !rows_int(&rows, 1))
+        return err_set(e, VT_CORRUPT, "%s: its file `lock` is missing, and it is not sealed", s->dir);
+    if (!s->sealed && rows_int(&rows, 1))
+        return err_set(e, VT_CORRUPT, "%s: is a sealed store, but has a file `lock`", s->dir);
     return 0;
+}
+
+int db_seal(struct db *db, struct err *e)
+{
+    int64_t busy = 0;
+    int r = db_begin(db, DB_FULL, e);
+
+    if (!r)
+        r = db_run(db, SQL_SEAL, e, "");
+    if (!r)
+        r = db_commit(db, e);
+    if (!r)
+        r = pragma_int(db, "PRAGMA wal_checkpoint(TRUNCATE)", &busy, e);
+    if (!r && busy)
+        r = err_set(e, VT_BUSY, "%s: is in use", db->s->dir);
+    return r ? r : exec(db, "PRAGMA journal_mode = DELETE", e);
 }
 
 int db_begin(struct db *db, enum db_sync sync, struct err *e)

@@ -97,6 +97,10 @@ enum sql {
     SQL_GC_FRAMES,        /* i pack */
     SQL_GC_PACK,          /* i id */
     SQL_OPLOG_NEW,        /* i at, t verb, i machine, t undo, i until */
+    SQL_SEAL,             /* */
+    SQL_BASE_GET,         /* i num -> uuid, path */
+    SQL_BASE_FIND,        /* t uuid -> num, path; without one the next free number, NULL */
+    SQL_BASE_SET,         /* i num, t uuid, t path */
     SQL_MOVE_MACHINE,     /* i id -> uuid, name, config, created_at, head, parent */
     SQL_MOVE_SNAPS,       /* i machine -> id, uuid, name, parent, note, taken_at, vclock, power, hw, cpu, state_frame */
     SQL_MOVE_IMAGES,      /* z snapshot, z head -> slot, bytes, quiesced_root; by slot */
@@ -147,6 +151,9 @@ void dbpool_release(struct dbpool *p);
 
 /* Makes the tables in an empty database; refuses one that is newer or not ours. create: make them where none are. */
 int db_prepare(struct store *s, bool create, struct err *e);
+
+/* Marks the store as sealed, and has all of the database in its one file. No other connection may be open. */
+int db_seal(struct db *db, struct err *e);
 
 enum db_sync {
     DB_NORMAL, /* the commit survives a kill */

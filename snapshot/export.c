@@ -24,7 +24,7 @@ struct kept_image {
 
 struct exporter {
     struct store *s;
-    int64_t machine, origin, parent;
+    int64_t machine, origin, head, parent;
     move_put_fn *put;
     void *opaque;
     struct move_plan plan;
@@ -421,7 +421,6 @@ static int plan_rows(struct exporter *x, struct db *db, json_t *top, struct err 
 {
     struct rows machine cleanup(rows_done) = {0}, snaps cleanup(rows_done) = {0};
     json_t *list = json_array();
-    int64_t head;
     int r = db_query(db, SQL_MOVE_MACHINE, &machine, e, "i", x->machine);
 
     json_object_set_new(top, "format", json_integer(MOVE_FORMAT));
@@ -435,14 +434,14 @@ static int plan_rows(struct exporter *x, struct db *db, json_t *top, struct err 
                                       rows_text(&machine, 1), "config", rows_text(&machine, 2), "created_at",
                                       (json_int_t)rows_int(&machine, 3))))
         return err_set(e, VT_CORRUPT, "store.db: the machine's configuration is not UTF-8");
-    head = rows_int(&machine, 4);
+    x->head = rows_int(&machine, 4);
     x->parent = rows_int(&machine, 5);
     r = plan_origin(x, db, top, e);
     if (!r)
         r = db_query(db, SQL_MOVE_SNAPS, &snaps, e, "i", x->machine);
     while (!r && (r = rows_next(&snaps, e)) > 0)
         r = plan_snapshot(x, db, &snaps, list, e);
-    return r ? r : plan_head(x, db, head, top, e);
+    return r ? r : plan_head(x, db, x->head, top, e);
 }
 
 static int put_json(struct exporter *x, const char *name, const json_t *j, struct err *e)
@@ -479,6 +478,62 @@ static int put_end(struct exporter *x, struct err *e)
     return put_json(x, "end.json", j, e);
 }
 
+static void release(struct exporter *x)
+{
+    for (size_t i = 0; i < OPEN_IMAGES; i++)
+        image_close(x->kept[i].image);
+    move_plan_release(&x->plan);
+    move_sum_free(x->sum);
+    free(x->snap_ids);
+    free(x->states);
+    free(x->seen);
+    free(x->table);
+    free(x->pages);
+    free(x->runs);
+}
+
+/* The root of an image of the plan, as its row has it. */
+static int visit_root(struct exporter *x, struct db *db, size_t number, const struct move_visit *v, struct err *e)
+{
+    const struct move_image *i = &x->plan.v[number];
+    struct rows rows cleanup(rows_done) = {0};
+    int64_t snapshot = i->owner >= 0 ? x->snap_ids[i->owner] : 0;
+    int64_t head = i->owner == MOVE_HEAD ? x->head : i->owner == MOVE_ORIGIN ? x->origin : 0;
+    uint64_t root;
+    int r = db_query(db, SQL_IMAGE_GET, &rows, e, "zzt", snapshot, head, i->slot);
+
+    if (!r)
+        r = rows_next(&rows, e);
+    if (r <= 0)
+        return r < 0 ? r : err_set(e, VT_CORRUPT, "store.db: an image is missing");
+    root = (uint64_t)rows_int(&rows, i->quiesced ? 2 : 1);
+    rows_done(&rows);
+    return v->root(v->opaque, number, root, e);
+}
+
+int move_visit(struct store *s, int64_t machine, const struct move_visit *v, struct err *e)
+{
+    struct exporter x = {.s = s, .machine = machine, .put = v->put, .opaque = v->opaque, .sum = move_sum_new()};
+    struct db *db cleanup(cleanup_db) = NULL;
+    int r = x.sum ? put_machine(&x, e) : out_of_memory(e);
+
+    if (!r)
+        r = db_get(s, &db, e);
+    for (size_t i = 0; i < x.plan.n && !r; i++)
+        r = visit_root(&x, db, i, v, e);
+    for (size_t i = 0; i < x.n_snaps && !r; i++) {
+        void *state cleanup(cleanup_free) = NULL;
+        size_t len = 0;
+        if (!x.states[i])
+            continue;
+        r = frames_blob(s, (uint64_t)x.states[i], &state, &len, e);
+        if (!r)
+            r = v->state(v->opaque, i, state, len, e);
+    }
+    release(&x);
+    return r;
+}
+
 int machine_export(struct store *s, int64_t machine, move_put_fn *put, void *opaque, struct move_stats *ret,
                    struct err *e)
 {
@@ -498,15 +553,6 @@ int machine_export(struct store *s, int64_t machine, move_put_fn *put, void *opa
     x.stats.images = x.plan.n;
     if (!r && ret)
         *ret = x.stats;
-    for (size_t i = 0; i < OPEN_IMAGES; i++)
-        image_close(x.kept[i].image);
-    move_plan_release(&x.plan);
-    move_sum_free(x.sum);
-    free(x.snap_ids);
-    free(x.states);
-    free(x.seen);
-    free(x.table);
-    free(x.pages);
-    free(x.runs);
+    release(&x);
     return r;
 }

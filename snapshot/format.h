@@ -45,6 +45,13 @@ static inline uint64_t entry_num(uint64_t e)
 {
     return e >> 12 & ENTRY_NUM_MAX;
 }
+/* Number and store as one: what nodes are asked for by. */
+static inline uint64_t entry_ref(uint64_t e)
+{
+    return e >> 12 & 0xffffffffffffull;
+}
+#define REF_STORE(ref) ((unsigned)((ref) >> 40))
+#define REF_NUM(ref)   ((ref)&ENTRY_NUM_MAX)
 static inline unsigned entry_page(uint64_t e)
 {
     return e & 0xfff;

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <xxhash.h>
+#include "snapshot/base.h"
 #include "snapshot/format.h"
 #include "snapshot/store.h"
 
@@ -183,7 +184,12 @@ int frames_page(struct store *s, uint64_t entry, void *dst, struct err *e)
     struct frame_data *f;
     int r = 0;
 
-    if (entry_kind(entry) != ENTRY_FRAME || entry_store(entry))
+    if (entry_store(entry)) {
+        struct store *base;
+        r = store_base(s, entry_store(entry), &base, e);
+        return r ? r : frames_page(base, entry & ~(UINT64_C(0xff) << 52), dst, e);
+    }
+    if (entry_kind(entry) != ENTRY_FRAME)
         return err_set(e, VT_CORRUPT, "store.db: a map entry (%016llx) names no frame", (unsigned long long)entry);
     r = frames_get(s, entry_num(entry), &f, e);
     if (r)

@@ -113,6 +113,8 @@ static int mark_node(struct gc *g, uint64_t id, struct err *e)
     if (r) /* damage: what hangs below cannot be known, so nothing may go */
         return r;
     for (unsigned i = 0; i < MAP_FANOUT && !r; i++) {
+        if (entry_store(n->e[i])) /* of a base, where nothing ever goes */
+            continue;
         if (entry_kind(n->e[i]) == ENTRY_NODE)
             r = mark_node(g, entry_num(n->e[i]), e);
         else if (entry_kind(n->e[i]) == ENTRY_FRAME)
@@ -133,9 +135,9 @@ static int mark(struct gc *g, struct err *e)
             pageidx_find(&g->heads, (uint64_t)rows_int(&rows, 3)))
             r = 0;
         else
-            r = rows_int(&rows, 1)            ? mark_frame(g, v, e)
-                : entry_kind(v) == ENTRY_NODE ? mark_node(g, entry_num(v), e)
-                                              : 0;
+            r = rows_int(&rows, 1)                               ? mark_frame(g, v, e)
+                : entry_kind(v) == ENTRY_NODE && !entry_store(v) ? mark_node(g, entry_num(v), e)
+                                                                 : 0;
     }
     return r;
 }

@@ -30,6 +30,7 @@ struct in_image {
     struct run *runs;
     size_t n, cap;
     uint64_t root, own; /* own: bytes that it added */
+    bool elsewhere;     /* root is of a base: nothing is to be written */
 };
 
 struct in_snap {
@@ -471,6 +472,30 @@ int import_put(struct import *im, const char *name, const void *data, size_t len
     return r;
 }
 
+/* ---- images that need not move ---- */
+
+int import_put_root(struct import *im, size_t image, uint64_t root, struct err *e)
+{
+    if (image != im->image || image == im->plan.n)
+        return err_set(e, VT_CORRUPT, "an image does not belong here");
+    im->images[im->image++] = (struct in_image){.root = root, .elsewhere = true};
+    return 0;
+}
+
+int import_put_state(struct import *im, size_t snapshot, const void *data, size_t len, struct err *e)
+{
+    struct move_head h = {MOVE_STATE_MAGIC, 0, snapshot, len};
+
+    return read_state(im, "a device state", &h, data, len, e);
+}
+
+void import_put_end(struct import *im)
+{
+    im->state = next_state(im);
+    if (im->image == im->plan.n && im->state == im->n_snaps)
+        im->stage = COMPLETE;
+}
+
 /* ---- committing ---- */
 
 static int commit_pack(struct import *im, struct err *e)
@@ -512,6 +537,8 @@ static int commit_map(struct import *im, size_t number, struct err *e)
     int64_t next_node, next_frame;
     int r;
 
+    if (i->elsewhere)
+        return 0;
     i->root = p->base >= 0 ? im->images[p->base].root : ENTRY_ZERO_WORD;
     if (!i->n)
         return 0;

@@ -3,6 +3,7 @@
 #include <string.h>
 #include <xxhash.h>
 #include <zstd.h>
+#include "snapshot/base.h"
 #include "snapshot/store.h"
 
 #define NODES_KEPT 2048 /* of 4 KiB */
@@ -70,20 +71,40 @@ static int load(struct store *s, uint64_t id, struct node *n, struct err *e)
         return damaged(id, "cannot be unpacked", e);
     if (node_checksum(id, (unsigned)level, raw) != (uint64_t)rows_int(&rows, 2))
         return damaged(id, "does not match its checksum", e);
-    n->lru.key = id;
     n->level = (unsigned)level;
     for (unsigned i = 0; i < MAP_FANOUT; i++) {
+        enum entry_kind k;
         n->e[i] = get64(raw + 8 * i);
-        if (entry_kind(n->e[i]) > (level ? ENTRY_NODE : ENTRY_FRAME) || (level && entry_kind(n->e[i]) == ENTRY_FRAME) ||
-            entry_store(n->e[i]))
+        k = entry_kind(n->e[i]);
+        if (k > (level ? ENTRY_NODE : ENTRY_FRAME) || (level && k == ENTRY_FRAME) ||
+            (entry_store(n->e[i]) && (s->sealed || k < ENTRY_FRAME)))
             return damaged(id, "has an entry of no known kind", e);
     }
     return 0;
 }
 
-int node_get(struct store *s, uint64_t id, struct node **ret, struct err *e)
+/* A node of a base, with the base's number in what it refers to. */
+static int load_of_base(struct store *s, uint64_t ref, struct node *n, struct err *e)
 {
-    struct node *n = (struct node *)lru_get(&s->nodes, id);
+    unsigned num = REF_STORE(ref);
+    struct store *base;
+    struct node *of;
+    int r = store_base(s, num, &base, e);
+
+    if (!r)
+        r = node_get(base, REF_NUM(ref), &of, e);
+    if (r)
+        return r;
+    n->level = of->level;
+    for (unsigned i = 0; i < MAP_FANOUT; i++)
+        n->e[i] = entry_kind(of->e[i]) < ENTRY_FRAME ? of->e[i] : of->e[i] | (uint64_t)num << 52;
+    node_put(base, of);
+    return 0;
+}
+
+int node_get(struct store *s, uint64_t ref, struct node **ret, struct err *e)
+{
+    struct node *n = (struct node *)lru_get(&s->nodes, ref);
     int r;
 
     if (n) {
@@ -93,11 +114,12 @@ int node_get(struct store *s, uint64_t id, struct node **ret, struct err *e)
     n = malloc(sizeof *n);
     if (!n)
         return err_set(e, VT_FAIL, "out of memory");
-    r = load(s, id, n, e);
+    r = REF_STORE(ref) ? load_of_base(s, ref, n, e) : load(s, ref, n, e);
     if (r) {
         free(n);
         return r;
     }
+    n->lru.key = ref;
     *ret = (struct node *)lru_add(&s->nodes, &n->lru);
     return 0;
 }
@@ -112,7 +134,7 @@ void node_put(struct store *s, struct node *n)
 static int child_get(struct store *s, uint64_t entry, unsigned level, struct node **ret, struct err *e)
 {
     struct node *n;
-    int r = node_get(s, entry_num(entry), &n, e);
+    int r = node_get(s, entry_ref(entry), &n, e);
 
     if (r)
         return r;
@@ -128,7 +150,7 @@ static int check_root(uint64_t root, struct err *e)
 {
     enum entry_kind k = entry_kind(root);
 
-    if (k == ENTRY_HOLE || k == ENTRY_ZERO || (k == ENTRY_NODE && !entry_store(root)))
+    if (k == ENTRY_HOLE || k == ENTRY_ZERO || k == ENTRY_NODE)
         return 0;
     return err_set(e, VT_CORRUPT, "store.db: %016llx is no root of a map", (unsigned long long)root);
 }
@@ -148,7 +170,7 @@ static int find_leaf(struct store *s, uint64_t root, uint64_t page, struct node 
         *ret_entry = root;
         return r;
     }
-    r = node_get(s, entry_num(root), &n, e);
+    r = node_get(s, entry_ref(root), &n, e);
     if (r)
         return r;
     if (page >= map_span(n->level)) { /* the image grew */
@@ -261,7 +283,7 @@ static int root_level(struct store *s, uint64_t root, int *ret, struct err *e)
     *ret = -1;
     if (r || entry_kind(root) != ENTRY_NODE)
         return r;
-    r = node_get(s, entry_num(root), &n, e);
+    r = node_get(s, entry_ref(root), &n, e);
     if (r)
         return r;
     *ret = (int)n->level;
@@ -279,7 +301,7 @@ static int diff_roots(struct diff *d, uint64_t a, int la, uint64_t b, int lb, in
         return diff_entry(d, a, b, level, 0, e);
     if (la < level && lb < level)
         return diff_roots(d, a, la, b, lb, level - 1, e);
-    r = node_get(d->s, entry_num(la == level ? a : b), &n, e);
+    r = node_get(d->s, entry_ref(la == level ? a : b), &n, e);
     for (unsigned i = 0; i < MAP_FANOUT && !r; i++) {
         uint64_t rest = i             ? ENTRY_ZERO_WORD
                         : la == level ? b

@@ -18,8 +18,8 @@ struct node {
 };
 
 bool map_cache_init(struct store *s);
-/* Reads and verifies a node; give it back with node_put. */
-int node_get(struct store *s, uint64_t id, struct node **ret, struct err *e);
+/* Reads and verifies a node, named by entry_ref; give it back with node_put. What is in one of a base names that. */
+int node_get(struct store *s, uint64_t ref, struct node **ret, struct err *e);
 void node_put(struct store *s, struct node *n);
 uint64_t node_checksum(uint64_t id, unsigned level, const uint8_t body[MAP_FANOUT * 8]);
 /* Pages that a tree with a root of this level covers; and the least level that covers so many. */

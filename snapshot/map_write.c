@@ -52,7 +52,7 @@ static int wnode_new(struct store *s, uint64_t entry, unsigned level, struct wno
     n->level = level;
     n->origin = entry;
     if (entry_kind(entry) == ENTRY_NODE) {
-        r = node_get(s, entry_num(entry), &old, e);
+        r = node_get(s, entry_ref(entry), &old, e);
         if (!r && old->level != level)
             r = err_set(e, VT_CORRUPT, "store.db: map node %llu is not at the level where it hangs",
                         (unsigned long long)entry_num(entry));
@@ -90,7 +90,7 @@ static int make_top(struct mapw *w, struct err *e)
     int r;
 
     if (entry_kind(w->root) == ENTRY_NODE) {
-        r = node_get(w->s, entry_num(w->root), &n, e);
+        r = node_get(w->s, entry_ref(w->root), &n, e);
         if (r)
             return r;
         have = n->level;
@@ -142,7 +142,7 @@ static int unchanged(struct mapw *w, const struct wnode *n, bool *ret, struct er
     *ret = false;
     if (entry_kind(n->origin) != ENTRY_NODE || n->ours)
         return 0;
-    r = node_get(w->s, entry_num(n->origin), &old, e);
+    r = node_get(w->s, entry_ref(n->origin), &old, e);
     if (r)
         return r;
     *ret = old->level == n->level && !memcmp(old->e, n->e, sizeof n->e);

@@ -56,6 +56,20 @@ struct move_head {
 void move_head_put(uint8_t h[MOVE_HEADER], const struct move_head *m, const void *body, size_t len);
 int move_head_get(const char *name, const void *data, size_t len, struct move_head *ret, struct err *e);
 
+/* What export knows before it reads any page: calls put with machine.json; then root with each image of the plan, in
+ * order; then state with each device state. For a store where the images need not move. */
+struct move_visit {
+    move_put_fn *put;
+    int (*root)(void *opaque, size_t image, uint64_t root, struct err *e);
+    int (*state)(void *opaque, size_t snapshot, const void *data, size_t len, struct err *e);
+    void *opaque;
+};
+int move_visit(struct store *s, int64_t machine, const struct move_visit *v, struct err *e);
+/* The other end: in place of pages and maps. */
+int import_put_root(struct import *im, size_t image, uint64_t root, struct err *e);
+int import_put_state(struct import *im, size_t snapshot, const void *data, size_t len, struct err *e);
+void import_put_end(struct import *im); /* no more comes */
+
 /* The sum over all members. */
 struct move_sum;
 struct move_sum *move_sum_new(void); /* NULL: out of memory */

@@ -15,6 +15,13 @@ CREATE TABLE store(
 
 CREATE TABLE setting(key TEXT PRIMARY KEY, value TEXT) STRICT, WITHOUT ROWID;
 
+-- Sealed stores under this one. References into them have the number in their entries.
+CREATE TABLE base(
+  num INTEGER PRIMARY KEY CHECK (num BETWEEN 1 AND 255),
+  uuid TEXT NOT NULL UNIQUE,
+  path TEXT NOT NULL
+) STRICT;
+
 CREATE TABLE machine(
   id INTEGER PRIMARY KEY AUTOINCREMENT,
   uuid TEXT NOT NULL UNIQUE,

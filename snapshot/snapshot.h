@@ -37,6 +37,8 @@ enum store_flags {
 /* Opens the store in directory dir. VT_NOENT: no store there (without STORE_CREATE); VT_VERSION: made by a newer
  * version, or on a network file system; VT_CORRUPT: not a store. */
 int store_open(const char *dir, unsigned flags, struct store **ret, struct err *e);
+/* Is it sealed? One that is may lie on any file system; whatever would change it is VT_PERM. */
+bool store_is_sealed(const struct store *s);
 /* Closes; all heads, snaps and images of it must be gone. NULL is fine. */
 void store_close(struct store *s);
 const char *store_dir(const struct store *s);
@@ -369,5 +371,16 @@ const char *import_config(const struct import *im);
 /* VT_CORRUPT: members are missing. The import is gone afterwards, also on error. ret_stats may be NULL. */
 int import_commit(struct import *im, int64_t *ret_id, struct move_stats *ret_stats, struct err *e);
 void import_abort(struct import *im); /* NULL is fine */
+
+/* ---- bases: sealed stores under others ---- */
+
+/* Makes a new sealed store in dir, of nothing but one machine with its tree; the caller holds the machine lock. It is
+ * there whole or not at all. VT_EXISTS: dir is there, and not empty. ret may be NULL. */
+int base_export(struct store *s, int64_t machine, const char *dir, struct move_stats *ret, struct err *e);
+/* Puts the sealed store in dir under s, and machine, a name in it (NULL: its only one), into s as name (NULL: as it
+ * is): images are referred to, not copied, so dir must stay. Where a base has moved, this says so. VT_USAGE: dir is
+ * not sealed, or there are several machines; VT_EXISTS. ret_stats may be NULL. */
+int base_import(struct store *s, const char *dir, const char *machine, const char *name, int64_t *ret_id,
+                struct move_stats *ret_stats, struct err *e);
 
 #endif

@@ -90,10 +90,17 @@ static bool has_database(struct store *s)
 static int open_files(struct store *s, unsigned flags, struct err *e)
 {
     bool make = false;
-    int r = hostfs_check(s->io.dirfd, s->dir, e);
+    int r;
 
+    s->sealed = has_database(s) && faccessat(s->io.dirfd, "lock", F_OK, 0);
+    r = s->sealed ? vfs_new(&s->io, &s->vfs, e) : hostfs_check(s->io.dirfd, s->dir, e);
     if (r)
         return r;
+    if (s->sealed) { /* anywhere, over a network too: nothing in it changes */
+        dbpool_init(&s->pool);
+        r = db_prepare(s, false, e);
+        return r ? r : uuid_parse(s->uuid, s->uuid_bytes, e);
+    }
     if (!has_database(s)) {
         if (!(flags & STORE_CREATE))
             return err_set(e, VT_NOENT, "%s: no store here (vmtest create makes one)", s->dir);
@@ -151,6 +158,7 @@ int store_open_hooked(const char *dir, unsigned flags, const struct sio_hook *ho
         return err_set(e, VT_FAIL, "out of memory");
     s->lock_fd = s->io.dirfd = -1;
     pthread_mutex_init(&s->batches, NULL);
+    pthread_mutex_init(&s->base_lock, NULL);
     if (hook)
         s->io.hook = *hook;
     r = resolve(dir, flags, &s->dir, e);
@@ -181,6 +189,8 @@ void store_close(struct store *s)
     lru_release(&s->packs);
     lru_release(&s->nodes);
     dedup_free(s->dedup);
+    for (unsigned i = 0; i < ARRAY_LEN(s->bases); i++)
+        store_close(s->bases[i]);
     if (s->vfs)
         dbpool_release(&s->pool);
     vfs_free(s->vfs);
@@ -189,6 +199,7 @@ void store_close(struct store *s)
     if (s->io.dirfd >= 0)
         close(s->io.dirfd);
     pthread_mutex_destroy(&s->batches);
+    pthread_mutex_destroy(&s->base_lock);
     free(s->dir);
     free(s);
 }

@@ -23,6 +23,9 @@ struct store {
     int64_t sweeps;                  /* of gc, when dedup was last filled; under batches */
     uint64_t undo_bytes;             /* the most that is kept for undo; 0: a tenth of the file system */
     struct dedup *dedup;             /* page hashes of what is stored, filled when first needed */
+    bool sealed;                     /* opened immutable: nothing is locked, nothing can be changed */
+    pthread_mutex_t base_lock;
+    struct store *bases[256]; /* sealed ones under this, by number; opened when first needed, under base_lock */
 };
 
 /* store_open with a hook under all I/O; NULL: none. */

@@ -33,6 +33,11 @@ static int keep(void *opaque, const char *name, const void *data, size_t len, st
     return 0;
 }
 
+static int drop(void *opaque, const char *name, const void *data, size_t len, struct err *e)
+{
+    return 0;
+}
+
 static void forget(struct members *m)
 {
     while (m->n)
@@ -423,6 +428,89 @@ static void an_import_that_ends_leaves_nothing(void **state)
     forget(&out);
 }
 
+/* A machine on a sealed store: nothing is copied, it lives and grows, and the base stays as it is. */
+static void a_machine_stands_on_a_base(void **state)
+{
+    struct fixture *f = *state;
+    char *dir, *base = NULL, *moved = NULL;
+    struct store *s = other_store(&dir), *sealed;
+    struct store_report rep;
+    struct gc_stats gc;
+    struct head *h;
+    int64_t id = 0, twin = 0, own, a;
+    int lock;
+
+    assert_true(asprintf(&base, "%s/base", dir) > 0);
+    assert_true(asprintf(&moved, "%s/moved?#%%", dir) > 0);
+    grow_tree(f);
+    ok(base_export(f->s, f->machine, base, NULL, e));
+    fails(VT_EXISTS, "is there already", base_export(f->s, f->machine, base, NULL, e));
+
+    /* sealed: it can be read, and nothing else */
+    ok(store_open(base, 0, &sealed, e));
+    assert_true(store_is_sealed(sealed));
+    ok(machine_find(sealed, "web", true, &own, e));
+    same_machines(f->s, f->machine, sealed, own);
+    fails(VT_PERM, "", machine_lock(sealed, own, &lock, e));
+    fails(VT_PERM, "", machine_rename(sealed, own, "x", e));
+    fails(VT_PERM, "", machine_create(sealed, "x", "{}", NULL, 0, NULL, NULL, &twin, e));
+    fails(VT_PERM, "", store_gc(sealed, NULL, e));
+    check_sound(sealed);
+    store_close(sealed);
+
+    fails(VT_USAGE, "is not sealed", base_import(s, f->dir, NULL, NULL, &id, NULL, e));
+    fails(VT_NOENT, "", base_import(s, base, "nosuch", NULL, &id, NULL, e));
+    ok(base_import(s, base, NULL, NULL, &id, NULL, e));
+    fails(VT_EXISTS, "of this name already", base_import(s, base, NULL, NULL, &twin, NULL, e));
+    ok(base_import(s, base, "web", "twin", &twin, NULL, e));
+    same_machines(f->s, f->machine, s, id);
+    same_machines(f->s, f->machine, s, twin);
+    check_sound(s);
+    ok(store_check(s, true, NULL, NULL, &rep, e));
+    assert_true(rep.pages <= 4); /* device states */
+
+    /* it lives */
+    ok(machine_lock(s, id, &lock, e));
+    ok(head_open(s, id, 0, &h, e));
+    disk_put(h, "disk0", 2, 22);
+    take(h, "more", 9000);
+    ok(snapshot_find(s, id, "a", true, &a, e));
+    ok(head_reset(h, a, e));
+    disk_put(h, "disk0", 3, 33);
+    take(h, "branch", 0);
+    assert_int_equal(disk_tag(h, "disk0", 4), 5);
+    ok(head_close(h, e));
+    close(lock);
+    ok(snapshot_delete(s, a, e));
+    ok(machine_rm(s, twin, e));
+    ok(store_maintain(s, e));
+    ok(store_gc(s, &gc, e));
+    check_sound(s);
+    ok(machine_lock(s, id, &lock, e));
+    ok(head_open(s, id, 0, &h, e));
+    assert_int_equal(disk_tag(h, "disk0", 3), 33);
+    assert_int_equal(disk_tag(h, "disk0", 5), 6);
+    ok(head_close(h, e));
+    close(lock);
+
+    ok(machine_export(s, id, drop, NULL, NULL, e));
+
+    /* gone, another in its place, and moved */
+    store_close(s);
+    assert_int_equal(rename(base, moved), 0);
+    ok(store_open(dir, 0, &s, e));
+    fails(VT_CORRUPT, "the base of this machine", machine_export(s, id, drop, NULL, NULL, e));
+    store_close(s);
+    ok(base_export(f->s, f->machine, base, NULL, e));
+    ok(store_open(dir, 0, &s, e));
+    fails(VT_CORRUPT, "is another store", machine_export(s, id, drop, NULL, NULL, e));
+    fails(VT_EXISTS, "", base_import(s, moved, NULL, NULL, &twin, NULL, e)); /* that is where it is now */
+    ok(machine_export(s, id, drop, NULL, NULL, e));
+    drop_store(s, dir);
+    free(base);
+    free(moved);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -430,6 +518,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_base_file_goes_along, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(damage_is_seen, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(an_import_that_ends_leaves_nothing, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(a_machine_stands_on_a_base, fixture_setup, fixture_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
