@@ -209,6 +209,8 @@ struct cpu {
     void (*apic_base_hook)(void *board, uint64_t v);
     void (*ferr_hook)(void *board);      /* FERR# */
     int (*tpr_hook)(void *board, int v); /* the local APIC's priority class: set, or for -1 read */
+    uint64_t (*deadline_hook)(void *board, const uint64_t *tsc); /* its TSC deadline: set, or for NULL read */
+    void (*tsc_hook)(void *board);                               /* the TSC was written */
 
     uint64_t exits[K_COUNT], fills, fast_fills, walks, page_faults, interrupts, exceptions, code_writes, blocks_made,
         invalidations, flushes, cr3_writes, helper_calls[256], twins, verified;
@@ -229,6 +231,8 @@ struct cpu {
     struct tlb_list code_list[2][2];
     struct tlb64_list list64[2][2], code_list64[2][2];
     uint8_t large64[1024]; /* by 2 MiB of linear space, hashed: slots were filled from a large page */
+    uint32_t huge[64];     /* GiBs of linear space that slots were filled from as one page */
+    uint32_t nhuge;        /* more than there is room for: any may be */
     uint8_t no_stack[4096 + 64] __attribute__((aligned(64)));
     struct jump_near near[2][NEAR_SIZE] __attribute__((aligned(64)));
     struct jump_hash jh[1 << JH_BITS] __attribute__((aligned(64)));
@@ -283,6 +287,7 @@ void cpu_set_attn(struct cpu *c, uint32_t bits);
 void cpu_update_intr(struct cpu *c);
 
 void cpu_unmask_nmi(struct cpu *c);           /* by IRET */
+uint64_t cpu_tsc(const struct cpu *c);        /* what RDTSC reads, while the guest runs */
 int cpu_write_cr0(struct cpu *c, uint64_t v); /* 0, or 1 with #GP raised; and so */
 int cpu_load_cr3(struct cpu *c, uint64_t v);  /* 0, or 1 with #GP raised */
 void cpu_debug_changed(struct cpu *c);        /* after dr[7] changed */

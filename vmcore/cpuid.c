@@ -15,7 +15,7 @@
      1u << 25 /* SSE */ | 1u << 26 /* SSE2 */)
 #define ECX1                                                                                                          \
     (1u << 0 /* SSE3 */ | 1u << 9 /* SSSE3 */ | 1u << 13 /* CX16 */ | 1u << 19 /* SSE4.1 */ | 1u << 20 /* SSE4.2 */ | \
-     1u << 23 /* POPCNT */ | 1u << 31 /* hypervisor */)
+     1u << 23 /* POPCNT */ | 1u << 24 /* TSC deadline */ | 1u << 31 /* hypervisor */)
 /* what 8000_0001h repeats of EDX1 */
 #define EDX_DUP (EDX1 & 0x0183f3ffu)
 
@@ -23,11 +23,12 @@ static const struct cpuid_leaf v2_leaves[] = {
     {1, 0, 0x00b00f21, 0x00010800, ECX1, EDX1}, /* family 1Ah; CLFLUSH 64 bytes, one logical processor */
     {6, 0, 4, 0, 0, 0},                         /* ARAT */
     {7, 0, 0,
-     1u << 1 /* TSC_ADJUST */ | 1u << 6 /* FDP on exceptions only */ | 1u << 7 /* SMEP */ | 1u << 9 /* ERMS */ |
-         1u << 13 /* no FCS, FDS */,
-     1u << 2 /* UMIP */, 1u << 4 /* FSRM */},
+     1u << 0 /* FSGSBASE */ | 1u << 1 /* TSC_ADJUST */ | 1u << 6 /* FDP on exceptions only */ | 1u << 7 /* SMEP */ |
+         1u << 9 /* ERMS */ | 1u << 13 /* no FCS, FDS */,
+     1u << 2 /* UMIP */ | 1u << 22 /* RDPID */, 1u << 4 /* FSRM */},
     {0x80000001, 0, 0x00b00f21, 0, 1u << 0 /* LAHF */ | 1u << 8 /* PREFETCHW */,
-     EDX_DUP | 1u << 11 /* SYSCALL */ | 1u << 20 /* NX */ | 1u << 29 /* LM */},
+     EDX_DUP | 1u << 11 /* SYSCALL */ | 1u << 20 /* NX */ | 1u << 26 /* 1 GiB pages */ | 1u << 27 /* RDTSCP */ |
+         1u << 29 /* LM */},
     {0x80000005, 0, 0xff40ff40, 0xff40ff40, 0x20080140, 0x20080140}, /* L1: 32 KiB, 8 ways */
     {0x80000006, 0, 0x60006000, 0x60006000, 0x02006140, 0x00000000}, /* L2: 512 KiB, 8 ways */
     {0x80000007, 0, 0, 0, 0, 1u << 8 /* invariant TSC */},
@@ -66,10 +67,10 @@ static const struct cpuid_leaf i486_leaves[] = {
 
 #define LEAVES(l) l, sizeof l / sizeof l[0]
 static const struct cpu_model models[] = {
-    {"x86-64-v2", 7, 0x80000021, 40, false, false, 0, LEAVES(v2_leaves), "vmtest virtual processor", "AuthenticAMD"},
-    {"x86-64-v3", 0xd, 0x80000021, 40, false, false, FEATURES_V3, LEAVES(v2_leaves), "vmtest virtual processor",
+    {"x86-64-v2", 7, 0x80000021, 40, true, false, 0, LEAVES(v2_leaves), "vmtest virtual processor", "AuthenticAMD"},
+    {"x86-64-v3", 0xd, 0x80000021, 40, true, false, FEATURES_V3, LEAVES(v2_leaves), "vmtest virtual processor",
      "AuthenticAMD"},
-    {"host", 0xd, 0x80000021, 40, false, true, FEATURES_ALL, LEAVES(v2_leaves), "vmtest virtual processor",
+    {"host", 0xd, 0x80000021, 40, true, true, FEATURES_ALL, LEAVES(v2_leaves), "vmtest virtual processor",
      "AuthenticAMD"},
     {"x86-64", 7, 0x80000021, 40, false, false, 0, LEAVES(v1_leaves), "vmtest virtual processor", "AuthenticAMD"},
     {"pentium3", 2, 0, 36, false, false, 0, LEAVES(pentium3_leaves), "", "GenuineIntel"},
@@ -242,6 +243,13 @@ static const struct {
     {ZYDIS_ISA_SET_XSAVE, FEAT_XSAVE},
     {ZYDIS_ISA_SET_XSAVEOPT, FEAT_XSAVE},
 };
+bool cpuid_has(const struct cpu_model *m, uint32_t feature)
+{
+    uint32_t v[4];
+
+    cpuid_query(m, (feature & 0x80000000u) | (feature >> 16 & 0xff), 0, v);
+    return v[feature >> 8 & 3] >> (feature & 31) & 1;
+}
 
 bool cpuid_offers(const struct cpu_model *m, unsigned isa_set)
 {
@@ -293,6 +301,12 @@ bool cpuid_offers(const struct cpu_model *m, unsigned isa_set)
         return reports(m, 1, false, 23);
     case ZYDIS_ISA_SET_LAHF:
         return true; /* long mode's bit; all of this have it elsewhere */
+    case ZYDIS_ISA_SET_RDTSCP:
+        return cpuid_has(m, CPUID_RDTSCP);
+    case ZYDIS_ISA_SET_RDPID:
+        return cpuid_has(m, CPUID_RDPID);
+    case ZYDIS_ISA_SET_RDWRFSGS:
+        return cpuid_has(m, CPUID_FSGSBASE);
     case ZYDIS_ISA_SET_LONGMODE:
     case ZYDIS_ISA_SET_FXSAVE64:
         return reports(m, 0x80000001, true, 29);
@@ -327,6 +341,7 @@ uint32_t cpuid_cr4(const struct cpu_model *m)
     bits |= seven[1] & 1u << 7 ? CR4_SMEP : 0;
     bits |= seven[2] & 1u << 2 ? CR4_UMIP : 0;
     bits |= m->features & FEAT(XSAVE) ? CR4_OSXSAVE : 0;
+    bits |= seven[1] & 1u << 0 ? CR4_FSGSBASE : 0;
     return bits;
 }
 

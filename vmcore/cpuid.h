@@ -56,6 +56,14 @@ struct cpu_model {
 const struct cpu_model *cpu_model_find(const char *name); /* NULL name: the default; NULL: no such model */
 const struct cpu_model *cpu_model_at(unsigned i);         /* NULL past the end */
 void cpuid_query(const struct cpu_model *m, uint32_t leaf, uint32_t sub, uint32_t out[4]); /* eax ebx ecx edx */
+/* A feature bit: leaf (its top bit at 15), register (0 EAX to 3 EDX), number. */
+#define CPUID_BIT(leaf, reg, bit) (((leaf) >> 16 & 0x8000u) << 16 | ((leaf)&0xffu) << 16 | (reg) << 8 | (bit))
+#define CPUID_TSC_DEADLINE        CPUID_BIT(1u, 2u, 24u)
+#define CPUID_FSGSBASE            CPUID_BIT(7u, 1u, 0u)
+#define CPUID_RDPID               CPUID_BIT(7u, 2u, 22u)
+#define CPUID_PAGES_1G            CPUID_BIT(0x80000001u, 3u, 26u)
+#define CPUID_RDTSCP              CPUID_BIT(0x80000001u, 3u, 27u)
+bool cpuid_has(const struct cpu_model *m, uint32_t feature);
 /* Is an instruction of this Zydis ISA set offered? */
 bool cpuid_offers(const struct cpu_model *m, unsigned isa_set);
 uint32_t cpuid_cr4(const struct cpu_model *m);  /* CR4's bits that may be set */

@@ -69,7 +69,7 @@ struct walk {
     uint64_t at[4], e[4]; /* entries, top first */
     unsigned n;
     uint32_t rights;
-    bool nx, large;
+    bool nx, large, huge;
     uint64_t pa;
 };
 
@@ -118,6 +118,7 @@ static int walk_wide(struct cpu *c, uint64_t lin, unsigned acc, struct walk *w)
         w->large = (*e & PTE_PS) && (level == 1 || (level == 2 && cpu_long(c) && c->model->pages_1g));
         if (*e & reserved_bits(c, level, w->large) || ((*e & PTE_PS) && level == 2 && cpu_long(c) && !w->large))
             return page_fault(c, lin, PF_P | PF_RSVD, acc);
+        w->huge = w->large && level == 2;
         w->nx |= *e >> 63;
         w->rights &= (uint32_t)*e;
         if (w->large || level == 0) {
@@ -163,7 +164,7 @@ int mmu_translate(struct cpu *c, uint64_t lin, unsigned acc, uint64_t *ret_pa, u
     }
     *ret_pa = w.pa & c->mem->a20;
     *ret_flags = (can_write && (leaf & PTE_D) ? TR_WRITE : 0) | ((leaf & PTE_G) && (c->cr4 & CR4_PGE) ? TR_GLOBAL : 0) |
-                 (w.large ? TR_LARGE : 0);
+                 (w.large ? TR_LARGE : 0) | (w.huge ? TR_HUGE : 0);
     return 0;
 }
 

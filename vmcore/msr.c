@@ -26,6 +26,7 @@ enum {
     MSR_MTRR_FIX4K = 0x268,
     MSR_PAT = 0x277,
     MSR_MTRR_DEF = 0x2ff,
+    MSR_TSC_DEADLINE = 0x6e0,
     MSR_EFER = (int)0xc0000080,
     MSR_STAR = (int)0xc0000081,
     MSR_LSTAR = (int)0xc0000082,
@@ -44,7 +45,7 @@ enum {
     MSR_DE_CFG = (int)0xc0011029,
 };
 
-static uint64_t tsc(const struct cpu *c)
+uint64_t cpu_tsc(const struct cpu *c)
 {
     uint32_t lo, hi;
 
@@ -52,6 +53,17 @@ static uint64_t tsc(const struct cpu *c)
         return c->read_tsc((struct cpu *)(uintptr_t)c);
     __asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
     return ((uint64_t)hi << 32 | lo) + c->tsc_offset;
+}
+
+static bool has_tsc_aux(const struct cpu *c)
+{
+    return cpuid_has(c->model, CPUID_RDTSCP) || cpuid_has(c->model, CPUID_RDPID);
+}
+
+static void tsc_written(struct cpu *c)
+{
+    if (c->tsc_hook)
+        c->tsc_hook(c->board);
 }
 
 /* The storage of an MTRR, or NULL. */
@@ -79,7 +91,7 @@ static bool read_msr(struct cpu *c, uint32_t n, uint64_t *v)
     }
     switch ((int)n) {
     case MSR_TSC:
-        *v = tsc(c);
+        *v = cpu_tsc(c);
         return true;
     case MSR_APIC_BASE:
         *v = c->apic_base;
@@ -87,6 +99,9 @@ static bool read_msr(struct cpu *c, uint32_t n, uint64_t *v)
     case MSR_TSC_ADJUST:
         *v = c->tsc_adjust;
         return true;
+    case MSR_TSC_DEADLINE:
+        *v = c->deadline_hook ? c->deadline_hook(c->board, NULL) : 0;
+        return cpuid_has(c->model, CPUID_TSC_DEADLINE);
     case MSR_UCODE:
         *v = c->patch_level;
         return true;
@@ -131,7 +146,7 @@ static bool read_msr(struct cpu *c, uint32_t n, uint64_t *v)
         return true;
     case MSR_TSC_AUX:
         *v = c->tsc_aux;
-        return true;
+        return has_tsc_aux(c);
     case MSR_SYSCFG:
         *v = c->syscfg;
         return true;
@@ -183,14 +198,22 @@ static bool write_msr(struct cpu *c, uint32_t n, uint64_t v)
     }
     switch ((int)n) {
     case MSR_TSC: {
-        uint64_t d = v - tsc(c);
+        uint64_t d = v - cpu_tsc(c);
         c->tsc_offset += d;
         c->tsc_adjust += d;
+        tsc_written(c);
         return true;
     }
     case MSR_TSC_ADJUST:
         c->tsc_offset += v - c->tsc_adjust;
         c->tsc_adjust = v;
+        tsc_written(c);
+        return true;
+    case MSR_TSC_DEADLINE:
+        if (!cpuid_has(c->model, CPUID_TSC_DEADLINE))
+            return false;
+        if (c->deadline_hook)
+            c->deadline_hook(c->board, &v);
         return true;
     case MSR_APIC_BASE:
         c->apic_base = v;
@@ -233,8 +256,8 @@ static bool write_msr(struct cpu *c, uint32_t n, uint64_t v)
     case MSR_KERNEL_GS_BASE:
         return set_canonical(&c->kernel_gs_base, v);
     case MSR_TSC_AUX:
-        c->tsc_aux = (uint32_t)v;
-        return true;
+        c->tsc_aux = (uint32_t)v; /* AMD's ignore the upper half */
+        return has_tsc_aux(c);
     case MSR_SFMASK:
         c->sfmask = v;
         return true;
@@ -282,7 +305,7 @@ int help_rdtsc(struct cpu *c, const struct site *s, uint64_t addr)
 
     if ((c->cr4 & CR4_TSD) && c->cpl)
         return cpu_raise(c, X_GP, 0);
-    v = tsc(c);
+    v = cpu_tsc(c);
     c->gpr[R_EAX] = (uint32_t)v;
     c->gpr[R_EDX] = v >> 32;
     return 0;
@@ -293,6 +316,12 @@ int help_rdtscp(struct cpu *c, const struct site *s, uint64_t addr)
     if (help_rdtsc(c, s, addr))
         return 1;
     c->gpr[R_ECX] = (uint32_t)c->tsc_aux;
+    return 0;
+}
+
+int help_rdpid(struct cpu *c, const struct site *s, uint64_t addr)
+{
+    c->gpr[help_rm(s)] = (uint32_t)c->tsc_aux;
     return 0;
 }
 

@@ -5,6 +5,7 @@
  * given only once the dirty bit is set, the page's version is kept, and no translated code is on it (mem.h). */
 #include "vmcore/tlb.h"
 
+#include "src/base/util.h"
 #include "vmcore/debug.h"
 #include "vmcore/hwbreak.h"
 #include "vmcore/mem.h"
@@ -46,6 +47,23 @@ static uint32_t large_slot(uint64_t lin)
     return (uint32_t)((lin >> 21) ^ (lin >> 31)) & (sizeof((struct cpu *)0)->large64 - 1);
 }
 
+static bool was_huge(const struct cpu *c, uint64_t lin)
+{
+    for (uint32_t i = 0; i < MIN(c->nhuge, (uint32_t)ARRAY_LEN(c->huge)); i++)
+        if (c->huge[i] == (uint32_t)(lin >> 30))
+            return true;
+    return c->nhuge > ARRAY_LEN(c->huge);
+}
+
+static void note_huge(struct cpu *c, uint64_t lin)
+{
+    if (was_huge(c, lin))
+        return;
+    if (c->nhuge < ARRAY_LEN(c->huge))
+        c->huge[c->nhuge] = (uint32_t)(lin >> 30);
+    c->nhuge++;
+}
+
 static void fill64(struct cpu *c, int user, uint64_t lin, uint8_t *host, bool write, uint32_t flags)
 {
     uint64_t base = lin & ~0xfffull;
@@ -65,6 +83,8 @@ void tlb_fill(struct cpu *c, int user, uint64_t lin, uint8_t *host, bool write, 
         (c->dr_active && hwbreak_watches(c, lin & ~0xfffull, 4096)))
         return;
     c->fills++;
+    if (flags & TR_HUGE)
+        note_huge(c, lin);
     if (c->mode & M_CODE64) {
         fill64(c, user, lin, host, write, flags);
         return;
@@ -85,6 +105,8 @@ void tlb_fill(struct cpu *c, int user, uint64_t lin, uint8_t *host, bool write, 
 
 void tlb_fill_code(struct cpu *c, int user, uint64_t lin, uint32_t bpn, uint32_t flags)
 {
+    if (flags & TR_HUGE)
+        note_huge(c, lin);
     if (c->mode & M_CODE64) {
         list64_add(&c->code_list64[user][!!(flags & TR_GLOBAL)], lin);
         c->large64[large_slot(lin)] |= !!(flags & TR_LARGE);
@@ -142,6 +164,7 @@ void mmu_flush_all(struct cpu *c)
             flush_list(c, u, g);
     memset(c->tlb_large, 0, sizeof c->tlb_large);
     memset(c->large64, 0, sizeof c->large64);
+    c->nhuge = 0;
     stack_cache_drop(c);
     cpu_forget_near(c);
 }
@@ -158,6 +181,11 @@ void mmu_invlpg(struct cpu *c, uint64_t lin)
 {
     uint64_t at = lin;
     unsigned pages = 1;
+
+    if (c->nhuge && was_huge(c, lin)) {
+        mmu_flush_all(c);
+        return;
+    }
     if (c->large64[large_slot(lin)]) { /* any page of the 2 MiB may have been filled from a large one */
         at = lin & ~0x1fffffull;
         pages = 512;

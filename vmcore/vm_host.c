@@ -93,6 +93,28 @@ static int on_tpr(void *board, int v)
     return (int)(lapic_read(l, 0x80) >> 4 & 15);
 }
 
+static uint64_t on_deadline(void *board, const uint64_t *tsc)
+{
+    struct lapic *l = &((struct board *)board)->lapic;
+
+    if (tsc)
+        lapic_set_deadline(l, *tsc);
+    return l->tsc_deadline;
+}
+
+static void on_tsc(void *board)
+{
+    lapic_tsc_changed(&((struct board *)board)->lapic);
+}
+
+static uint64_t tsc_left(void *cpu, uint64_t tsc)
+{
+    const struct cpu *c = cpu;
+    uint64_t now = cpu_tsc(c);
+
+    return now < tsc ? MAX(mul_div(tsc - now, NS_PER_S, c->tsc_hz), 1u) : 0;
+}
+
 static void on_drop(void *opaque, uint32_t bpn, bool writes_only)
 {
     mmu_drop_host_page(((struct vm *)opaque)->cpu, bpn, writes_only);
@@ -263,6 +285,10 @@ static int init(struct vm *vm, struct err *e)
         vm->cpu->ack_irq = ack_irq;
         vm->cpu->apic_base_hook = on_apic_base;
         vm->cpu->tpr_hook = on_tpr;
+        vm->cpu->deadline_hook = on_deadline;
+        vm->cpu->tsc_hook = on_tsc;
+        vm->board->lapic.tsc_left = tsc_left;
+        vm->board->lapic.tsc_opaque = vm->cpu;
         vm->cpu->ferr_hook = on_ferr;
         board_reset(vm->board);
         cpuid_query(vm->cpu->model, 1, 0, id);

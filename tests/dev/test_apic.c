@@ -184,10 +184,90 @@ static void test_timer(void **state)
 
     apic_set(r, LVTT, 0x400ec); /* TSC deadline */
     assert_int_equal(vclock_next_deadline(&r->clock), UINT64_MAX);
-    lapic_set_deadline(&r->board.lapic, vclock_now(&r->clock) + MS);
+    rig_free(r);
+}
+
+/* A counter that makes three steps a nanosecond, some nanoseconds late. */
+struct counter {
+    struct vclock *clock;
+    uint64_t lag;
+};
+static uint64_t three_a_ns(void *opaque, uint64_t tsc)
+{
+    const struct counter *c = opaque;
+    uint64_t now = 3 * (vclock_now(c->clock) - c->lag);
+    return tsc > now ? (tsc - now + 2) / 3 : 0;
+}
+
+static struct lapic *counts_by(struct rig *r, struct counter *c)
+{
+    c->clock = &r->clock;
+    r->board.lapic.tsc_left = three_a_ns;
+    r->board.lapic.tsc_opaque = c;
+    return &r->board.lapic;
+}
+
+static void test_tsc_deadline(void **state)
+{
+    struct rig *r = rig_on();
+    struct counter counter = {NULL, 0};
+    struct lapic *l = counts_by(r, &counter);
+    uint64_t now;
+
+    lapic_set_deadline(l, 30);
+    assert_int_equal(l->tsc_deadline, 0); /* another mode */
+    apic_set(r, LVTT, 0x400ec);
+    apic_set(r, TMICT, 5);
+    assert_int_equal(apic(r, TMICT), 0);
+    assert_int_equal(vclock_next_deadline(&r->clock), UINT64_MAX);
+    now = vclock_now(&r->clock);
+    lapic_set_deadline(l, 3 * (now + MS));
     r = rig_reload(r);
-    vclock_advance(&r->clock, MS);
+    l = counts_by(r, &counter);
+    assert_int_equal(l->tsc_deadline, 3 * (now + MS));
+    vclock_advance(&r->clock, MS - 1);
+    assert_int_equal(r->intr, 0);
+    vclock_advance(&r->clock, 1);
     assert_int_equal(take_irq(r), 0xec);
+    apic_set(r, EOI, 0);
+    assert_int_equal(l->tsc_deadline, 0);
+    assert_int_equal(vclock_next_deadline(&r->clock), UINT64_MAX);
+
+    /* the counter runs behind: it is waited for */
+    now = vclock_now(&r->clock);
+    lapic_set_deadline(l, 3 * (now + MS));
+    counter.lag = 5;
+    vclock_advance(&r->clock, MS);
+    assert_int_equal(r->intr, 0);
+    vclock_advance(&r->clock, 4);
+    assert_int_equal(r->intr, 0);
+    vclock_advance(&r->clock, 1);
+    assert_int_equal(take_irq(r), 0xec);
+    apic_set(r, EOI, 0);
+    /* the counter was written: it is there already */
+    now = vclock_now(&r->clock);
+    lapic_set_deadline(l, 3 * (now + MS));
+    counter.lag = (uint64_t)0 - 2 * MS;
+    lapic_tsc_changed(l);
+    vclock_advance(&r->clock, 0);
+    assert_int_equal(take_irq(r), 0xec);
+    apic_set(r, EOI, 0);
+    /* far away; gone by another mode, by 0, by a reset */
+    for (unsigned i = 0; i < 3; i++) {
+        apic_set(r, LVTT, 0x400ec);
+        lapic_set_deadline(l, UINT64_MAX);
+        r = rig_reload(r);
+        l = counts_by(r, &counter);
+        assert_int_not_equal(vclock_next_deadline(&r->clock), UINT64_MAX);
+        if (i == 0)
+            apic_set(r, LVTT, 0xec);
+        else if (i == 1)
+            lapic_set_deadline(l, 0);
+        else
+            lapic_reset(l);
+        assert_int_equal(l->tsc_deadline, 0);
+        assert_int_equal(vclock_next_deadline(&r->clock), UINT64_MAX);
+    }
     rig_free(r);
 }
 
@@ -344,6 +424,7 @@ int main(void)
         cmocka_unit_test(test_destinations_and_errors),
         cmocka_unit_test(test_nmi_pin),
         cmocka_unit_test(test_timer),
+        cmocka_unit_test(test_tsc_deadline),
         cmocka_unit_test(test_timer_already_past),
         cmocka_unit_test(test_virtual_wire),
         cmocka_unit_test(test_virtual_wire_through_ioapic),

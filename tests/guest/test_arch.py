@@ -7,8 +7,8 @@ import common  # noqa: F401
 from harness import arch
 
 # Programs of which every check passes.
-PASS = ["avx", "debug", "exceptions", "fpu", "gates", "highmem", "interrupts", "long", "mixed", "onepage", "paging", "paging64",
-        "real", "segments", "smc", "tasks", "v86"]
+PASS = ["avx", "debug", "exceptions", "features", "fpu", "gates", "highmem", "interrupts", "long", "mixed", "onepage",
+        "paging", "paging64", "real", "segments", "smc", "tasks", "v86"]
 # Programs that do not pass completely yet; what they say is printed.
 NOT_YET = []
 # Programs that end otherwise than by the debug-exit port, each with a test of its own.

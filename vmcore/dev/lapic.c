@@ -1,5 +1,6 @@
 #include "vmcore/dev/lapic.h"
 
+#include "src/base/util.h"
 #include "vmcore/rt.h"
 
 enum {
@@ -17,7 +18,8 @@ enum {
     ESR_RECV_ILLEGAL = 1 << 6,
     ESR_REGISTER = 1 << 7,
 };
-#define MIN_PERIOD_NS 1000u /* a faster periodic timer would leave the guest no time */
+#define DEADLINE_MAX_NS (1ull << 60)
+#define MIN_PERIOD_NS   1000u /* a faster periodic timer would leave the guest no time */
 
 static bool bit(const uint32_t *set, unsigned n)
 {
@@ -241,22 +243,47 @@ static void arm_timer(struct lapic *l)
     vtimer_set(l->clock, &l->timer, at);
 }
 
+/* The counter and the clock are two: how far the one is from the deadline is asked again once the other is there. */
+static bool await_tsc(struct lapic *l)
+{
+    uint64_t left = l->tsc_deadline && l->tsc_left ? l->tsc_left(l->tsc_opaque, l->tsc_deadline) : 0;
+
+    if (left)
+        l->deadline = vclock_now(l->clock) + MIN(left, DEADLINE_MAX_NS);
+    return left;
+}
+
 static void timer_fired(void *opaque)
 {
     struct lapic *l = opaque;
+
+    if (timer_mode(l) == TIMER_DEADLINE && await_tsc(l)) {
+        arm_timer(l);
+        return;
+    }
     l->deadline = UINT64_MAX;
+    l->tsc_deadline = 0;
     l->timer_due = false;
     fire_lvt(l, LVT_TIMER);
     if (timer_mode(l) == TIMER_PERIODIC)
         arm_timer(l);
 }
 
-void lapic_set_deadline(struct lapic *l, uint64_t at_ns)
+void lapic_set_deadline(struct lapic *l, uint64_t tsc)
 {
     if (timer_mode(l) != TIMER_DEADLINE)
         return;
-    l->deadline = at_ns;
+    l->tsc_deadline = tsc;
+    l->deadline = UINT64_MAX;
+    if (tsc && !await_tsc(l))
+        l->deadline = vclock_now(l->clock);
     arm_timer(l);
+}
+
+void lapic_tsc_changed(struct lapic *l)
+{
+    if (l->tsc_deadline)
+        lapic_set_deadline(l, l->tsc_deadline);
 }
 
 /* ---- registers */
@@ -275,6 +302,7 @@ static void write_lvt(struct lapic *l, unsigned n, uint32_t v)
         if ((old_mode == TIMER_DEADLINE) != (timer_mode(l) == TIMER_DEADLINE)) {
             l->timer_initial = 0;
             l->deadline = UINT64_MAX;
+            l->tsc_deadline = 0;
         }
         arm_timer(l);
     }
@@ -427,27 +455,17 @@ static const struct bus_ops lapic_ops = {mmio_read, mmio_write, 4, 4};
 /* ---- state */
 
 static const struct field lapic_fields[] = {
-    FIELD(struct lapic, id, F_U32),
-    FIELD(struct lapic, ldr, F_U32),
-    FIELD(struct lapic, dfr, F_U32),
-    FIELD(struct lapic, svr, F_U32),
-    FIELD(struct lapic, tpr, F_U32),
-    FIELD(struct lapic, esr, F_U32),
-    FIELD(struct lapic, errors, F_U32),
-    FIELD(struct lapic, icr_low, F_U32),
-    FIELD(struct lapic, icr_high, F_U32),
-    FIELD_ARRAY(struct lapic, lvt, F_U32),
-    FIELD_ARRAY(struct lapic, irr, F_U32),
-    FIELD_ARRAY(struct lapic, isr, F_U32),
-    FIELD_ARRAY(struct lapic, tmr, F_U32),
-    FIELD(struct lapic, timer_initial, F_U32),
-    FIELD(struct lapic, timer_divide, F_U32),
-    FIELD(struct lapic, timer_start, F_U64),
-    FIELD(struct lapic, deadline, F_U64),
-    FIELD(struct lapic, timer_due, F_BOOL),
-    FIELD(struct lapic, enabled, F_BOOL),
-    FIELD_ARRAY(struct lapic, lint, F_BOOL),
-    FIELD_END,
+    FIELD(struct lapic, id, F_U32),           FIELD(struct lapic, ldr, F_U32),
+    FIELD(struct lapic, dfr, F_U32),          FIELD(struct lapic, svr, F_U32),
+    FIELD(struct lapic, tpr, F_U32),          FIELD(struct lapic, esr, F_U32),
+    FIELD(struct lapic, errors, F_U32),       FIELD(struct lapic, icr_low, F_U32),
+    FIELD(struct lapic, icr_high, F_U32),     FIELD_ARRAY(struct lapic, lvt, F_U32),
+    FIELD_ARRAY(struct lapic, irr, F_U32),    FIELD_ARRAY(struct lapic, isr, F_U32),
+    FIELD_ARRAY(struct lapic, tmr, F_U32),    FIELD(struct lapic, timer_initial, F_U32),
+    FIELD(struct lapic, timer_divide, F_U32), FIELD(struct lapic, timer_start, F_U64),
+    FIELD(struct lapic, deadline, F_U64),     FIELD_SINCE(struct lapic, tsc_deadline, F_U64, 2),
+    FIELD(struct lapic, timer_due, F_BOOL),   FIELD(struct lapic, enabled, F_BOOL),
+    FIELD_ARRAY(struct lapic, lint, F_BOOL),  FIELD_END,
 };
 
 static int lapic_loaded(void *dev, const char **why)
@@ -467,7 +485,7 @@ static int lapic_loaded(void *dev, const char **why)
     return 0;
 }
 
-static const struct state_table lapic_table = {"lapic", 1, lapic_fields, lapic_loaded, NULL};
+static const struct state_table lapic_table = {"lapic", 2, lapic_fields, lapic_loaded, NULL};
 
 void lapic_enable(struct lapic *l, bool enable)
 {
@@ -496,6 +514,7 @@ void lapic_reset(struct lapic *l)
     l->timer_start = 0;
     l->timer_due = false;
     l->deadline = UINT64_MAX;
+    l->tsc_deadline = 0;
     l->enabled = true;
     arm_timer(l);
     tell(l);

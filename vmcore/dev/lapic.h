@@ -18,17 +18,21 @@ struct lapic {
     uint32_t lvt[LVT_COUNT];
     uint32_t irr[8], isr[8], tmr[8];
     uint32_t timer_initial, timer_divide;
-    uint64_t timer_start; /* virtual ns of the count's load */
-    uint64_t deadline;    /* virtual ns of the TSC deadline, UINT64_MAX: none */
-    bool timer_due;       /* one-shot: it has not fired since the load */
-    bool enabled;         /* the APIC base register's enable bit, which the CPU hands in */
-    bool lint[2];         /* input levels of LINT0 and LINT1 */
+    uint64_t timer_start;  /* virtual ns of the count's load */
+    uint64_t deadline;     /* virtual ns of the TSC deadline, UINT64_MAX: none */
+    uint64_t tsc_deadline; /* what was written for it, 0: none */
+    bool timer_due;        /* one-shot: it has not fired since the load */
+    bool enabled;          /* the APIC base register's enable bit, which the CPU hands in */
+    bool lint[2];          /* input levels of LINT0 and LINT1 */
     struct vclock *clock;
     struct vtimer timer;
     struct irq_line changed;                   /* something that lapic_pending() looks at may have changed */
     struct irq_line nmi;                       /* pulsed */
     void (*eoi)(void *opaque, uint8_t vector); /* end of a level-triggered interrupt, towards the I/O APIC */
     void *eoi_opaque;
+    uint64_t (*tsc_left)(void *opaque,
+                         uint64_t tsc); /* ns until the counter reaches tsc, 0: it has; set by the owner */
+    void *tsc_opaque;
     struct bus_window win;
     struct state_entry state;
 };
@@ -45,9 +49,10 @@ void lapic_write(struct lapic *l, uint32_t off, uint32_t val);
 /* The task priority as CR8 has it, 0..15. */
 unsigned lapic_cr8(const struct lapic *l);
 void lapic_set_cr8(struct lapic *l, unsigned v);
-/* IA32_TSC_DEADLINE: at_ns is when the counter reaches what was written, UINT64_MAX to disarm. Ignored unless the LVT
- * is in that mode. */
-void lapic_set_deadline(struct lapic *l, uint64_t at_ns);
+/* IA32_TSC_DEADLINE (SDM 11.5.4.1): 0 disarms. Ignored unless the LVT is in that mode. */
+void lapic_set_deadline(struct lapic *l, uint64_t tsc);
+/* The counter was written. */
+void lapic_tsc_changed(struct lapic *l);
 
 /* The vector that is to be delivered now, or -1. */
 int lapic_pending(const struct lapic *l);
