@@ -166,6 +166,9 @@ static void classify(struct tb *t, struct ginsn *g)
     if ((g->z.mnemonic == ZYDIS_MNEMONIC_CLD && !(t->mode & M_DF)) ||
         (g->z.mnemonic == ZYDIS_MNEMONIC_STD && (t->mode & M_DF)))
         r = &rows[ROWNO_NOP]; /* DF is in the block's key */
+    if (r->emit == emit_AC && (t->mode & (M_SMAP | M_CPL)) == M_SMAP &&
+        (g->z.mnemonic == ZYDIS_MNEMONIC_STAC) == ((t->mode & M_LIFT) != 0))
+        r = &rows[ROWNO_NOP]; /* and so is AC under SMAP */
     g->sse = use & USES_SSE;
     g->x87_waits = (use & USES_X87) && g->z.mnemonic != ZYDIS_MNEMONIC_FNSTCW && g->z.mnemonic != ZYDIS_MNEMONIC_FNSTSW;
     g->mmx = false;
@@ -247,7 +250,7 @@ bool insn_ends_block(const struct ginsn *g)
     if (!g->row || g->row->kind == ROW_END)
         return true;
     return g->row->emit == emit_JMP || g->row->emit == emit_CALL || g->row->emit == emit_RET ||
-           g->row->emit == emit_SYSENTER || g->row->emit == emit_SYSEXIT;
+           g->row->emit == emit_SYSENTER || g->row->emit == emit_SYSEXIT || g->row->emit == emit_AC;
 }
 
 static bool has_direct_target(const struct ginsn *g)

@@ -45,7 +45,8 @@ void cpu_unmask_nmi(struct cpu *c)
 
 void cpu_forget_mixed(struct cpu *c)
 {
-    c->mixed[0].minus_lin = c->mixed[1].minus_lin = CPU_NO_STACK;
+    for (unsigned i = 0; i < ARRAY_LEN(c->mixed); i++)
+        c->mixed[i].minus_lin = CPU_NO_STACK;
 }
 
 void cpu_forget_near(struct cpu *c)
@@ -53,14 +54,20 @@ void cpu_forget_near(struct cpu *c)
     if (!c->near_used)
         return;
     memset(c->near, 0, sizeof c->near);
-    for (int user = 0; user < 2; user++)
-        c->near[user][0].eip = 1; /* no EIP of 0 there */
+    for (unsigned i = 0; i < ARRAY_LEN(c->near); i++)
+        c->near[i][0].eip = 1; /* no EIP of 0 there */
     c->near_used = 0;
 }
 
 static bool flat(const struct cpu_seg *s)
 {
     return s->base == 0 && s->fast_lim == 0xffffffffll;
+}
+
+/* Rings 1 and 2 share the kernel's table of near[]. */
+static bool between(uint32_t mode)
+{
+    return (mode & M_CPL) == 1 || (mode & M_CPL) == 2;
 }
 
 void cpu_update_mode(struct cpu *c)
@@ -99,11 +106,13 @@ void cpu_update_mode(struct cpu *c)
         m |= M_AVX;
     if (!pe)
         m |= M_REAL;
-    if ((c->mode ^ m) & (M_CPL | M_CODE64)) { /* the stack's page is known for one privilege only */
+    if (c->cr4 & CR4_SMAP)
+        m |= M_SMAP | ((c->eflags & EF_AC) && c->cpl < 3 ? M_LIFT : 0);
+    if ((c->mode ^ m) & (M_CPL | M_CODE64 | M_LIFT)) { /* the stack's page is known for one privilege only */
         c->r13 = CPU_NO_STACK;
         c->r14 = (uint64_t)c->no_stack + CPU_NO_STACK;
     }
-    if ((c->mode ^ m) & ~(uint32_t)M_CPL)
+    if (((c->mode ^ m) & ~(uint32_t)NEAR_BITS) || (c->mode != m && (between(c->mode) || between(m))))
         cpu_forget_near(c);
     c->mode = m;
 }

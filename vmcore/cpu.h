@@ -108,7 +108,8 @@ struct jump_hash {
 };
 
 /* What the jump hash and the code TLB together said since either changed, or the mode but for its privilege: no other
- * check is needed. One for supervisor, one for user mode; see cpu_forget_near(). */
+ * check is needed. One for supervisor, one for user mode, one for the supervisor under
+ * M_LIFT; see cpu_forget_near(). */
 #define NEAR_SIZE 128
 struct jump_near {
     uint64_t eip; /* unused: one that belongs elsewhere */
@@ -190,7 +191,7 @@ struct cpu {
     void *bounce_host[2];
 
     uint64_t ram_base, ram_last; /* checked builds: host addresses that accesses may name */
-    struct mixed_page mixed[2];
+    struct mixed_page mixed[TLB_SETS];
     uint8_t near_used;            /* near[] is not empty */
     struct cpu_seg seg_before[2]; /* what FS and GS were before the last load that changed them */
     const struct site *from;      /* the site whose exit is on its way to a block */
@@ -226,15 +227,15 @@ struct cpu {
     };
     struct xarea x_host;
     uint8_t fx_probe[512] __attribute__((aligned(16)));
-    uint8_t tlb_large[1024];    /* by 4 MiB of linear space: slots were filled from a large page */
-    struct tlb_list list[2][2]; /* [user][global]: filled data slots */
+    uint8_t tlb_large[1024];           /* by 4 MiB of linear space: slots were filled from a large page */
+    struct tlb_list list[TLB_SETS][2]; /* [set][global]: filled data slots */
     struct tlb_list code_list[2][2];
-    struct tlb64_list list64[2][2], code_list64[2][2];
+    struct tlb64_list list64[TLB_SETS][2], code_list64[2][2];
     uint8_t large64[1024]; /* by 2 MiB of linear space, hashed: slots were filled from a large page */
     uint32_t huge[64];     /* GiBs of linear space that slots were filled from as one page */
     uint32_t nhuge;        /* more than there is room for: any may be */
     uint8_t no_stack[4096 + 64] __attribute__((aligned(64)));
-    struct jump_near near[2][NEAR_SIZE] __attribute__((aligned(64)));
+    struct jump_near near[3][NEAR_SIZE] __attribute__((aligned(64)));
     struct jump_hash jh[1 << JH_BITS] __attribute__((aligned(64)));
 };
 
@@ -249,7 +250,23 @@ void vcpu_stub64(void);
 void vcpu_leave(void);
 void vcpu_restore(void);
 
-/* ---- tables */
+/* ---- tables: `user` of a data table is its set */
+/* The set for data accesses of code that runs in a mode: its own, or the processor's in its name (descriptor tables,
+ * TSS). */
+static inline int tlb_set(uint32_t mode)
+{
+    return (mode & M_CPL) == 3 ? 1 : (mode & (M_SMAP | M_LIFT)) == M_SMAP ? 2 : 0;
+}
+/* The table of near[]: these bits may change without making it wrong. */
+#define NEAR_BITS (M_CPL | M_LIFT)
+static inline int near_set(uint32_t mode)
+{
+    return (mode & M_CPL) == 3 ? 1 : mode & M_LIFT ? 2 : 0;
+}
+static inline int tlb_set_implicit(uint32_t mode)
+{
+    return mode & M_SMAP ? 2 : 0;
+}
 static inline uint32_t *cpu_tags(struct cpu *c, int user, uint32_t page)
 {
     return (uint32_t *)((char *)c + TLB_TAGS(user)) + 2 * (size_t)page; /* [0] read, [1] write */
@@ -301,7 +318,7 @@ int cpu_raise_mf(
 
 /* ---- mmu.c: accesses of C code by linear address; 0, or 1 with an exception raised. `sup`: as supervisor whatever the
  * CPL (descriptor tables, TSS). */
-enum { ACC_READ = 1, ACC_WRITE = 2, ACC_EXEC = 4, ACC_SUP = 8, ACC_PROBE = 16 };
+enum { ACC_READ = 1, ACC_WRITE = 2, ACC_EXEC = 4, ACC_SUP = 8, ACC_PROBE = 16, ACC_NO_SMAP = 32 /* a debugger's */ };
 int mmu_translate(struct cpu *c, uint64_t lin, unsigned acc, uint64_t *ret_pa, uint32_t *ret_flags);
 int mmu_read(struct cpu *c, uint64_t lin, void *dst, unsigned len, unsigned acc);
 int mmu_write(struct cpu *c, uint64_t lin, const void *src, unsigned len, unsigned acc);

@@ -106,6 +106,8 @@ enum {
     M_CODE64 = 1 << 14, /* with M_CODE32, M_STACK32 and the flat bits set */
     M_AVX = 1 << 16,    /* CR4.OSXSAVE, and XCR0 has SSE and AVX */
     M_REAL = 1 << 17,   /* real or virtual-8086 mode: no VEX */
+    M_SMAP = 1 << 18,   /* CR4.SMAP: users' pages are barred for the supervisor */
+    M_LIFT = 1 << 19,   /* but not now: EFLAGS.AC, in a ring below 3 */
 };
 
 #endif

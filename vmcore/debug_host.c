@@ -99,7 +99,7 @@ static bool translate(struct vm *vm, uint64_t lin, uint64_t *ret_pa)
 
     if (cpu_long(c) ? !cpu_canonical(lin) : lin > UINT32_MAX)
         return false;
-    return !mmu_translate(c, lin, ACC_READ | ACC_SUP | ACC_PROBE, ret_pa, &flags);
+    return !mmu_translate(c, lin, ACC_READ | ACC_SUP | ACC_PROBE | ACC_NO_SMAP, ret_pa, &flags);
 }
 
 static size_t transfer(struct vm *vm, uint64_t lin, void *buf, size_t len, bool write)

@@ -250,7 +250,7 @@ static void page_check(struct tb *t, struct em *c, uint8_t *miss[2])
 
 static int near_table(const struct tb *t)
 {
-    return (int)offsetof(struct cpu, near) + ((t->mode & M_CPL) == 3 ? (int)sizeof((struct cpu *)0)->near[0] : 0);
+    return (int)offsetof(struct cpu, near) + near_set(t->mode) * (int)sizeof((struct cpu *)0)->near[0];
 }
 
 /* The entry of the near table for EIP in rv, as an offset in reg. */
@@ -348,8 +348,8 @@ static void lookup(struct tb *t, struct em *h, uint8_t *miss[2])
 uint8_t *stack_routine(struct tb *t)
 {
     struct em *c = &t->cold;
-    int user = (t->mode & M_CPL) == 3, size_at = (int)offsetof(struct site, size);
-    uint64_t key = SHARED_STACK | t->plan | (uint64_t)user << 16 | (uint64_t)t->m64 << 17;
+    int set = tlb_set(t->mode), size_at = (int)offsetof(struct site, size);
+    uint64_t key = SHARED_STACK | t->plan | (uint64_t)set << 16 | (uint64_t)t->m64 << 18;
     uint32_t at = cache_shared(t->cache, key);
     uint8_t *start, *cross, *miss, *leave = t->m64 ? plan_leave(t) : NULL, *jump;
 
@@ -370,11 +370,11 @@ uint8_t *stack_routine(struct tb *t)
         e_mov64(c, t->rv, t->ra);
         e_rr(c, 1, 0x81, 4, t->rv);
         e32(c, 0xfffff000u);
-        e_gs(c, 1, 0x3b, t->rv, t->rb, 0, TLB64(user, 1));
+        e_gs(c, 1, 0x3b, t->rv, t->rb, 0, TLB64(set, 1));
         miss = e_jcc32(c, CC_NE);
         e_rr(c, 1, 0xf7, 3, t->rv); /* neg */
         e_gs(c, 1, 0x89, t->rv, H_NONE, 0, CPU_R13);
-        e_gs(c, 1, 0x8b, t->rb, t->rb, 0, TLB64(user, 1) + 8);
+        e_gs(c, 1, 0x8b, t->rb, t->rb, 0, TLB64(set, 1) + 8);
         e_gs(c, 1, 0x89, t->rb, H_NONE, 0, CPU_R14);
         e_gs(c, 1, 0x8b, t->rv, H_NONE, 0, CPU_R11);
         e_mem(c, 1, 0x63, t->rb, t->rx, H_NONE, 0, (int)offsetof(struct site, retry)); /* movsxd */
@@ -390,9 +390,9 @@ uint8_t *stack_routine(struct tb *t)
         e_shift(c, 5, t->rb, 12);
         e_mov(c, H_R13, t->ra);
         e_alu_i32(c, 4, H_R13, 0xfffff000u);
-        e_gs(c, 0, 0x3b, H_R13, t->rb, 3, TLB_TAGS(user) + 4);
+        e_gs(c, 0, 0x3b, H_R13, t->rb, 3, TLB_TAGS(set) + 4);
         miss = e_jcc32(c, CC_NE);
-        e_gs(c, 1, 0x8b, H_R14, t->rb, 3, TLB_ADDEND(user));
+        e_gs(c, 1, 0x8b, H_R14, t->rb, 3, TLB_ADDEND(set));
         e_rr(c, 1, 0xf7, 3, H_R13);                                                    /* neg r13 */
         e_mem(c, 1, 0x63, t->rb, t->rx, H_NONE, 0, (int)offsetof(struct site, retry)); /* movsxd */
         e_rr(c, 1, 0x01, t->rb, t->rx);
@@ -434,6 +434,66 @@ void exit_indirect(struct tb *t, int32_t undo)
         e_patch32(c, at, c->p);
         put_site(c, &s);
     }
+    t->open = false;
+}
+
+/* A word of struct cpu by an immediate: ext is the operation's number in opcode 81h. */
+static void gs_imm(struct em *h, unsigned ext, size_t off, uint32_t imm)
+{
+    e8(h, 0x65);
+    e8(h, 0x81);
+    e_modrm_mem(h, (int)ext, H_NONE, H_NONE, 0, (int32_t)off);
+    e32(h, imm);
+}
+
+/* The stack's page is not known any more. */
+static void forget_stack(struct tb *t)
+{
+    struct em *h = &t->hot;
+
+    if (!t->m64) {
+        e_mov_imm64(h, H_R13, CPU_NO_STACK);
+        return;
+    }
+    e_mov_imm64(h, t->rb, CPU_NO_STACK);
+    e_gs(h, 1, 0x8b, t->ra, H_NONE, 0, CPU_SELF);
+    e_mem(h, 1, 0x8d, t->ra, t->ra, t->rb, 0, (int32_t)offsetof(struct cpu, no_stack));
+    e_gs(h, 1, 0x89, t->rb, H_NONE, 0, CPU_R13);
+    e_gs(h, 1, 0x89, t->ra, H_NONE, 0, CPU_R14);
+}
+
+/* STAC and CLAC, which under SMAP change the mode: on to the next instruction's block of the other one. Where they
+ * change nothing they are NOPs (block.c). Kernels have a pair at every copy from and to users. */
+void emit_AC(struct tb *t)
+{
+    struct em *h = &t->hot, *c = &t->cold;
+    bool on = t->cur->z.mnemonic == ZYDIS_MNEMONIC_STAC;
+    int32_t next = t->cur->off + t->cur->len;
+    uint8_t *miss[2], *routine, *at;
+    struct site s;
+
+    if (!chained(t) || !(t->mode & M_SMAP) || (t->mode & M_CPL)) {
+        emit_helper(t, on ? HELPER_stac : HELPER_clac, NULL, 0, 0, true);
+        return;
+    }
+    fl_save(t);
+    gs_imm(h, on ? 1 : 4, offsetof(struct cpu, eflags), on ? EF_AC : ~EF_AC);
+    gs_imm(h, 6, CPU_MODE, M_LIFT);
+    if (!on) /* it may be one of a user's */
+        forget_stack(t);
+    t_vbase(t, h, t->rv, next);
+    t->mode ^= M_LIFT;
+    routine = jump_routine(t);
+    lookup(t, h, miss);
+    t->mode ^= M_LIFT;
+    for (int i = 0; i < 2; i++)
+        e_patch32(h, miss[i], c->p);
+    site_init(t, &s, K_NEXT);
+    s.arg = (uint32_t)next;
+    s.live = FL_ALL;
+    at = e_stub_to(c, t->rx, routine);
+    e_patch32(c, at, c->p);
+    put_site(c, &s);
     t->open = false;
 }
 

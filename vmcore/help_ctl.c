@@ -72,7 +72,7 @@ static int write_cr4(struct cpu *c, uint64_t v)
     if (v & ~(uint64_t)cpuid_cr4(c->model) || (cpu_long(c) && !(v & CR4_PAE)))
         return cpu_raise(c, X_GP, 0);
     c->cr4 = (uint32_t)v;
-    if ((v ^ old) & (CR4_PSE | CR4_PAE | CR4_PGE | CR4_SMEP)) {
+    if ((v ^ old) & (CR4_PSE | CR4_PAE | CR4_PGE | CR4_SMEP | CR4_SMAP)) {
         if (has_pdptes(c) && load_pdptes(c, c->cr3)) {
             c->cr4 = old;
             return 1;
@@ -140,6 +140,26 @@ int help_mov_from_cr(struct cpu *c, const struct site *s, uint64_t addr)
     }
     c->gpr[s->arg2 & 15] = v;
     return 0;
+}
+
+/* STAC and CLAC: EFLAGS.AC, which under SMAP opens users' pages. SDM vol. 2. */
+static int set_ac(struct cpu *c, bool on)
+{
+    if (c->cpl)
+        return cpu_raise(c, X_UD, -1);
+    c->eflags = (c->eflags & ~EF_AC) | (on ? EF_AC : 0);
+    cpu_update_mode(c);
+    return 0;
+}
+
+int help_stac(struct cpu *c, const struct site *s, uint64_t addr)
+{
+    return set_ac(c, true);
+}
+
+int help_clac(struct cpu *c, const struct site *s, uint64_t addr)
+{
+    return set_ac(c, false);
 }
 
 int help_clts(struct cpu *c, const struct site *s, uint64_t addr)

@@ -31,7 +31,7 @@ static void put(struct cpu *c, int reg, uint64_t v, uint64_t mask)
 /* A host pointer to guest memory at lin from the TLB, filling it first; NULL: not plain memory (or a fault). */
 static uint8_t *host_ptr(struct cpu *c, uint64_t lin, bool write, bool *fault)
 {
-    uint8_t *hit = tlb_host(c, c->cpl == 3, lin, write), dummy;
+    uint8_t *hit = tlb_host(c, tlb_set(c->mode), lin, write), dummy;
     uint64_t pa;
     uint32_t flags, bpn;
 
@@ -51,7 +51,7 @@ static uint8_t *host_ptr(struct cpu *c, uint64_t lin, bool write, bool *fault)
         mmu_fill(c, lin, bpn, true, flags);
     else if (mmu_read(c, lin, &dummy, 1, 0))
         return NULL;
-    return tlb_host(c, c->cpl == 3, lin, write);
+    return tlb_host(c, tlb_set(c->mode), lin, write);
 }
 
 static uint64_t left_in_page(uint64_t lin, unsigned size, bool down)
@@ -241,7 +241,7 @@ static int turn(struct cpu *c, const struct str *t, uint64_t count)
     if (n && uses_dst && !hd && !(hd = host_ptr(c, dst, writes, &fault)) && fault)
         return 1;
     if (hs && writes) /* the first write to a page may have moved it, and the source be on it */
-        hs = tlb_host(c, c->cpl == 3, src, false);
+        hs = tlb_host(c, tlb_set(c->mode), src, false);
     /* a segment that is not flat, or 16-bit indices: a run must not pass their end */
     if (n > 1 && (t->mask == 0xffff || !unbounded(c, S_ES) || !unbounded(c, t->seg)))
         n = 1;
@@ -285,11 +285,12 @@ static bool quick(struct cpu *c, const struct site *s)
     uint8_t *d, *h;
 
     if (op > OP_STOS || s->arg2 != (c->mode & M_CODE64 ? 9 : 1) || (c->eflags & (EF_DF | EF_TF)) || c->dr_active ||
-        n > 4096 || (dst & 0xfff) + bytes > 4096 || !flat_seg(c, S_ES) || !(d = tlb_host(c, c->cpl == 3, dst, true)))
+        n > 4096 || (dst & 0xfff) + bytes > 4096 || !flat_seg(c, S_ES) ||
+        !(d = tlb_host(c, tlb_set(c->mode), dst, true)))
         return false;
     if (op == OP_MOVS) {
         if ((src & 0xfff) + bytes > 4096 || !flat_seg(c, (s->arg >> 16) & 7) ||
-            !(h = tlb_host(c, c->cpl == 3, src, false)))
+            !(h = tlb_host(c, tlb_set(c->mode), src, false)))
             return false;
         native_movs(d, h, n, size, false);
         c->gpr[R_ESI] = (src + bytes) & mask;

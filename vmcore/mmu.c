@@ -130,6 +130,21 @@ static int walk_wide(struct cpu *c, uint64_t lin, unsigned acc, struct walk *w)
     }
 }
 
+/* SMAP: no data of users' pages for the supervisor, but where EFLAGS.AC lifts it for what the code itself accesses. SDM
+ * 4.6.1. */
+static bool barred(const struct cpu *c, unsigned acc)
+{
+    return (c->cr4 & CR4_SMAP) && !(acc & (ACC_EXEC | ACC_NO_SMAP)) && ((acc & ACC_SUP) || !(c->eflags & EF_AC));
+}
+
+/* The TLB's set for an access of C code; CPL and AC count, the mode may not have followed yet. */
+static int data_set(const struct cpu *c, unsigned acc)
+{
+    bool user = c->cpl == 3 && !(acc & ACC_SUP);
+
+    return user ? 1 : barred(c, acc) ? 2 : 0;
+}
+
 /* Rights and final address from the gathered entry bits. */
 int mmu_translate(struct cpu *c, uint64_t lin, unsigned acc, uint64_t *ret_pa, uint32_t *ret_flags)
 {
@@ -148,7 +163,8 @@ int mmu_translate(struct cpu *c, uint64_t lin, unsigned acc, uint64_t *ret_pa, u
 
     bool user = c->cpl == 3 && !(acc & ACC_SUP);
     bool can_write = (w.rights & PTE_W) || (!user && !(c->cr0 & CR0_WP));
-    if ((user && !(w.rights & PTE_U)) || ((acc & ACC_WRITE) && !can_write) ||
+    if ((user && !(w.rights & PTE_U)) || (!user && (w.rights & PTE_U) && barred(c, acc)) ||
+        ((acc & ACC_WRITE) && !can_write) ||
         ((acc & ACC_EXEC) && (w.nx || (!user && (w.rights & PTE_U) && (c->cr4 & CR4_SMEP)))))
         return page_fault(c, lin, PF_P, acc);
 
@@ -170,7 +186,7 @@ int mmu_translate(struct cpu *c, uint64_t lin, unsigned acc, uint64_t *ret_pa, u
 
 void mmu_fill(struct cpu *c, uint64_t lin, uint32_t bpn, bool write, uint32_t flags)
 {
-    tlb_fill(c, c->cpl == 3, lin, write ? mem_write_ptr(c->mem, bpn) : mem_read_ptr(c->mem, bpn), write, flags);
+    tlb_fill(c, data_set(c, 0), lin, write ? mem_write_ptr(c->mem, bpn) : mem_read_ptr(c->mem, bpn), write, flags);
 }
 
 static int code_page(struct cpu *c, uint64_t lin, unsigned acc, uint32_t *ret_bpn)
@@ -214,7 +230,7 @@ int mmu_code_probe(struct cpu *c, uint64_t lin, uint32_t *ret_bpn)
 
 static int access_page(struct cpu *c, uint64_t lin, uint8_t *buf, unsigned n, unsigned acc, bool write)
 {
-    int user = c->cpl == 3 && !(acc & ACC_SUP);
+    int user = data_set(c, acc);
     uint8_t *hit = tlb_host(c, user, lin, write);
     uint32_t flags, bpn;
     uint64_t pa;
@@ -326,7 +342,7 @@ static void device_write(struct cpu *c, uint64_t pa, const uint8_t *src, unsigne
  * says that the page's version is kept and that it holds no code. */
 static uint64_t bounce_hit(struct cpu *c, const struct site *s, uint64_t lin, unsigned first)
 {
-    int user = c->cpl == 3, w = s->rw >> 1;
+    int user = data_set(c, 0), w = s->rw >> 1;
     uint8_t *b = c->bounce + (lin & 63);
     uint8_t *h0 = tlb_host(c, user, lin, w), *h1 = tlb_host(c, user, cpu_lin_wrap(c, lin + first), w);
 
@@ -479,7 +495,7 @@ static int first_checks(struct cpu *c, const struct site *s, uint64_t lin)
 /* A read of a stack page that may not be written yet: straight through its twin, at the page itself. */
 static uint64_t stack_read(struct cpu *c, const struct site *s, uint64_t lin)
 {
-    int user = c->cpl == 3;
+    int user = data_set(c, 0);
 
     uint8_t *h = tlb_host(c, user, lin, false);
 
@@ -524,7 +540,7 @@ static void note_beside(struct cpu *c, const struct site *s, uint64_t lin, uint3
 {
     const struct block *own = cache_by_host(c->cache, s);
     struct code_page *p = own ? &c->mem->code[own->bpn] : NULL;
-    struct mixed_page *m = &c->mixed[c->cpl == 3];
+    struct mixed_page *m = &c->mixed[data_set(c, 0)];
     uint64_t lines = c->mem->code[bpn].lines;
 
     m->minus_lin = 0 - (lin & ~0xfffull);
@@ -536,7 +552,7 @@ static void note_beside(struct cpu *c, const struct site *s, uint64_t lin, uint3
 
 uint64_t mmu_slow(struct cpu *c, const struct site *s, uint64_t lin)
 {
-    int user = c->cpl == 3;
+    int user = data_set(c, 0);
     unsigned first = MIN(s->size, (unsigned)(VT_PAGE_SIZE - (lin & 0xfff)));
     uint64_t pa[2] = {0, 0}, killed = c->invalidations;
     uint32_t flags, bpn;

@@ -298,7 +298,7 @@ void range_check(struct tb *t, struct em *e)
         e_patch32(e, good, e->p);
 }
 
-uint8_t *tlb_check_to(struct tb *t, struct em *h, unsigned rw, int user)
+uint8_t *tlb_check_to(struct tb *t, struct em *h, unsigned rw, int set)
 {
     uint8_t *miss;
 
@@ -311,25 +311,25 @@ uint8_t *tlb_check_to(struct tb *t, struct em *h, unsigned rw, int user)
     e_rr(h, t->m64, 0x81, 4, t->rx); /* and rx, ~0xfff */
     e32(h, 0xfffff000u);
     if (t->m64) {
-        e_gs(h, 1, 0x3b, t->rx, t->rb, 0, TLB64(user, rw >> 1));
+        e_gs(h, 1, 0x3b, t->rx, t->rb, 0, TLB64(set, rw >> 1));
         miss = e_jcc32(h, CC_NE);
-        e_gs(h, 1, 0x8b, t->rb, t->rb, 0, TLB64(user, rw >> 1) + 8);
+        e_gs(h, 1, 0x8b, t->rb, t->rb, 0, TLB64(set, rw >> 1) + 8);
     } else {
-        e_gs(h, 0, 0x3b, t->rx, t->rb, 3, TLB_TAGS(user) + (rw & 2 ? 4 : 0));
+        e_gs(h, 0, 0x3b, t->rx, t->rb, 3, TLB_TAGS(set) + (rw & 2 ? 4 : 0));
         miss = e_jcc32(h, CC_NE);
-        e_gs(h, 1, 0x8b, t->rb, t->rb, 3, TLB_ADDEND(user));
+        e_gs(h, 1, 0x8b, t->rb, t->rb, 3, TLB_ADDEND(set));
     }
     return miss;
 }
 
 /* Against the TLB: rb becomes the addend. Leaves ra alone and gives back the jump to take on a miss. */
-uint8_t *tlb_check_as(struct tb *t, struct em *h, unsigned size, unsigned rw, int user)
+uint8_t *tlb_check_as(struct tb *t, struct em *h, unsigned size, unsigned rw, int set)
 {
     if (size > 1)
         t_lea(t, h, t->rx, t->ra, (int32_t)size - 1);
     else
         t_mov(t, h, t->rx, t->ra);
-    return tlb_check_to(t, h, rw, user);
+    return tlb_check_to(t, h, rw, set);
 }
 
 /* rx: the distance from the stack's page. */
@@ -371,7 +371,7 @@ static uint8_t *frame_check(struct tb *t, struct em *h, unsigned size)
  * hold none? */
 static void mixed_check(struct tb *t, struct em *h, unsigned size, uint8_t *miss[2])
 {
-    int at = (int)offsetof(struct cpu, mixed) + ((t->mode & M_CPL) == 3 ? (int)sizeof(struct mixed_page) : 0);
+    int at = (int)offsetof(struct cpu, mixed) + tlb_set(t->mode) * (int)sizeof(struct mixed_page);
 
     e_mov64(h, t->rx, t->ra);
     e_gs(h, 1, 0x03, t->rx, H_NONE, 0, at + (int)offsetof(struct mixed_page, minus_lin));
@@ -438,7 +438,7 @@ void emit_access(struct tb *t, unsigned seg, unsigned size, unsigned rw, access_
     bool near = t->near_stack, frame = t->near_frame, mixed = t->mixed && (near || rw & 2) && size <= 64;
     bool aligned = (t->mode & M_AC) && (size == 2 || size == 4 || size == 8); /* must be, or #AC */
     uint32_t checks = first_checks(t->cur, size) | (aligned ? SITE_AC : 0);
-    int user = (t->mode & M_CPL) == 3;
+    int set = tlb_set(t->mode);
     enum flags_loc loc;
     struct site s;
     uint8_t *odd = NULL, *other[2] = {NULL, NULL};
@@ -468,7 +468,7 @@ void emit_access(struct tb *t, unsigned seg, unsigned size, unsigned rw, access_
     else if (frame)
         other[0] = other[1] = frame_check(t, h, size);
     else
-        miss = near ? stack_check(t, h, size, t->near_disp) : tlb_check_as(t, h, size, rw, user);
+        miss = near ? stack_check(t, h, size, t->near_disp) : tlb_check_as(t, h, size, rw, set);
     if (CHECKED)
         range_check(t, h);
     if (t->loc == LOC_BOTH || !t->cur->before)
@@ -494,7 +494,7 @@ void emit_access(struct tb *t, unsigned seg, unsigned size, unsigned rw, access_
         e_patch32(h, other[0], c->p);
         e_patch32(h, other[1], c->p);
         retry = c->p;
-        miss = tlb_check_as(t, c, size, rw, user);
+        miss = tlb_check_as(t, c, size, rw, set);
         if (CHECKED)
             range_check(t, c);
         op(t, c);

@@ -68,7 +68,7 @@ static void same_descriptor(struct tb *t, int base, struct misses *m)
     e_alu_i8(h, 5, t->ra, 7);
     e_alu_i32(h, 4, t->ra, 0xfff8);
     e_gs(h, 0, 0x03, t->ra, H_NONE, 0, (int)offsetof(struct cpu, gdt));
-    miss(m, tlb_check_as(t, h, 8, 1, 0));
+    miss(m, tlb_check_as(t, h, 8, 1, tlb_set_implicit(t->mode)));
     e_mem(h, 1, 0x8b, t->rx, t->ra, t->rb, 0, 0);
     e_gs(h, 1, 0x3b, t->rx, H_NONE, 0, base + (int)offsetof(struct cpu_seg, raw));
     miss(m, e_jcc32(h, CC_NE));

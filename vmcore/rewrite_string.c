@@ -31,7 +31,7 @@ bool emit_rep_inline(struct tb *t, unsigned seg, uint32_t arg, uint32_t arg2)
     struct em *h = &t->hot;
     bool movs = (arg & 0xff) == 0;
     unsigned size = arg >> 8 & 0xff, log = size == 8 ? 3 : size >> 1, n = 0;
-    int user = (t->mode & M_CPL) == 3;
+    int set = tlb_set(t->mode);
     uint8_t *miss[3];
 
     if (!plain(t, S_ES) || (movs && !plain(t, seg)))
@@ -44,12 +44,12 @@ bool emit_rep_inline(struct tb *t, unsigned seg, uint32_t arg, uint32_t arg2)
     miss[n++] = e_jcc32(h, CC_A);
     if (movs) {
         last_byte(t, h, H_RSI, log);
-        miss[n++] = tlb_check_to(t, h, 1, user);
+        miss[n++] = tlb_check_to(t, h, 1, set);
         check_in_ram(t);
         e_mov64(h, t->rv, t->rb);
     }
     last_byte(t, h, H_RDI, log);
-    miss[n++] = tlb_check_to(t, h, 2, user);
+    miss[n++] = tlb_check_to(t, h, 2, set);
     check_in_ram(t);
     if (movs)
         e_rr(h, 1, 0x01, t->rv, H_RSI);

@@ -261,7 +261,7 @@ void emit_SYSENTER(struct tb *t)
 {
     struct em *h = &t->hot;
 
-    if (!flat32(t) || (t->mode & (M_CPL | M_AC)) != 3) {
+    if (!flat32(t) || (t->mode & (M_CPL | M_AC | M_SMAP)) != 3) {
         by_helper(t, HELPER_sysenter, true);
         return;
     }

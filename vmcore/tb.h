@@ -159,10 +159,10 @@ void emit_load_seg(struct tb *t, unsigned seg, const ZydisDecodedOperand *from);
 void emit_pop_seg(struct tb *t, unsigned seg, unsigned size);
 void range_check(struct tb *t,
                  struct em *e); /* checked builds: is the operand at [base + index + disp] in guest memory? */
-/* ra against the TLB of supervisor (0) or user mode: rb becomes the addend. Gives back the jump to take on a miss. */
-uint8_t *tlb_check_as(struct tb *t, struct em *h, unsigned size, unsigned rw, int user);
+/* ra against a set of the TLB: rb becomes the addend. Gives back the jump to take on a miss. */
+uint8_t *tlb_check_as(struct tb *t, struct em *h, unsigned size, unsigned rw, int set);
 /* The same for the bytes from ra to rx, at most a page of them. Takes rx. */
-uint8_t *tlb_check_to(struct tb *t, struct em *h, unsigned rw, int user);
+uint8_t *tlb_check_to(struct tb *t, struct em *h, unsigned rw, int set);
 
 /* rewrite_string.c */
 bool emit_rep_inline(struct tb *t, unsigned seg, uint32_t arg, uint32_t arg2);
@@ -238,5 +238,6 @@ void emit_SYSEXIT(struct tb *t);
 void emit_VGATHER(struct tb *t);
 void emit_VMASKMOV(struct tb *t);
 void emit_VZERO(struct tb *t);
+void emit_AC(struct tb *t);
 
 #endif

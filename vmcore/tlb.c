@@ -1,8 +1,9 @@
 /* The software TLB's slots, which emitted code reads. 32-bit code has a full table by linear page: {read tag, write
  * tag} and an addend (host address minus linear address) a page. 64-bit code has 4,096 slots of {tag, addend}, for
- * reads and for writes. One set each for supervisor and for user mode, with lists of filled slots so that a flush costs
- * what was filled. A tag is the page's linear address, or invalid. Negative results are never cached; a write tag is
- * given only once the dirty bit is set, the page's version is kept, and no translated code is on it (mem.h). */
+ * reads and for writes. One set each for supervisor and for user mode, and one for a supervisor under SMAP, with lists
+ * of filled slots so that a flush costs what was filled. A tag is the page's linear address, or invalid. Negative
+ * results are never cached; a write tag is given only once the dirty bit is set, the page's version is kept, and no
+ * translated code is on it (mem.h). */
 #include "vmcore/tlb.h"
 
 #include "src/base/util.h"
@@ -132,7 +133,7 @@ static void stack_cache_drop(struct cpu *c)
     cpu_forget_mixed(c);
 }
 
-static void flush_list(struct cpu *c, int user, int global)
+static void flush_data(struct cpu *c, int user, int global)
 {
     struct tlb_list *l = &c->list[user][global];
     struct tlb64_list *m = &c->list64[user][global];
@@ -140,16 +141,21 @@ static void flush_list(struct cpu *c, int user, int global)
     for (uint32_t i = 0; i < l->n; i++)
         slot_clear(c, user, l->page[i]);
     l->n = 0;
-    l = &c->code_list[user][global];
-    for (uint32_t i = 0; i < l->n; i++)
-        *cpu_code_tab(c, user, l->page[i]) = 0;
-    l->n = 0;
     for (uint32_t i = 0; i < m->n; i++) {
         slot64_clear(c, user, m->slot[i]);
         m->in[m->slot[i]] = 0;
     }
     m->n = 0;
-    m = &c->code_list64[user][global];
+}
+
+static void flush_code(struct cpu *c, int user, int global)
+{
+    struct tlb_list *l = &c->code_list[user][global];
+    struct tlb64_list *m = &c->code_list64[user][global];
+
+    for (uint32_t i = 0; i < l->n; i++)
+        *cpu_code_tab(c, user, l->page[i]) = 0;
+    l->n = 0;
     for (uint32_t i = 0; i < m->n; i++) {
         cpu_code64(c, user, (uint64_t)m->slot[i] << 12)->tag = TLB64_INVALID;
         m->in[m->slot[i]] = 0;
@@ -157,11 +163,18 @@ static void flush_list(struct cpu *c, int user, int global)
     m->n = 0;
 }
 
+static void flush_lists(struct cpu *c, int global)
+{
+    for (int u = 0; u < TLB_SETS; u++)
+        flush_data(c, u, global);
+    for (int u = 0; u < 2; u++)
+        flush_code(c, u, global);
+}
+
 void mmu_flush_all(struct cpu *c)
 {
-    for (int u = 0; u < 2; u++)
-        for (int g = 0; g < 2; g++)
-            flush_list(c, u, g);
+    flush_lists(c, 0);
+    flush_lists(c, 1);
     memset(c->tlb_large, 0, sizeof c->tlb_large);
     memset(c->large64, 0, sizeof c->large64);
     c->nhuge = 0;
@@ -171,8 +184,7 @@ void mmu_flush_all(struct cpu *c)
 
 void mmu_flush_nonglobal(struct cpu *c)
 {
-    for (int u = 0; u < 2; u++)
-        flush_list(c, u, 0);
+    flush_lists(c, 0);
     stack_cache_drop(c);
     cpu_forget_near(c);
 }
@@ -190,11 +202,12 @@ void mmu_invlpg(struct cpu *c, uint64_t lin)
         at = lin & ~0x1fffffull;
         pages = 512;
     }
-    for (; pages--; at += 4096)
-        for (int u = 0; u < 2; u++) {
+    for (; pages--; at += 4096) {
+        for (int u = 0; u < TLB_SETS; u++)
             slot64_clear(c, u, (at >> 12) & (TLB64_SIZE - 1));
+        for (int u = 0; u < 2; u++)
             cpu_code64(c, u, at)->tag = TLB64_INVALID;
-        }
+    }
     stack_cache_drop(c);
     cpu_forget_near(c);
     if (lin >> 32)
@@ -206,16 +219,17 @@ void mmu_invlpg(struct cpu *c, uint64_t lin)
         first &= ~1023u;
         n = 1024;
     }
-    for (uint32_t p = first; p < first + n; p++)
-        for (int u = 0; u < 2; u++) {
+    for (uint32_t p = first; p < first + n; p++) {
+        for (int u = 0; u < TLB_SETS; u++)
             slot_clear(c, u, p);
+        for (int u = 0; u < 2; u++)
             *cpu_code_tab(c, u, p) = 0;
-        }
+    }
 }
 
 void mmu_flush_writes(struct cpu *c)
 {
-    for (int u = 0; u < 2; u++)
+    for (int u = 0; u < TLB_SETS; u++)
         for (int g = 0; g < 2; g++) {
             const struct tlb_list *l = &c->list[u][g];
             const struct tlb64_list *m = &c->list64[u][g];
@@ -237,7 +251,7 @@ void mmu_drop_host_page(struct cpu *c, uint32_t bpn, bool writes_only)
         return;
     }
     uint64_t host = (uint64_t)c->mem->host[bpn];
-    for (int u = 0; u < 2; u++)
+    for (int u = 0; u < TLB_SETS; u++)
         for (int g = 0; g < 2; g++) {
             const struct tlb_list *l = &c->list[u][g];
             const struct tlb64_list *m = &c->list64[u][g];
@@ -263,12 +277,13 @@ void mmu_drop_host_page(struct cpu *c, uint32_t bpn, bool writes_only)
 /* All slots as nothing has filled them. */
 void tlb_init(struct cpu *c)
 {
-    for (int u = 0; u < 2; u++) {
+    for (int u = 0; u < TLB_SETS; u++) {
         for (uint32_t p = 0; p <= 0xfffff; p += 0xfffff) /* the two that zeroes do not make invalid */
             slot_clear(c, u, p);
-        for (uint32_t i = 0; i < TLB64_SIZE; i++) {
+        for (uint32_t i = 0; i < TLB64_SIZE; i++)
             slot64_clear(c, u, i);
-            cpu_code64(c, u, (uint64_t)i << 12)->tag = TLB64_INVALID;
-        }
     }
+    for (int u = 0; u < 2; u++)
+        for (uint32_t i = 0; i < TLB64_SIZE; i++)
+            cpu_code64(c, u, (uint64_t)i << 12)->tag = TLB64_INVALID;
 }
