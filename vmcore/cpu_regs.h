@@ -65,6 +65,8 @@ enum { FL_CF = 1, FL_PF = 2, FL_AF = 4, FL_ZF = 8, FL_SF = 16, FL_OF = 32, FL_AL
 #define XCR0_X87       1u
 #define XCR0_SSE       2u
 #define XCR0_AVX       4u
+#define CR3_PCID       0xfffu /* under CR4.PCIDE */
+#define CR3_NOFLUSH    (1ull << 63)
 
 enum {
     X_DE,

@@ -119,7 +119,8 @@ static int loaded(void *dev, const char **why)
     uint32_t mxcsr;
 
     if (c->cpl > 3 || ((c->cr0 & CR0_PG) && !(c->cr0 & CR0_PE)) || c->exc_vector > 31 ||
-        ((c->efer & EFER_LMA) && (~c->cr0 & (CR0_PG | CR0_PE) || !(c->cr4 & CR4_PAE))) || !cpu_canonical(c->eip)) {
+        ((c->efer & EFER_LMA) && (~c->cr0 & (CR0_PG | CR0_PE) || !(c->cr4 & CR4_PAE))) ||
+        ((c->cr4 & CR4_PCIDE) && !(c->efer & EFER_LMA)) || !cpu_canonical(c->eip)) {
         *why = "processor state that cannot be";
         return -1;
     }

@@ -303,6 +303,8 @@ bool cpuid_offers(const struct cpu_model *m, unsigned isa_set)
         return true; /* long mode's bit; all of this have it elsewhere */
     case ZYDIS_ISA_SET_RDTSCP:
         return cpuid_has(m, CPUID_RDTSCP);
+    case ZYDIS_ISA_SET_INVPCID:
+        return cpuid_has(m, CPUID_INVPCID);
     case ZYDIS_ISA_SET_SMAP:
         return cpuid_has(m, CPUID_SMAP);
     case ZYDIS_ISA_SET_RDPID:
@@ -345,6 +347,7 @@ uint32_t cpuid_cr4(const struct cpu_model *m)
     bits |= m->features & FEAT(XSAVE) ? CR4_OSXSAVE : 0;
     bits |= seven[1] & 1u << 0 ? CR4_FSGSBASE : 0;
     bits |= seven[1] & 1u << 20 ? CR4_SMAP : 0;
+    bits |= v[2] & 1u << 17 ? CR4_PCIDE : 0;
     return bits;
 }
 

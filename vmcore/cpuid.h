@@ -60,6 +60,8 @@ void cpuid_query(const struct cpu_model *m, uint32_t leaf, uint32_t sub, uint32_
 #define CPUID_BIT(leaf, reg, bit) (((leaf) >> 16 & 0x8000u) << 16 | ((leaf)&0xffu) << 16 | (reg) << 8 | (bit))
 #define CPUID_TSC_DEADLINE        CPUID_BIT(1u, 2u, 24u)
 #define CPUID_FSGSBASE            CPUID_BIT(7u, 1u, 0u)
+#define CPUID_PCID                CPUID_BIT(1u, 2u, 17u)
+#define CPUID_INVPCID             CPUID_BIT(7u, 1u, 10u)
 #define CPUID_SMAP                CPUID_BIT(7u, 1u, 20u)
 #define CPUID_RDPID               CPUID_BIT(7u, 2u, 22u)
 #define CPUID_PAGES_1G            CPUID_BIT(0x80000001u, 3u, 26u)

@@ -40,7 +40,7 @@ int cpu_write_cr0(struct cpu *c, uint64_t v)
     uint64_t efer = c->efer;
 
     if (v >> 32 || ((v & CR0_PG) && !(v & CR0_PE)) || ((v & CR0_NW) && !(v & CR0_CD)) ||
-        (!(v & CR0_PG) && (c->mode & M_CODE64)))
+        (!(v & CR0_PG) && ((c->mode & M_CODE64) || (c->cr4 & CR4_PCIDE))))
         return cpu_raise(c, X_GP, 0);
     if ((v & CR0_PG) && !(old & CR0_PG) && (c->efer & EFER_LME)) {
         if (!(c->cr4 & CR4_PAE) || (c->seg[S_CS].attr & 0x2000))
@@ -71,8 +71,10 @@ static int write_cr4(struct cpu *c, uint64_t v)
 
     if (v & ~(uint64_t)cpuid_cr4(c->model) || (cpu_long(c) && !(v & CR4_PAE)))
         return cpu_raise(c, X_GP, 0);
+    if ((v & ~old & CR4_PCIDE) && (!cpu_long(c) || (c->cr3 & CR3_PCID)))
+        return cpu_raise(c, X_GP, 0);
     c->cr4 = (uint32_t)v;
-    if ((v ^ old) & (CR4_PSE | CR4_PAE | CR4_PGE | CR4_SMEP | CR4_SMAP)) {
+    if ((v ^ old) & (CR4_PSE | CR4_PAE | CR4_PGE | CR4_SMEP | CR4_SMAP | CR4_PCIDE)) {
         if (has_pdptes(c) && load_pdptes(c, c->cr3)) {
             c->cr4 = old;
             return 1;
@@ -96,6 +98,8 @@ int help_mov_to_cr(struct cpu *c, const struct site *s, uint64_t addr)
         c->cr2 = v;
         return 0;
     case 3:
+        if (c->cr4 & CR4_PCIDE) /* whether to keep what the TLB has for this PCID: it keeps nothing for another */
+            v &= ~CR3_NOFLUSH;
         if (cpu_long(c) && v >> c->model->phys_bits)
             return cpu_raise(c, X_GP, 0);
         return cpu_load_cr3(c, v);
@@ -139,6 +143,33 @@ int help_mov_from_cr(struct cpu *c, const struct site *s, uint64_t addr)
         return cpu_raise(c, X_UD, -1);
     }
     c->gpr[s->arg2 & 15] = v;
+    return 0;
+}
+
+/* INVPCID. Nothing is kept for PCIDs but the present one. SDM 4.10.4.1, vol. 2. */
+int help_invpcid(struct cpu *c, const struct site *s, uint64_t addr)
+{
+    enum { ADDRESS, CONTEXT, ALL, ALL_NONGLOBAL };
+    uint64_t type = c->gpr[help_reg(s)], d[2], lin;
+    bool pcide = c->cr4 & CR4_PCIDE;
+
+    if (c->cpl)
+        return cpu_raise(c, X_GP, 0);
+    if (seg_check(c, help_seg(s), addr, sizeof d, ACC_READ, &lin) || mmu_read(c, lin, d, sizeof d, 0))
+        return 1;
+    if (!(c->mode & M_CODE64))
+        type = (uint32_t)type;
+    if (type > ALL_NONGLOBAL || d[0] >> 12 || (type == ADDRESS && !cpu_canonical(d[1])) ||
+        (type <= CONTEXT && d[0] && !pcide))
+        return cpu_raise(c, X_GP, 0);
+    if (type <= CONTEXT && pcide && d[0] != (c->cr3 & CR3_PCID))
+        return 0;
+    if (type == ALL)
+        mmu_flush_all(c);
+    else if (type == ADDRESS)
+        mmu_invlpg(c, cpu_lin_wrap(c, d[1]));
+    else
+        mmu_flush_nonglobal(c);
     return 0;
 }
 
