@@ -54,7 +54,7 @@ static int read_element(struct cpu *c, unsigned seg, uint64_t off, unsigned size
 
     if (seg_check(c, seg, off, size, ACC_READ, &lin))
         return 1;
-    host = (lin & 0xfff) + size <= 4096 ? tlb_host(c, c->cpl == 3, lin, false) : NULL;
+    host = (lin & 0xfff) + size <= 4096 ? tlb_host(c, tlb_set(c->mode), lin, false) : NULL;
     if (!host && mmu_read(c, lin, &v, size, 0)) /* may have read a part of it */
         return 1;
     memcpy(to, host ? host : (const uint8_t *)&v, size);
