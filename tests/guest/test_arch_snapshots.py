@@ -12,7 +12,7 @@ import unittest
 import common  # noqa: F401
 from harness import arch, vmtest
 
-PROGRAMS = ["avx", "debug", "exceptions", "fpu", "gates", "interrupts", "long", "mixed", "onepage", "paging", "paging64",
+PROGRAMS = ["avx", "debug", "exceptions", "features", "fpu", "gates", "interrupts", "long", "mixed", "onepage", "paging", "paging64",
             "real", "segments", "smc", "tasks", "v86"]
 # Seconds that a run is to take, so that the moments lie within it, and rounds to measure a program's speed by.
 SECONDS = 1.2

@@ -11,7 +11,7 @@ SOURCE = Path(__file__).resolve().parents[2] / "fixtures" / "guests"
 # A program takes a second or two; this is for one that hangs.
 LIMIT = 60
 # Programs that want another CPU model than the default one: what they check is offered by all that the host has.
-MODEL = {"avx": "host", "fpu": "host"}
+MODEL = {"avx": "host", "features": "host", "fpu": "host"}
 
 
 def directory():

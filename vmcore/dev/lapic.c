@@ -275,9 +275,10 @@ void lapic_set_deadline(struct lapic *l, uint64_t tsc)
         return;
     l->tsc_deadline = tsc;
     l->deadline = UINT64_MAX;
-    if (tsc && !await_tsc(l))
-        l->deadline = vclock_now(l->clock);
+    bool due = tsc && !await_tsc(l);
     arm_timer(l);
+    if (due)
+        timer_fired(l);
 }
 
 void lapic_tsc_changed(struct lapic *l)
