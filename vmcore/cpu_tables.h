@@ -1,0 +1,72 @@
+/* What struct cpu remembers of pages and of jump targets, so that emitted code need not ask. Part of cpu.h. */
+#ifndef VT_CPU_TABLES_H
+#define VT_CPU_TABLES_H
+
+#include <stdint.h>
+#include "vmcore/cpu_offsets.h"
+#include "vmcore/cpu_regs.h"
+
+#define TLB_LIST_MAX 8192
+struct tlb_list {
+    uint32_t n;
+    uint32_t page[TLB_LIST_MAX];
+};
+
+#define TLB64_SIZE    (1u << TLB64_BITS)
+#define TLB64_INVALID 1ull /* a tag that no page has */
+struct tlb64 {
+    uint64_t tag, addend;
+};
+struct tlb64_list { /* slots that may be filled */
+    uint32_t n;
+    uint16_t slot[TLB64_SIZE];
+    uint8_t in[TLB64_SIZE];
+};
+
+#define JH_BITS 14
+struct jump_hash {
+    uint64_t eip;
+    uint32_t mode;
+    uint32_t backing; /* page + 1 */
+    uint64_t vbase;
+    const void *code;    /* flags saved */
+    const void *spilled; /* 64-bit code: for a block of this plan, or NULL; flags dead */
+    uint32_t plan, pad;
+    uint64_t pad1[2];
+};
+
+/* What the jump hash and the code TLB together said since either changed, or the mode but for its privilege: no other
+ * check is needed. One for supervisor, one for user mode, one for the supervisor under M_LIFT; see cpu_forget_near().
+ */
+#define NEAR_SIZE 128
+struct jump_near {
+    uint64_t eip; /* unused: one that belongs elsewhere */
+    const void *code, *spilled;
+    uint32_t plan, pad;
+};
+
+/* The page with code that was written last, for each set of the TLB. */
+struct mixed_page {
+    uint64_t minus_lin; /* its linear address negated, or CPU_NO_STACK */
+    uint64_t addend;
+    uint64_t lines; /* those where no write may begin: they or the next hold code */
+};
+
+/* The set for data accesses of code that runs in a mode: its own, or the processor's in its name (descriptor tables,
+ * TSS). */
+static inline int tlb_set(uint32_t mode)
+{
+    return (mode & M_CPL) == 3 ? 1 : (mode & (M_SMAP | M_LIFT)) == M_SMAP ? 2 : 0;
+}
+/* The table of near[]: these bits may change without making it wrong. */
+#define NEAR_BITS (M_CPL | M_LIFT)
+static inline int near_set(uint32_t mode)
+{
+    return (mode & M_CPL) == 3 ? 1 : mode & M_LIFT ? 2 : 0;
+}
+static inline int tlb_set_implicit(uint32_t mode)
+{
+    return mode & M_SMAP ? 2 : 0;
+}
+
+#endif
