@@ -22,6 +22,7 @@ CMD(info);
 CMD(install);
 CMD(list);
 CMD(log);
+CMD(net);
 CMD(pause);
 CMD(rename);
 CMD(reset);

@@ -13,7 +13,7 @@
 struct create_opts {
     const char *image, *kernel, *initrd, *append, *cpu, *bios, *boot, *disk_bus, *cdrom, *nic;
     uint64_t mem;
-    struct strlist disks, floppies, forwards;
+    struct strlist disks, floppies, nets, forwards;
     bool import, hpet;
 };
 
@@ -35,6 +35,8 @@ const struct opt create_options[] = {
     {"cdrom", "FILE", "a CD drive with this disc (\"none\": empty)", offsetof(struct create_opts, cdrom), OPT_STR, 0},
     {"floppy", "FILE", "a floppy drive with this disk; twice for two", offsetof(struct create_opts, floppies), OPT_LIST,
      0},
+    {"net", "NET", "what a card is on: nat (unless given), private:NAME, or none; may be repeated",
+     offsetof(struct create_opts, nets), OPT_LIST, 0},
     {"nic", "MODEL", "the network card: virtio (unless given) or ne2k_pci", offsetof(struct create_opts, nic), OPT_STR,
      0},
     {"hpet", NULL, "the board has high precision event timers", offsetof(struct create_opts, hpet), OPT_FLAG, 0},
@@ -109,6 +111,8 @@ static int fill_config(struct machine_config *cfg, const struct create_opts *o, 
     if (!r && o->cdrom)
         r = config_set_cdrom(cfg, o->cdrom, e);
     cfg->hpet = o->hpet;
+    if (!r && o->nets.n)
+        r = config_set_nets(cfg, o->nets.items, o->nets.n, e);
     if (!r && o->nic)
         r = config_set_nic(cfg, o->nic, e);
     for (size_t i = 0; i < o->forwards.n && !r; i++)
@@ -133,6 +137,8 @@ int cmd_create(struct cli *c, void *opts, struct err *e)
         r = fill_config(&cfg, o, e);
     if (!r)
         r = cli_store(c, true, e);
+    if (!r)
+        r = cli_nets(c, &cfg, e);
     /* before images are converted or copied, which may take a while */
     if (!r && machine_find(c->store, name, true, &id, NULL) == 0)
         r = err_set(e, VT_EXISTS, "%s: there is a machine of this name", name);

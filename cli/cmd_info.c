@@ -49,8 +49,8 @@ static void show_config(struct cli *c, const struct machine_config *cfg)
     for (unsigned i = 0; i < cfg->nnics; i++) {
         const uint8_t *m = cfg->nic[i].mac;
 
-        out_line(c, "%-12s %02x:%02x:%02x:%02x:%02x:%02x%s", "network", m[0], m[1], m[2], m[3], m[4], m[5],
-                 cfg->nic[i].ne2k ? " ne2k_pci" : "");
+        out_line(c, "%-12s %02x:%02x:%02x:%02x:%02x:%02x%s%s%s", "network", m[0], m[1], m[2], m[3], m[4], m[5],
+                 cfg->nic[i].ne2k ? " ne2k_pci" : "", *cfg->nic[i].net ? " private:" : "", cfg->nic[i].net);
     }
     for (unsigned i = 0; i < cfg->nforwards; i++) {
         const struct config_forward *f = &cfg->forward[i];

@@ -10,7 +10,7 @@ struct set_opts {
     const char *name, *kernel, *initrd, *append, *cpu, *bios, *boot, *nic, *disk_bus, *cdrom;
     uint64_t mem;
     bool hpet, no_hpet;
-    struct strlist floppies, disk_sizes, forwards, no_forwards;
+    struct strlist floppies, nets, disk_sizes, forwards, no_forwards;
 };
 
 const struct opt set_options[] = {
@@ -31,6 +31,8 @@ const struct opt set_options[] = {
      OPT_STR, 0},
     {"floppy", "FILE", "the disk in the floppy drive (\"none\": empty, \"own\": its first); twice for two; at any time",
      offsetof(struct set_opts, floppies), OPT_LIST, 0},
+    {"net", "NET", "what a card is on: nat, private:NAME, or none; once a card", offsetof(struct set_opts, nets),
+     OPT_LIST, 0},
     {"nic", "MODEL", "the network card: virtio or ne2k_pci", offsetof(struct set_opts, nic), OPT_STR, 0},
     {"hpet", NULL, "give the board high precision event timers", offsetof(struct set_opts, hpet), OPT_FLAG, 0},
     {"no-hpet", NULL, "take them away", offsetof(struct set_opts, no_hpet), OPT_FLAG, 0},
@@ -47,7 +49,7 @@ static bool changes_discs(const struct set_opts *o)
 static bool changes_config(const struct set_opts *o)
 {
     return o->mem || o->cpu || o->kernel || o->initrd || o->append || o->bios || o->boot || o->nic || o->disk_bus ||
-           o->hpet || o->no_hpet || o->disk_sizes.n || o->forwards.n || o->no_forwards.n;
+           o->hpet || o->no_hpet || o->nets.n || o->disk_sizes.n || o->forwards.n || o->no_forwards.n;
 }
 
 static int remove_forward(struct machine_config *cfg, const char *text, struct err *e)
@@ -134,6 +136,8 @@ static int apply(struct machine_config *cfg, const struct set_opts *o, struct er
         r = config_set_boot(cfg, o->kernel, o->initrd, o->append, e);
     if (!r)
         r = config_set_bios(cfg, o->bios, o->boot, e);
+    if (!r && o->nets.n)
+        r = config_set_nets(cfg, o->nets.items, o->nets.n, e);
     if (!r && o->nic)
         r = config_set_nic(cfg, o->nic, e);
     if (!r && o->disk_bus)
@@ -184,6 +188,8 @@ static int change_config(struct cli *c, const struct machine_info *m, const stru
         r = config_parse(m->config, &cfg, e);
     if (!r)
         r = apply(&cfg, o, e);
+    if (!r && o->nets.n)
+        r = cli_nets(c, &cfg, e);
     if (r)
         return r;
     text = config_text(&cfg);

@@ -17,7 +17,8 @@ const struct verb verbs[] = {
     ROW(cp, "SOURCE TARGET", "copy files between host and guest", 2, 2, 0),
     ROW(create,
         "[--image FILE] [--disk FILE]... [--disk-bus BUS] [--cdrom FILE] [--floppy FILE]... [--import] [--boot ORDER] "
-        "[--bios FILE] [--kernel FILE [--initrd FILE] [--append TEXT]] [--mem SIZE] [--cpu MODEL] [--nic MODEL] "
+        "[--bios FILE] [--kernel FILE [--initrd FILE] [--append TEXT]] [--mem SIZE] [--cpu MODEL] [--net NET]... "
+        "[--nic MODEL] "
         "[--hpet] [--forward SPEC]... NAME",
         "make a machine", 1, 1, 0),
     ROW(delete, "[--now] [MACHINE] SNAP", "remove a snapshot", 1, 2, 0),
@@ -34,6 +35,7 @@ const struct verb verbs[] = {
     ROW(install, "PACKAGE...", "install packages in a guest", 1, INT_MAX, 0),
     ROW(list, "", "list the machines", 0, 0, 0),
     ROW(log, "[MACHINE]", "print what a machine's monitor logged", 0, 1, 0),
+    ROW(net, "{create NAME | list | rm NAME}", "make, list and remove private networks", 1, 2, 0),
     ROW(pause, "[MACHINE]", "stop a guest's clock", 0, 1, 0),
     ROW(rename, "[MACHINE] SNAP NAME", "give a snapshot another name", 2, 3, 0),
     ROW(reset, "[MACHINE]", "press a machine's reset button", 0, 1, 0),
@@ -59,7 +61,7 @@ const struct verb verbs[] = {
         "[DISK=]SIZE]... [--bios FILE] "
         "[--boot ORDER] "
         "[--kernel FILE] [--initrd FILE] "
-        "[--append TEXT] [--nic MODEL] [--hpet | --no-hpet] [--forward SPEC]... "
+        "[--append TEXT] [--net NET]... [--nic MODEL] [--hpet | --no-hpet] [--forward SPEC]... "
         "[--no-forward HOST_PORT]... [MACHINE]",
         "change a machine", 0, 1, 0),
     ROW(snapshot, "[--note TEXT] [--quiesce HOW] [--quiesce-timeout TIME] [--async] [--progress] [MACHINE] SNAP",

@@ -5,6 +5,8 @@
 #include <string.h>
 #include <time.h>
 #include "src/base/io.h"
+#include "src/config.h"
+#include "src/nets.h"
 
 /* $VAR/vmtest or $HOME/fallback/vmtest, malloc'ed; NULL: out of memory or no $HOME */
 static char *xdg_dir(const char *var, const char *fallback)
@@ -171,4 +173,18 @@ int cli_abspath(const char *path, char **ret, struct err *e)
         return err_set(e, err_from_errno(errno), "%s: %s", path, strerror(errno));
     *ret = p;
     return 0;
+}
+
+int cli_nets(struct cli *c, const struct machine_config *cfg, struct err *e)
+{
+    int r = 0;
+
+    for (unsigned i = 0; i < cfg->nnics && !r; i++) {
+        const char *net = cfg->nic[i].net;
+
+        r = *net ? cli_store(c, false, e) : 0;
+        if (!r && *net && !nets_exists(store_dir(c->store), net))
+            r = err_set(e, VT_NOENT, "%s: no such network; vmtest net create makes one", net);
+    }
+    return r;
 }

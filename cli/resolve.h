@@ -34,6 +34,10 @@ int cli_lock_or_connect(struct cli *c, const struct machine_info *m, int *ret_fd
 /* The file that the machine's monitor logs to, its directory made; malloc'ed. */
 int cli_log_path(struct cli *c, int64_t machine, char **ret, struct err *e);
 
+/* VT_NOENT: a card is on a private network that there is not. Opens the store. */
+struct machine_config;
+int cli_nets(struct cli *c, const struct machine_config *cfg, struct err *e);
+
 /* Path as an absolute one, of a file that exists; malloc'ed. */
 int cli_abspath(const char *path, char **ret, struct err *e);
 

@@ -29,7 +29,7 @@ struct client {
 /* ---- where a machine's socket is */
 
 /* Makes (where wanted) and checks one directory: a directory of ours that nobody else may enter. */
-static int private_dir(const char *path, bool create, struct err *e)
+int client_private_dir(const char *path, bool create, struct err *e)
 {
     struct stat st;
 
@@ -44,27 +44,33 @@ static int private_dir(const char *path, bool create, struct err *e)
     return 0;
 }
 
-int client_socket_path(const char *store_uuid, int64_t id, bool create, char *ret_path, size_t size, struct err *e)
+int client_runtime_dir(const char *store_uuid, bool create, char *ret_path, size_t size, struct err *e)
 {
     const char *run = getenv("XDG_RUNTIME_DIR");
-    char dir[sizeof((struct sockaddr_un *)0)->sun_path];
     int n, rc;
 
     if (run && *run == '/')
-        n = snprintf(dir, sizeof dir, "%s/vmtest", run);
+        n = snprintf(ret_path, size, "%s/vmtest", run);
     else
-        n = snprintf(dir, sizeof dir, "/tmp/vmtest-%u", (unsigned)geteuid());
-    if (n < 0 || (size_t)n + strlen(store_uuid) + 26 >= sizeof dir || (size_t)n + strlen(store_uuid) + 26 >= size)
+        n = snprintf(ret_path, size, "/tmp/vmtest-%u", (unsigned)geteuid());
+    if (n < 0 || (size_t)n + strlen(store_uuid) + 2 > size)
         return err_set(e, VT_FAIL, "XDG_RUNTIME_DIR is too long for a socket: %s", run);
-    rc = private_dir(dir, create, e);
+    rc = client_private_dir(ret_path, create, e);
     if (rc < 0)
         return rc;
-    snprintf(dir + n, sizeof dir - (size_t)n, "/%s", store_uuid);
-    rc = private_dir(dir, create, e);
+    snprintf(ret_path + n, size - (size_t)n, "/%s", store_uuid);
+    return client_private_dir(ret_path, create, e);
+}
+
+int client_socket_path(const char *store_uuid, int64_t id, bool create, char *ret_path, size_t size, struct err *e)
+{
+    char dir[sizeof((struct sockaddr_un *)0)->sun_path - 24]; /* room for the name */
+    int rc = client_runtime_dir(store_uuid, create, dir, sizeof dir, e), n;
+
     if (rc < 0)
         return rc;
-    snprintf(ret_path, size, "%s/%lld.sock", dir, (long long)id);
-    return 0;
+    n = snprintf(ret_path, size, "%s/%lld.sock", dir, (long long)id);
+    return n < 0 || (size_t)n >= size ? err_set(e, VT_FAIL, "%s: too long for a socket", dir) : 0;
 }
 
 /* ---- the connection */

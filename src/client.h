@@ -107,6 +107,10 @@ int monitor_spawn(const struct monitor_spec *s, struct client **ret_client, stru
 /* Path of a program of libexec/vmtest: $VMTEST_LIBEXEC, else the build tree that holds this program, else the installed
  * one. VT_NOENT. */
 int libexec_path(const char *program, char *ret_path, size_t size, struct err *e);
+/* A directory that is ours alone, made where it is not there. VT_PERM: it is not; VT_NOENT. */
+int client_private_dir(const char *path, bool create, struct err *e);
+/* Where a store's machines have their sockets; `create` makes the directories. VT_PERM: one on the way is not ours. */
+int client_runtime_dir(const char *store_uuid, bool create, char *ret_path, size_t size, struct err *e);
 /* Path of a machine's socket; `create` makes the directories. VT_PERM: a directory on the way is not ours. */
 int client_socket_path(const char *store_uuid, int64_t id, bool create, char *ret_path, size_t size, struct err *e);
 

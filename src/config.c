@@ -13,17 +13,25 @@
 #include "src/base/units.h"
 #include "src/base/util.h"
 #include "src/imagefile.h"
+#include "src/nets.h"
+
+_Static_assert(sizeof((struct config_nic *)0)->net == NET_NAME_MAX + 1, "a name fits");
 
 #define FORMAT 1
 static const char where[] = "machine configuration";
 
+static void random_mac(uint8_t mac[6])
+{
+    /* Locally administered, in the range that QEMU made customary: guests' rules for virtual cards match it. */
+    memcpy(mac, "\x52\x54\x00", 3);
+    if (getrandom(mac + 3, 3, GRND_NONBLOCK) != 3)
+        memcpy(mac + 3, "\x12\x34\x56", 3);
+}
+
 void config_init(struct machine_config *c)
 {
     *c = (struct machine_config){.mem = CONFIG_MEM_DEFAULT, .nnics = 1};
-    /* Locally administered, in the range that QEMU made customary: guests' rules for virtual cards match it. */
-    memcpy(c->nic[0].mac, "\x52\x54\x00", 3);
-    if (getrandom(c->nic[0].mac + 3, 3, GRND_NONBLOCK) != 3)
-        memcpy(c->nic[0].mac + 3, "\x12\x34\x56", 3);
+    random_mac(c->nic[0].mac);
 }
 
 void config_release(struct machine_config *c)
@@ -342,6 +350,39 @@ int config_set_nic(struct machine_config *c, const char *model, struct err *e)
     return 0;
 }
 
+int config_set_nets(struct machine_config *c, char *const *words, size_t n, struct err *e)
+{
+    static const uint8_t none[6];
+
+    if (n > CONFIG_MAX_NICS)
+        return err_set(e, VT_USAGE, "a machine has at most %d network cards", CONFIG_MAX_NICS);
+    if (n == 1 && !strcmp(words[0], "none")) {
+        c->nnics = 0;
+        return 0;
+    }
+    for (size_t i = 0; i < n; i++) {
+        bool private = !strncmp(words[i], "private:", 8);
+
+        if (!private && strcmp(words[i], "nat") != 0)
+            return err_set(e, VT_USAGE, "\"%.80s\": a card is on nat or on private:NAME; none, alone, takes all away",
+                           words[i]);
+        if (private && !nets_name_valid(words[i] + 8))
+            return err_set(e, VT_USAGE, "\"%.80s\" is not a network's name", words[i] + 8);
+    }
+    for (size_t i = 0; i < n; i++) {
+        struct config_nic *nic = &c->nic[i];
+        const char *net = words[i][0] == 'p' ? words[i] + 8 : "";
+
+        if (i >= c->nnics)
+            nic->ne2k = c->nic[0].ne2k;
+        if (!memcmp(nic->mac, none, sizeof none))
+            random_mac(nic->mac);
+        memcpy(nic->net, net, strlen(net) + 1);
+    }
+    c->nnics = (unsigned)n;
+    return 0;
+}
+
 /* ---- writing */
 
 static json_t *boot_order_json(const struct machine_config *c)
@@ -385,7 +426,9 @@ static json_t *hardware_json(const struct machine_config *c)
         char mac[18];
 
         snprintf(mac, sizeof mac, "%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4], m[5]);
-        json_array_append_new(nics, json_pack("{s:s, s:s*}", "mac", mac, "model", c->nic[i].ne2k ? "ne2k_pci" : NULL));
+        json_array_append_new(nics,
+                              json_pack("{s:s, s:s*, s:s*}", "mac", mac, "model", c->nic[i].ne2k ? "ne2k_pci" : NULL,
+                                        "net", *c->nic[i].net ? c->nic[i].net : NULL));
     }
     if (json_object_set_new(hw, "disks", disks) | json_object_set_new(hw, "nics", nics)) {
         json_decref(hw);
@@ -476,17 +519,23 @@ static int read_nics(struct machine_config *c, json_t *nics, struct err *e)
     json_array_foreach(nics, i, n)
     {
         uint8_t *m = c->nic[i].mac;
-        const char *mac = NULL, *model = NULL;
+        const char *mac = NULL, *model = NULL, *net = NULL;
         char end;
         int r = json_get_str(n, "mac", JSON_REQUIRED, &mac, where, e);
 
         if (!r)
             r = json_get_str(n, "model", JSON_OPTIONAL, &model, where, e);
+        if (!r)
+            r = json_get_str(n, "net", JSON_OPTIONAL, &net, where, e);
         if (r)
             return r;
         c->nic[i].ne2k = model && !strcmp(model, "ne2k_pci");
         if (model && !c->nic[i].ne2k)
             return err_set(e, VT_CORRUPT, "%s: \"%.20s\" is not a network card", where, model);
+        if (net && !nets_name_valid(net))
+            return err_set(e, VT_CORRUPT, "%s: \"%.20s\" is not a network", where, net);
+        if (net)
+            memcpy(c->nic[i].net, net, strlen(net) + 1);
         if (strlen(mac) != 17 ||
             sscanf(mac, "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx%c", &m[0], &m[1], &m[2], &m[3], &m[4], &m[5], &end) != 6)
             return err_set(e, VT_CORRUPT, "%s: \"%.20s\" is not a hardware address", where, mac);

@@ -5,7 +5,7 @@
  *                 "bios": PATH?, "boot_order": ["disk"|"cdrom"|"floppy"|"net"…]?,
  *                 "hpet": BOOL?, "disk_bus": "ide"?, "cdrom": PATH or ""?, "floppies": [PATH or "" or null…]?,
  *                 "disks": [{"slot": "disk0", "read_only": BOOL?, "floppy": BOOL?}…],
- *                 "nics": [{"mac": "52:54:00:…", "model": "ne2k_pci"?}…]},
+ *                 "nics": [{"mac": "52:54:00:…", "model": "ne2k_pci"?, "net": NAME?}…]},
  *    "forwards": [{"proto": "tcp"|"udp", "host": ADDRESS, "host_port": N, "guest_port": N}…]}
  *
  * The "hardware" object is also what a snapshot holds: a revert brings it back, and leaves the rest as it is. Files are
@@ -37,7 +37,8 @@ struct config_disk {
 };
 struct config_nic {
     uint8_t mac[6];
-    bool ne2k; /* an NE2000 on PCI rather than virtio's */
+    bool ne2k;    /* an NE2000 on PCI rather than virtio's */
+    char net[64]; /* the private network that it is on; "": user-mode NAT */
 };
 struct config_forward {
     bool udp;
@@ -105,6 +106,9 @@ int config_set_floppy(struct machine_config *c, unsigned drive, const char *disk
 unsigned config_floppy_drives(const struct machine_config *c);
 /* "virtio" or "ne2k_pci", for all cards. VT_USAGE. */
 int config_set_nic(struct machine_config *c, const char *model, struct err *e);
+/* What the machine's cards are on, one word each: "nat" or "private:NAME"; "none" alone: there are no cards. A card
+ * that was there keeps its address. VT_USAGE. */
+int config_set_nets(struct machine_config *c, char *const *words, size_t n, struct err *e);
 /* Parses and adds; one more of the same protocol, address and host port replaces the first. */
 int config_forward_add(struct machine_config *c, const char *text, struct err *e);
 /* "[tcp:|udp:][ADDRESS:]HOST_PORT:GUEST_PORT"; the address is 127.0.0.1 unless given. VT_USAGE. */

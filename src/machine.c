@@ -10,6 +10,7 @@
 #include "src/base/units.h"
 #include "src/base/util.h"
 #include "src/bootfiles.h"
+#include "src/nets.h"
 
 #define NET_QUEUE   (1u << 18)
 #define AGENT_QUEUE (1u << 18)
@@ -78,23 +79,56 @@ static int make_exec(struct machine *m, struct err *e)
     return rc;
 }
 
-static int make_nic(struct machine *m, unsigned n, const struct machine_spec *spec, struct err *e)
+/* Forwards lead to the first card that is behind NAT. */
+static bool first_nat(const struct machine_config *c, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        if (!*c->nic[i].net)
+            return false;
+    return true;
+}
+
+static int make_nat(struct machine *m, unsigned n, const struct machine_spec *spec, struct err *e)
 {
     struct nat_config nc = {.hostname = spec->hostname};
     int rc;
 
-    if (n == 0) {
+    if (first_nat(m->config, n)) {
         nc.forward = m->config->forward;
         nc.nforwards = m->config->nforwards;
     }
+    rc = nat_new(&nc, &m->net[n], &m->nat[n], e);
+    m->net_source[n] = (struct loop_source){.prepare = nat_fill_pollfds, .dispatch = nat_poll, .opaque = m->nat[n]};
+    return rc;
+}
+
+static int make_switch(struct machine *m, unsigned n, const struct machine_spec *spec, struct err *e)
+{
+    int fd, rc;
+
+    if (!spec->store_uuid)
+        return err_set(e, VT_USAGE, "private networks are between machines of a store");
+    rc = nets_open(spec->store_uuid, m->config->nic[n].net, &fd, e);
+    if (rc == 0)
+        rc = switch_new(fd, &m->net[n], &m->net_switch[n], e);
+    m->net_source[n] =
+        (struct loop_source){.prepare = switch_fill_pollfds, .dispatch = switch_poll, .opaque = m->net_switch[n]};
+    return rc;
+}
+
+static int make_nic(struct machine *m, unsigned n, const struct machine_spec *spec, struct err *e)
+{
+    bool private = *m->config->nic[n].net;
+    int rc;
+
     if (netport_init(&m->net[n], NET_QUEUE) < 0)
         return err_set(e, VT_FAIL, "out of memory");
-    rc = nat_new(&nc, &m->net[n], &m->nat[n], e);
-    if (rc < 0)
-        return rc;
-    m->net_source[n] = (struct loop_source){.prepare = nat_fill_pollfds, .dispatch = nat_poll, .opaque = m->nat[n]};
-    loop_source_add(m->loop, &m->net_source[n]);
-    return 0;
+    if (private && spec->alone)
+        return 0;
+    rc = private ? make_switch(m, n, spec, e) : make_nat(m, n, spec, e);
+    if (rc == 0)
+        loop_source_add(m->loop, &m->net_source[n]);
+    return rc;
 }
 
 static int make_disk(struct machine *m, unsigned n, const struct machine_spec *spec, struct vm_disk_config *vc,
@@ -306,6 +340,9 @@ void machine_free(struct machine *m)
             loop_source_del(m->loop, &m->net_source[i]);
             nat_free(m->nat[i]);
         }
+        if (m->net_switch[i])
+            loop_source_del(m->loop, &m->net_source[i]);
+        switch_free(m->net_switch[i]);
     }
     if (m->serial_host)
         chrhost_drain(m->serial_host, 5000);
@@ -371,8 +408,12 @@ void machine_go(struct machine *m)
         chrhost_set_vm(m->serial_host, m->vm);
         chrhost_set_vm(m->agent_host, m->vm);
         chrhost_set_vm(m->exec_host, m->vm);
-        for (unsigned i = 0; i < m->config->nnics; i++)
-            nat_set_vm(m->nat[i], m->vm);
+        for (unsigned i = 0; i < m->config->nnics; i++) {
+            if (m->nat[i])
+                nat_set_vm(m->nat[i], m->vm);
+            if (m->net_switch[i])
+                switch_set_vm(m->net_switch[i], m->vm);
+        }
     }
     vcpu_resume(m->vcpu);
 }
@@ -408,8 +449,10 @@ int machine_drop_connections(struct machine *m, struct err *e)
     chrhost_discard(m->serial_host, false);
     typist_discard(m->typist);
     for (unsigned i = 0; i < m->config->nnics; i++) {
-        int one = nat_reset_connections(m->nat[i], e);
+        int one = m->nat[i] ? nat_reset_connections(m->nat[i], e) : 0;
         rc = rc < 0 ? rc : one;
+        if (m->net_switch[i])
+            switch_discard(m->net_switch[i]);
     }
     return rc;
 }

@@ -15,12 +15,15 @@
 #include "src/execport.h"
 #include "src/loop.h"
 #include "src/net/nat.h"
+#include "src/net/switch.h"
 #include "src/typist.h"
 #include "src/vcpu.h"
 #include "vmcore/vmcore.h"
 
 struct machine_spec {
     const struct machine_config *config;     /* outlives the machine */
+    const char *store_uuid;                  /* whose private networks it may be on; NULL: none */
+    bool alone;                              /* its cards on private networks are connected to nothing */
     const char *hostname;                    /* told to the guest by DHCP; NULL: none */
     struct blockdev *disk[CONFIG_MAX_DISKS]; /* for config->disk[n]; outlive the machine */
     /* On the vCPU thread: the guest has come to an end. A reset is one, too: machine_boot and vcpu_restart reboot it.
@@ -41,7 +44,8 @@ struct machine {
     struct agent *agent;
     struct execport *exec;
     struct netport net[CONFIG_MAX_NICS];
-    struct nat *nat[CONFIG_MAX_NICS];
+    struct nat *nat[CONFIG_MAX_NICS];            /* NULL: the card is on a private network */
+    struct nswitch *net_switch[CONFIG_MAX_NICS]; /* NULL: it is not, or there is nobody else */
     struct loop_source net_source[CONFIG_MAX_NICS];
     struct blkworker *disk[CONFIG_MAX_DISKS];
     struct disc disc;                  /* in the CD drive */

@@ -328,8 +328,13 @@ int monitor_keep_discs(struct monitor *m, struct err *e)
 
 static int make_machine(struct monitor *m, struct err *e)
 {
-    struct machine_spec spec = {
-        .config = &m->config, .hostname = m->name, .ended = vcpu_ended, .trouble = disk_trouble, .opaque = m};
+    struct machine_spec spec = {.config = &m->config,
+                                .store_uuid = store_uuid(m->store),
+                                .alone = m->fork_of != 0,
+                                .hostname = m->name,
+                                .ended = vcpu_ended,
+                                .trouble = disk_trouble,
+                                .opaque = m};
     int rc;
 
     for (unsigned i = 0; i < m->config.ndisks; i++) {
