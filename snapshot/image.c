@@ -8,6 +8,7 @@
 #include "snapshot/head.h"
 #include "snapshot/map.h"
 #include "snapshot/template.h"
+#include "snapshot/touch.h"
 
 struct image {
     struct store *s;
@@ -17,6 +18,7 @@ struct image {
     struct pagesrc src;
     struct blockdev dev;
     struct template *template; /* NULL: none */
+    struct touch *touch;       /* of a template that we made; NULL: none */
 };
 
 /* Where in the log's list the pages from `page` on begin. */
@@ -126,21 +128,37 @@ static bool src_share(struct pagesrc *src, uint64_t page)
 {
     struct image *i = container_of(src, struct image, src);
 
-    return template_has(i->template, page) || (page < i->pages && fill_template(i, page, NULL) == 0);
+    if (template_has(i->template, page))
+        return true;
+    if (page >= i->pages || fill_template(i, page, NULL) != 0)
+        return false;
+    if (i->touch)
+        touch_note(i->touch, page);
+    return true;
+}
+
+static int fill_ahead(void *opaque, uint64_t page)
+{
+    struct image *i = opaque;
+
+    return template_has(i->template, page) ? 0 : fill_template(i, page, NULL);
 }
 
 int image_share(struct image *i, const struct snapshot_info *of, struct err *e)
 {
     struct template_of what = {of->id, of->taken_at, i->root, i->pages};
+    bool made = false;
     int r = 0;
 
     if (i->template)
         return 0;
     if (i->base || i->log.n)
         return err_set(e, VT_USAGE, "it is more than a map");
-    r = template_open(i->s, &what, &i->template, e);
+    r = template_open(i->s, &what, &i->template, &made, e);
     if (r)
         return r;
+    if (made)
+        i->touch = touch_begin(i->s, &what, fill_ahead, i);
     i->src.template_fd = template_fd(i->template, &i->src.template_at);
     i->src.share = src_share;
     return 0;
@@ -344,6 +362,7 @@ void image_close(struct image *i)
         return;
     pagelist_release(&i->log);
     basefile_close(i->base);
+    touch_end(i->touch);
     template_close(i->template);
     free(i);
 }

@@ -111,13 +111,15 @@ static void evict(struct store *s)
         char *end;
         int64_t id = strtoll(x->d_name, &end, 10);
 
-        if (*end || id <= 0 || fstatat(fd, x->d_name, &st, AT_SYMLINK_NOFOLLOW))
+        if ((*end && strcmp(end, ".order") != 0) || id <= 0 || fstatat(fd, x->d_name, &st, AT_SYMLINK_NOFOLLOW))
             continue;
         if (snapshot_get(s, id, &info, NULL) == VT_NOENT) {
-            unlinkat(fd, x->d_name, 0);
+            template_drop(s, id);
             continue;
         }
         snapshot_info_release(&info);
+        if (*end)
+            continue;
         v[n++] = (struct entry){id, (uint64_t)st.st_blocks * 512, st.st_mtim.tv_sec};
         total += v[n - 1].bytes;
     }
@@ -125,8 +127,10 @@ static void evict(struct store *s)
     if (fstatfs(s->io.dirfd, &fs) == 0)
         limit = MIN(limit, ((uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize + total) / 4);
     qsort(v, n, sizeof v[0], by_use);
-    for (size_t i = 0; i < n && total > limit; i++) {
-        template_drop(s, v[i].snapshot);
+    for (size_t i = 0; i < n && total > limit; i++) { /* what is known of the order is worth keeping */
+        char name[40];
+        file_name(v[i].snapshot, name, sizeof name);
+        unlinkat(s->io.dirfd, name, 0);
         total -= v[i].bytes;
     }
 }
@@ -165,12 +169,13 @@ static int make_file(struct store *s, const char *name, const uint8_t head[HEADE
     return 0;
 }
 
-int template_open(struct store *s, const struct template_of *of, struct template **ret, struct err *e)
+int template_open(struct store *s, const struct template_of *of, struct template **ret, bool *ret_made, struct err *e)
 {
     uint64_t data_at = HEADER + bits_bytes(of->pages), bytes = data_at + of->pages * VT_PAGE_SIZE;
     struct template *t = calloc(1, sizeof *t);
     uint8_t head[HEADER];
     char name[40];
+    bool made = false;
     int r;
 
     if (!t)
@@ -178,8 +183,10 @@ int template_open(struct store *s, const struct template_of *of, struct template
     *t = (struct template){.fd = -1, .pages = of->pages, .data_at = data_at};
     file_name(of->snapshot, name, sizeof name);
     r = make_header(s, of, head, e);
-    if (!r && open_there(s, name, head, bytes, &t->fd))
+    if (!r && open_there(s, name, head, bytes, &t->fd)) {
+        made = true;
         r = make_file(s, name, head, bytes, &t->fd, e);
+    }
     if (!r) {
         t->map = mmap(NULL, data_at, PROT_READ | PROT_WRITE, MAP_SHARED, t->fd, 0);
         if (t->map == MAP_FAILED) {
@@ -191,6 +198,7 @@ int template_open(struct store *s, const struct template_of *of, struct template
         template_close(t);
         return r;
     }
+    *ret_made = made;
     *ret = t;
     return 0;
 }
@@ -228,10 +236,17 @@ int template_put(struct template *t, uint64_t page, uint32_t n, const void *data
     return r;
 }
 
+void template_order_name(int64_t snapshot, char *ret, size_t size)
+{
+    snprintf(ret, size, FOLDER "/%lld.order", (long long)snapshot);
+}
+
 void template_drop(struct store *s, int64_t snapshot)
 {
-    char name[40];
+    char name[48];
 
     file_name(snapshot, name, sizeof name);
+    unlinkat(s->io.dirfd, name, 0);
+    template_order_name(snapshot, name, sizeof name);
     unlinkat(s->io.dirfd, name, 0);
 }

@@ -10,6 +10,7 @@
 #define VT_SNAPSHOT_TEMPLATE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include "src/base/err.h"
 
@@ -21,8 +22,8 @@ struct template_of {
     uint64_t root, pages;
 };
 
-/* Opens the snapshot's template, or makes it. VT_VERSION: there are none on this file system (tmpfs). */
-int template_open(struct store *s, const struct template_of *of, struct template **ret, struct err *e);
+/* Opens the snapshot's template, or makes it (*ret_made). VT_VERSION: there are none on this file system (tmpfs). */
+int template_open(struct store *s, const struct template_of *of, struct template **ret, bool *ret_made, struct err *e);
 void template_close(struct template *t); /* NULL is fine */
 int template_fd(const struct template *t, uint64_t *ret_at);
 /* Is the page there? Any thread. */
@@ -30,7 +31,9 @@ bool template_has(const struct template *t, uint64_t page);
 /* Puts n pages from page on and marks them. Whoever was faster put the same bytes. Any thread.
  * VT_IO: no room. */
 int template_put(struct template *t, uint64_t page, uint32_t n, const void *data, struct err *e);
-/* The snapshot is gone. */
+/* The snapshot is gone: its template goes, and what lies beside it. */
 void template_drop(struct store *s, int64_t snapshot);
+/* Name, in the store, of the order in which its pages were asked for (touch.h). */
+void template_order_name(int64_t snapshot, char *ret, size_t size);
 
 #endif

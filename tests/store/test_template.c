@@ -3,6 +3,7 @@
 #include "tests/store/fixture.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -34,7 +35,7 @@ static struct shared share(struct fixture *f, int64_t snapshot)
     return s;
 }
 
-static void unshare(struct shared *s)
+static void give_back(struct shared *s)
 {
     munmap((void *)s->at, RAM_PAGES * PAGE);
     image_close(s->i);
@@ -62,8 +63,8 @@ static void pages_are_as_the_snapshot_has_them(void **state)
     assert_false(sa.src->share(sa.src, 16)); /* zeros are had for nothing */
     assert_false(sb.src->share(sb.src, RAM_PAGES - 1));
     assert_false(sa.src->share(sa.src, RAM_PAGES));
-    unshare(&sa);
-    unshare(&sb);
+    give_back(&sa);
+    give_back(&sb);
     check_sound(f->s);
 }
 
@@ -76,7 +77,7 @@ static void a_second_process_needs_no_pack(void **state)
     char *packs, *hidden;
 
     assert_page(&first, 3, 503); /* one frame: all sixteen */
-    unshare(&first);
+    give_back(&first);
     fixture_reopen(f);
     assert_true(asprintf(&packs, "%s/packs", f->dir) > 0);
     assert_true(asprintf(&hidden, "%s/hidden", f->dir) > 0);
@@ -85,7 +86,7 @@ static void a_second_process_needs_no_pack(void **state)
     for (uint64_t p = 0; p < 16; p++)
         assert_page(&second, p, 500 + p);
     assert_int_equal(rename(hidden, packs), 0);
-    unshare(&second);
+    give_back(&second);
     free(packs);
     free(hidden);
 }
@@ -118,12 +119,12 @@ static void a_file_of_another_boot_is_not_used(void **state)
     assert_int_equal(pwrite(fd, "0", 1, 56), 1);
     assert_int_equal(pwrite(fd, "x", 1, 60), 1);
     close(fd);
-    unshare(&s);
+    give_back(&s);
     s = share(f, a);
     assert_page(&s, 0, 500);
     assert_int_equal(stat(path, &after), 0);
     assert_true(before.st_ino != after.st_ino);
-    unshare(&s);
+    give_back(&s);
     free(path);
 }
 
@@ -147,7 +148,45 @@ static void what_is_damaged_is_not_shared(void **state)
     assert_page(&s, 0, 500);
     close(fd);
     free(pack);
-    unshare(&s);
+    give_back(&s);
+}
+
+/* Where the template is to be filled anew, what was asked for the last time is there before it is asked for. */
+static void the_order_is_read_ahead(void **state)
+{
+    struct fixture *f = *state;
+    int64_t a;
+    struct shared s;
+    char *path = NULL, *order = NULL;
+    const uint8_t *bits;
+
+    for (uint64_t p = 0; p < 16; p++) /* a pack with more than one frame of memory */
+        disk_put(f->h, "disk0", p, 30 + p);
+    a = take(f->h, "a", 500);
+    path = template_path(f, a);
+    assert_true(asprintf(&order, "%s.order", path) > 0);
+    s = share(f, a);
+    assert_page(&s, 7, 507);
+    assert_int_equal(access(order, F_OK), -1);
+    give_back(&s);
+    assert_int_equal(access(order, F_OK), 0);
+    assert_int_equal(unlink(path), 0);
+    s = share(f, a);
+    bits = mmap(NULL, 2 * PAGE, PROT_READ, MAP_SHARED, s.src->template_fd, 0);
+    assert_true(bits != MAP_FAILED);
+    while (!(__atomic_load_n(&bits[PAGE], __ATOMIC_ACQUIRE) >> 7 & 1)) /* the thread's; the test's time-out ends it */
+        sched_yield();
+    munmap((void *)bits, 2 * PAGE);
+    assert_page(&s, 7, 507);
+    give_back(&s);
+    /* an order that is none, or names no page */
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(truncate(order, 39), 0);
+    s = share(f, a);
+    assert_page(&s, 3, 503);
+    give_back(&s);
+    free(path);
+    free(order);
 }
 
 static void deletion_takes_it_along(void **state)
@@ -167,7 +206,7 @@ static void deletion_takes_it_along(void **state)
     assert_int_equal(stats.snapshots, 1);
     assert_int_equal(access(path, F_OK), -1);
     assert_page(&s, 2, 502); /* who has it mapped goes on */
-    unshare(&s);
+    give_back(&s);
     free(path);
     ok(machine_lock(f->s, f->machine, &f->lock, e));
     ok(head_open(f->s, f->machine, 0, &f->h, e));
@@ -181,6 +220,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_second_process_needs_no_pack, on_disk, fixture_teardown),
         cmocka_unit_test_setup_teardown(a_file_of_another_boot_is_not_used, on_disk, fixture_teardown),
         cmocka_unit_test_setup_teardown(what_is_damaged_is_not_shared, on_disk, fixture_teardown),
+        cmocka_unit_test_setup_teardown(the_order_is_read_ahead, on_disk, fixture_teardown),
         cmocka_unit_test_setup_teardown(deletion_takes_it_along, on_disk, fixture_teardown),
     };
 
