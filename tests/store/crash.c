@@ -59,6 +59,12 @@ static void see(const struct world *w, const struct event *ev, struct expect *x)
     case EV_DELETE:
         s->deleted = s->deleting = true;
         break;
+    case EV_UNDELETE:
+        s->deleted = false;
+        break;
+    case EV_UNDELETED:
+        s->deleted = s->deleting = false;
+        break;
     case EV_RENAME_BEGIN:
         s->renaming = ev->tag;
         break;
@@ -73,7 +79,14 @@ static void see(const struct world *w, const struct event *ev, struct expect *x)
         l->n_wrote = 0;
         l->base = ev->index < 0 ? w->origin : w->snaps[ev->index].disk;
         break;
+    case EV_UNDO_BEGIN:
+        assert_in_range(x->n, 2, CRASH_LINEAGES - 1);
+        x->between = true;
+        x->n++;
+        *newest(x) = x->of[x->n - 3];
+        break;
     case EV_RESET:
+    case EV_UNDO:
         x->between = false;
         break;
     case EV_OTHER:

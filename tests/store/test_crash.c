@@ -92,9 +92,11 @@ static void branch(struct world *w)
     world_reset(w, from);
     world_write(w, 5, false);
     world_snapshot(w, true, true, W_DISK0 + 7);
+    world_undo_reset(w, from + 1, 99);
     world_reset(w, from + 1);
     world_discard(w, 2, 200);
     world_snapshot(w, true, false, 0);
+    world_undo_delete(w, from + 1, true);
     world_delete(w, from + 1, false);
     world_rename(w, from + 2, true);
     world_checkpoint(w);

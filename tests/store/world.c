@@ -326,6 +326,56 @@ void world_delete(struct world *w, int index, bool second)
     w->n_alive--;
 }
 
+/* The last thing that can be taken back, 0: nothing. */
+static int last_entry(struct world *w, struct store *s, int64_t *ret, struct err *e)
+{
+    struct undo_info *list;
+    size_t n;
+    int r = undo_list(s, w->machine, &list, &n, e);
+
+    if (r)
+        return r;
+    *ret = n ? list[0].id : 0;
+    undo_list_free(list, n);
+    return 0;
+}
+
+void world_undo_delete(struct world *w, int index, bool second)
+{
+    int64_t entry = 0;
+
+    world_delete(w, index, second);
+    tell(w, "undo\n");
+    twice(w, last_entry(w, handle(w, second), &entry, e));
+    event(w, EV_UNDELETE, 0, 0, index);
+    twice(w, undo_apply(handle(w, second), entry, e));
+    event(w, EV_UNDELETED, 0, 0, index);
+    w->snaps[index].deleted = false;
+    w->n_alive++;
+}
+
+void world_undo_reset(struct world *w, int index, uint32_t page)
+{
+    struct model_disk before = w->now;
+    int64_t old = 0, entry = 0;
+    int parent = w->parent;
+
+    world_flush(w);
+    twice(w, last_entry(w, w->s, &old, e));
+    world_reset(w, index);
+    world_write(w, page, false);
+    twice(w, last_entry(w, w->s, &entry, e));
+    if (entry == old) /* nothing had been written to what it was moved away from */
+        return;
+    tell(w, "undo\n");
+    event(w, EV_UNDO_BEGIN, 0, 0, 0);
+    twice(w, head_undo(w->h, entry, e));
+    event(w, EV_UNDO, 0, 0, 0);
+    w->now = before;
+    w->parent = parent;
+    w->resets++;
+}
+
 void world_rename(struct world *w, int index, bool second)
 {
     struct model_snap *m = &w->snaps[index];
@@ -472,6 +522,8 @@ void world_tour(struct world *w)
     world_flush(w);
     world_snapshot(w, false, false, 0);
     world_write(w, 3, false);
+    world_undo_delete(w, 0, false);
+    world_undo_reset(w, 0, 8);
     world_abort(w);
     overwrite(w);
     world_fold(w);
@@ -578,11 +630,16 @@ static void tree_step(struct world *w, struct rng *r)
     if (dice < 11) {
         if (w->resets >= CRASH_LINEAGES - 2) /* more than the model of a crash can hold */
             world_flush(w);
-        world_reset(w, dice ? i : -1);
+        if (dice > 8)
+            world_undo_reset(w, i, (uint32_t)rng_below(r, W_PAGES));
+        else
+            world_reset(w, dice ? i : -1);
     } else if (i < 0) {
         return;
-    } else if (dice < 15) {
+    } else if (dice < 14) {
         world_delete(w, i, second);
+    } else if (dice < 15) {
+        world_undo_delete(w, i, second);
     } else if (dice < 17) {
         world_rename(w, i, second);
     } else if (dice < 19) {

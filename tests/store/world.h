@@ -39,11 +39,15 @@ enum event_kind {
     EV_SNAP,       /* reported as made */
     EV_DELETE_BEGIN,
     EV_DELETE,
+    EV_UNDELETE, /* is being taken back */
+    EV_UNDELETED,
     EV_RENAME_BEGIN, /* tag: how often it was then renamed */
     EV_RENAME,
     EV_RESET_BEGIN, /* to snapshot `index`, -1: as made */
     EV_RESET,       /* reported */
-    EV_OTHER,       /* the second machine has its snapshot */
+    EV_UNDO_BEGIN,  /* of the reset before, which came right after a flush */
+    EV_UNDO,
+    EV_OTHER, /* the second machine has its snapshot */
     EV_OTHER_RM_BEGIN,
     EV_OTHER_RM,
 };
@@ -96,6 +100,10 @@ void world_snapshot(struct world *w, bool with_ram, bool quiesced, uint32_t page
 void world_abort(struct world *w); /* begins a snapshot and gives it up */
 void world_reset(struct world *w, int index);
 void world_delete(struct world *w, int index, bool second);
+/* Deletes and takes it back. */
+void world_undo_delete(struct world *w, int index, bool second);
+/* Flushes, moves to a snapshot, writes there, and takes the move back. */
+void world_undo_reset(struct world *w, int index, uint32_t page);
 void world_rename(struct world *w, int index, bool second);
 void world_maintain(struct world *w, bool second);
 void world_prepare(struct world *w);
