@@ -11,6 +11,7 @@
 #include "vmcore/cpu_tables.h"
 #include "vmcore/cpuid.h"
 #include "vmcore/port.h"
+#include "vmcore/vector.h"
 
 struct mem;
 struct block;
@@ -28,18 +29,6 @@ struct cpu_seg {
     uint32_t raw[2]; /* the descriptor's 8 bytes as loaded; [1] is 0 where base or rights came from elsewhere */
     uint32_t valid;  /* 0: null or unusable */
 };
-
-/* Vector state in XSAVE's standard format, up to AVX. */
-struct xarea {
-    uint8_t fx[512];
-    uint64_t in_use, compacted, reserved[6];
-    uint8_t ymmh[16][16];
-} __attribute__((aligned(64)));
-/* Bytes of such an area for the states of a mask. */
-static inline uint32_t xsave_size(uint64_t states)
-{
-    return states & XCR0_AVX ? sizeof(struct xarea) : offsetof(struct xarea, ymmh);
-}
 
 /* What a place in translated code tells the C side; laid out in the cold code right after its jump. Offsets are
  * relative to the site itself, so that code memory holds no addresses. */
@@ -307,24 +296,6 @@ void cpu_deliver_exception(struct cpu *c);
 typedef int (*helper_fn)(struct cpu *c, const struct site *s, uint64_t addr);
 extern const helper_fn helper_table[256];
 int helper_index(const char *name);
-
-/* The vector state in the host's registers: all that the model offers. */
-static inline void cpu_vector_save(const struct cpu *c, struct xarea *x)
-{
-    if (c->model->features & FEAT(AVX))
-        __asm__ volatile("xsave64 %0" : "+m"(*x) : "a"(7), "d"(0));
-    else
-        __asm__ volatile("fxsave64 %0" : "=m"(*x));
-}
-static inline void cpu_vector_load(const struct cpu *c, struct xarea *x)
-{
-    x->in_use = 7;
-    x->compacted = 0;
-    if (c->model->features & FEAT(AVX))
-        __asm__ volatile("xrstor64 %0" : : "m"(*x), "a"(7), "d"(0));
-    else
-        __asm__ volatile("fxrstor64 %0" : : "m"(*x));
-}
 
 /* The r12 form of flags (AH of LAHF in bits 15:8, OF in bit 0) cut to a liveness mask. */
 static inline uint64_t cpu_mask_flags(uint64_t r12, uint32_t live)

@@ -208,8 +208,8 @@ void cpu_test_run(struct cpu_test *t, struct cpu_test_regs *r, uint64_t until, s
     load(t, r);
     memcpy(guest.fx, c->fx, sizeof guest.fx);
     memcpy(guest.ymmh, r->ymmh, sizeof guest.ymmh);
-    cpu_vector_save(c, &host);
-    cpu_vector_load(c, &guest);
+    vector_save(c->model, &host);
+    vector_load(c->model, &guest);
     while (!c->stop && c->eip != until) {
         __atomic_store_n(&c->attn, 0, __ATOMIC_SEQ_CST);
         if (t->vm->cache->flush_wanted)
@@ -219,8 +219,8 @@ void cpu_test_run(struct cpu_test *t, struct cpu_test_regs *r, uint64_t until, s
             vcpu_enter(c, (const void *)code);
     }
     __atomic_store_n(&c->attn, 0, __ATOMIC_SEQ_CST);
-    cpu_vector_save(c, &guest);
-    cpu_vector_load(c, &host);
+    vector_save(c->model, &guest);
+    vector_load(c->model, &host);
     memcpy(c->fx, guest.fx, sizeof c->fx);
     memcpy(r->ymmh, guest.ymmh, sizeof r->ymmh);
     *f = (struct cpu_test_fault){-1, 0, 0};

@@ -42,9 +42,9 @@ static struct block *translate(struct cpu *c, uint32_t bpn, uint32_t off)
 {
     struct block *b;
 
-    cpu_vector_save(c, &c->x_tmp);
+    vector_save(c->model, &c->x_tmp);
     b = block_translate(c, bpn, off);
-    cpu_vector_load(c, &c->x_tmp);
+    vector_load(c->model, &c->x_tmp);
     return b;
 }
 

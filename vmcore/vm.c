@@ -126,16 +126,16 @@ static void enter_guest(struct vm *vm)
     c->tsc_offset = vm->guest_tsc - host_tsc();
     vclock_start(&vm->clock);
     vm->timer_at = 0;
-    cpu_vector_save(c, &c->x_host);
-    cpu_vector_load(c, &c->x);
+    vector_save(c->model, &c->x_host);
+    vector_load(c->model, &c->x);
 }
 
 static void leave_guest(struct vm *vm)
 {
     struct cpu *c = vm->cpu;
 
-    cpu_vector_save(c, &c->x);
-    cpu_vector_load(c, &c->x_host);
+    vector_save(c->model, &c->x);
+    vector_load(c->model, &c->x_host);
     vclock_stop(&vm->clock);
     vm->guest_tsc = host_tsc() + c->tsc_offset;
 }

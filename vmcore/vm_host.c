@@ -137,13 +137,13 @@ static int on_load(void *opaque, struct pagesrc *src, uint32_t page, uint8_t *ds
     struct xarea x = {.in_use = 0}; /* XSAVE changes the rest of the header, and checks it, never */
     int r;
 
-    cpu_vector_save(vm->cpu, &x);
+    vector_save(vm->cpu->model, &x);
     r = dst ? src->fill(src, page, 1, dst, &vm->failure) : !src->share(src, page);
     if (r && dst) {
         vm->failed = true;
         cpu_set_attn(vm->cpu, ATTN_EXIT);
     }
-    cpu_vector_load(vm->cpu, &x);
+    vector_load(vm->cpu->model, &x);
     return r;
 }
 

@@ -66,7 +66,7 @@ static int save(struct cpu *c, const struct site *s, uint64_t addr, bool only_us
 
     if (find_area(c, s, addr, ACC_WRITE, &a) || mmu_read(c, a.lin + AT_HEADER, &header, 8, 0))
         return 1;
-    cpu_vector_save(c, x);
+    vector_save(c->model, x);
     fpu_guest_view(c, s, x->fx);
     used = in_use(c, x);
     what = only_used ? a.states & used : a.states;
@@ -138,7 +138,7 @@ int help_xrstor(struct cpu *c, const struct site *s, uint64_t addr)
     there = header[0];
     if (there & ~c->xcr0 || header[1] || header[2])
         return cpu_raise(c, X_GP, 0);
-    cpu_vector_save(c, x);
+    vector_save(c->model, x);
     if ((a.states & (XCR0_SSE | XCR0_AVX)) && load_mxcsr(c, a.lin, x)) /* whatever the header says */
         return 1;
     if ((a.states & XCR0_X87) && load_x87(c, a.lin, there & XCR0_X87, x))
@@ -147,7 +147,7 @@ int help_xrstor(struct cpu *c, const struct site *s, uint64_t addr)
         return 1;
     if ((a.states & XCR0_AVX) && load_registers(c, a.lin + AT_YMMH, there & XCR0_AVX, x->ymmh[0]))
         return 1;
-    cpu_vector_load(c, x);
+    vector_load(c->model, x);
     return 0;
 }
 

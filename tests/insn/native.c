@@ -111,6 +111,11 @@ static void __attribute__((noreturn)) refuse(const char *why)
         raw_syscall(SYS_exit_group, 77, 0, 0, 0);
 }
 
+static void clear_flags(void)
+{
+    __asm__ volatile("leaq -128(%%rsp), %%rsp\n\tpushq $2\n\tpopfq\n\tleaq 128(%%rsp), %%rsp" : : : "memory", "cc");
+}
+
 /* Signal handler: the state of the tested code, then on to exit_fx in 64-bit code. */
 static void on_fault(int sig, siginfo_t *si, void *context)
 {
@@ -119,6 +124,7 @@ static void on_fault(int sig, siginfo_t *si, void *context)
     static const uint8_t order[16] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
                                       REG_R8,  REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15};
 
+    clear_flags(); /* the tested code's AC is still set */
     if (!SAVE->inside) {
         if (sig == SIGVTALRM)
             return;
