@@ -113,7 +113,7 @@ static int fill_template(struct image *i, uint64_t page, struct err *e)
     if (entry_kind(own) != ENTRY_FRAME)
         return VT_NOENT;
     for (uint32_t k = 0; k <= n && !r; k++) {
-        bool put = k < n && entry_kind(entries[k]) == ENTRY_FRAME && entry_num(entries[k]) == entry_num(own);
+        bool put = k < n && entries[k] >> 12 == own >> 12; /* kind, store and number */
         if (put)
             r = read_one(i, first + k, entries[k], data + (size_t)run++ * VT_PAGE_SIZE, e);
         else if (run) {

@@ -180,6 +180,10 @@ int template_open(struct store *s, const struct template_of *of, struct template
 
     if (!t)
         return err_set(e, VT_FAIL, "out of memory");
+    if (s->sealed) {
+        free(t);
+        return err_set(e, VT_PERM, "%s: is sealed", s->dir);
+    }
     *t = (struct template){.fd = -1, .pages = of->pages, .data_at = data_at};
     file_name(of->snapshot, name, sizeof name);
     r = make_header(s, of, head, e);
