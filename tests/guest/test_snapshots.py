@@ -2,6 +2,7 @@
 """Change, snapshot and revert in random order over a tree with branches: each revert brings back files, packages,
 processes and memory, and the guest goes on without a reboot. VMTEST_SEED repeats a run."""
 
+import copy
 import os
 import random
 import tempfile
@@ -75,6 +76,29 @@ class Snapshots(unittest.TestCase):
         self.assertFalse(store.json("info", "web")["running"])
         store.run("start", "web")
         self.assertEqual(kept.do("cat /root/kept/word"), b"one\n")
+
+    def test_a_machine_moves_with_its_tree(self):
+        store, kept, rnd = self.store, self.kept, random.Random(2)
+        states = {}
+        for name in ("here", "there"):
+            states[name] = kept.change(rnd, kept.show())
+            store.run("snapshot", name)
+        store.run("stop", "--force", "web")
+        with tempfile.TemporaryDirectory() as scratch, vmtest.Store() as other:
+            file = f"{scratch}/web.vmtest"
+            store.run("export", "web", file)
+            for words in (["--name", "web", file], ["--name", "again", "--base", f"{scratch}/base"]):
+                if "--base" in words:
+                    store.run("export", "--base", f"{scratch}/base", "web")
+                other.run("import", *words)
+                moved = copy.copy(kept)
+                moved.machine = vmtest.Vmtest(kept.machine.guest, other, words[1])
+                for name in ("here",) if "--base" in words else ("there", "here"):
+                    other.run("revert", words[1], name)
+                    self.assertEqual(keep.unlike(moved.show(), states[name]), "", f"{words}: {name}")
+                self.assertEqual(moved.change(rnd, moved.show())["boot"], states["here"]["boot"])
+                other.run("stop", "--force", words[1])
+            other.run("check")
 
 
 if __name__ == "__main__":
