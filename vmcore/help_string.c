@@ -219,6 +219,7 @@ static int turn(struct cpu *c, const struct str *t, uint64_t count)
     bool writes = t->op == OP_MOVS || t->op == OP_STOS;
     uint64_t so = get(c, R_ESI, t->mask), dof = get(c, R_EDI, t->mask), src = 0, dst = 0, n = count;
     uint8_t *hs = NULL, *hd = NULL;
+    uint64_t copies;
 
     /* CMPS looks at its destination first, also where the source's segment is unusable */
     if (t->op == OP_CMPS && !unbounded(c, t->seg) &&
@@ -238,9 +239,10 @@ static int turn(struct cpu *c, const struct str *t, uint64_t count)
         return 1;
     if (n && uses_src && !(hs = host_ptr(c, src, false, &fault)) && fault)
         return 1;
+    copies = c->mem->copies;
     if (n && uses_dst && !hd && !(hd = host_ptr(c, dst, writes, &fault)) && fault)
         return 1;
-    if (hs && writes) /* the first write to a page may have moved it, and the source be on it */
+    if (hs && c->mem->copies != copies) /* the first write to a page has moved it, and the source may be on it */
         hs = tlb_host(c, tlb_set(c->mode), src, false);
     /* a segment that is not flat, or 16-bit indices: a run must not pass their end */
     if (n > 1 && (t->mask == 0xffff || !unbounded(c, S_ES) || !unbounded(c, t->seg)))

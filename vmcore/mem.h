@@ -83,7 +83,8 @@ struct mem {
     void (*flush_writes)(void *opaque);
     /* Calls src->fill outside of GPR-only land; dst NULL: src->share, and not 0 where that says no. */
     int (*load)(void *opaque, struct pagesrc *src, uint32_t page, uint8_t *dst);
-    uint64_t loads, versions, door_writes, copies;
+    uint64_t loads, versions, door_writes;
+    uint64_t copies; /* pages that left the template: a pointer for reading that was got before may be old */
 };
 
 /* vram_pages and rom_pages may be 0. */
