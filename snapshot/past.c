@@ -229,6 +229,35 @@ static int load_row(struct head *h, struct db *db, int64_t entry, int64_t *ret_i
     return r ? r : images_replay(h, rows_text(&row, 2), im, e);
 }
 
+/* A disk of which nothing is left that can be written to gets a log, in the transaction that makes it the machine's: an
+ * undo that fails was not done. */
+static int give_logs(struct head *h, struct db *db, int64_t id, struct images *im, struct err *e)
+{
+    struct head as = {.machine = h->machine};
+    char *json cleanup(cleanup_free) = NULL;
+    bool any = false;
+    int r = 0;
+
+    for (size_t i = 0; i < STORE_DISKS_MAX && !r; i++) {
+        struct disk *d = im->disks[i];
+        struct hlog *l;
+        if (!d || d->current < d->n_logs)
+            continue;
+        any = true;
+        r = head_make_log(h, db, &l, e);
+        if (r)
+            return r;
+        r = disk_add_log(d, l, e);
+        if (r)
+            hlog_unref(l);
+    }
+    if (r || !any)
+        return r;
+    memcpy(as.disks, im->disks, sizeof as.disks);
+    json = head_logs_json(&as, NULL, NULL);
+    return json ? db_run(db, SQL_HEAD_LOGS_SET, e, "ti", json, id) : err_set(e, VT_FAIL, "out of memory");
+}
+
 static int adopt(struct head *h, int64_t entry, struct err *e)
 {
     struct images im cleanup(images_release) = {0};
@@ -244,6 +273,8 @@ static int adopt(struct head *h, int64_t entry, struct err *e)
     if (!r)
         r = adopt_row(h, db, entry, id, e);
     if (!r)
+        r = give_logs(h, db, id, &im, e);
+    if (!r)
         r = db_commit(db, e);
     if (r)
         return r;
@@ -251,8 +282,7 @@ static int adopt(struct head *h, int64_t entry, struct err *e)
     h->id = id;
     h->parent = parent;
     images_install(h, &im);
-    db_put(steal(&db));
-    return head_make_logs(h, 1, e);
+    return 0;
 }
 
 int head_undo(struct head *h, int64_t entry, struct err *e)
