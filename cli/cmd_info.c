@@ -46,6 +46,9 @@ static void show_config(struct cli *c, const struct machine_config *cfg)
     show(c, "cdrom", cfg->cdrom && !*cfg->cdrom ? "empty" : cfg->cdrom);
     for (unsigned i = 0; i < FLOPPY_DRIVES; i++)
         show(c, i ? "floppy 1" : "floppy 0", cfg->floppy[i] && !*cfg->floppy[i] ? "empty" : cfg->floppy[i]);
+    if (cfg->auto_every_ms)
+        out_line(c, "%-12s every %s, %u kept", "auto", duration_format(size, cfg->auto_every_ms * NS_PER_MS),
+                 cfg->auto_keep);
     for (unsigned i = 0; i < cfg->nnics; i++) {
         const uint8_t *m = cfg->nic[i].mac;
 

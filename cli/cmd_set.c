@@ -7,7 +7,7 @@
 #include "src/config.h"
 
 struct set_opts {
-    const char *name, *kernel, *initrd, *append, *cpu, *bios, *boot, *nic, *disk_bus, *cdrom;
+    const char *automatic, *name, *kernel, *initrd, *append, *cpu, *bios, *boot, *nic, *disk_bus, *cdrom;
     uint64_t mem;
     bool hpet, no_hpet;
     struct strlist floppies, nets, disk_sizes, forwards, no_forwards;
@@ -38,12 +38,14 @@ const struct opt set_options[] = {
     {"no-hpet", NULL, "take them away", offsetof(struct set_opts, no_hpet), OPT_FLAG, 0},
     {"forward", "SPEC", "add [tcp:|udp:][ADDR:]HOST_PORT:GUEST_PORT", offsetof(struct set_opts, forwards), OPT_LIST, 0},
     {"no-forward", "HOST_PORT", "take a forward away", offsetof(struct set_opts, no_forwards), OPT_LIST, 0},
+    {"auto", "TIME[,keep=N]", "take a snapshot so often while it runs, and keep N (12) of these (\"off\"); at any time",
+     offsetof(struct set_opts, automatic), OPT_STR, 0},
     OPT_END(struct set_opts),
 };
 
 static bool changes_discs(const struct set_opts *o)
 {
-    return o->cdrom || o->floppies.n;
+    return o->cdrom || o->floppies.n || o->automatic;
 }
 
 static bool changes_config(const struct set_opts *o)
@@ -148,10 +150,13 @@ static int apply(struct machine_config *cfg, const struct set_opts *o, struct er
         r = remove_forward(cfg, o->no_forwards.items[i], e);
     for (size_t i = 0; i < o->forwards.n && !r; i++)
         r = config_forward_add(cfg, o->forwards.items[i], e);
+    if (!r && o->automatic)
+        r = config_set_auto(cfg, o->automatic, e);
     return r ? r : config_disks_check(cfg, e);
 }
 
-/* The machine runs: its monitor changes what is in the drives, and the configuration with it. */
+/* The machine runs: its monitor changes what is in the drives and its automatic snapshots, and the configuration too.
+ */
 static int change_discs(struct client *client, const struct machine_info *m, const struct set_opts *o, struct err *e)
 {
     cleanup(config_release) struct machine_config cfg = {0};
@@ -168,6 +173,12 @@ static int change_discs(struct client *client, const struct machine_info *m, con
     for (size_t i = 0; i < o->floppies.n && !r; i++)
         r = client_call(client, "vmtest-floppy", json_pack("{s:i, s:s*}", "drive", (int)i, "path", cfg.floppy[i]), NULL,
                         e);
+    if (!r && o->automatic)
+        r = config_set_auto(&cfg, o->automatic, e);
+    if (!r && o->automatic)
+        r = client_call(client, "vmtest-auto",
+                        json_pack("{s:I, s:i}", "every_ms", (json_int_t)cfg.auto_every_ms, "keep", (int)cfg.auto_keep),
+                        NULL, e);
     return r ? err_prefix(e, r, "%s", m->name) : 0;
 }
 

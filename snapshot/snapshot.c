@@ -194,7 +194,7 @@ int snapshot_set_note(struct store *s, int64_t id, const char *note, struct err 
 
 /* Its children and heads that stand on it hang on its parent. They keep every byte, since no map refers to a snapshot.
  */
-static int delete_once(struct store *s, int64_t id, struct err *e)
+static int delete_once(struct store *s, int64_t id, bool undo, struct err *e)
 {
     struct snapshot_info i cleanup(snapshot_info_release) = {0};
     struct db *db cleanup(cleanup_db) = NULL;
@@ -209,7 +209,7 @@ static int delete_once(struct store *s, int64_t id, struct err *e)
     r = db_get(s, &db, e);
     if (!r)
         r = db_begin(db, DB_FULL, e);
-    if (!r)
+    if (!r && undo)
         r = undo_keep(db, &keep, e);
     if (!r && keep) /* before it is so: it notes what hangs on it */
         r = db_run(db, SQL_OPLOG_DELETE, e, "iiii", now, i.machine, id, now + keep);
@@ -226,9 +226,16 @@ static int delete_once(struct store *s, int64_t id, struct err *e)
 
 int snapshot_delete(struct store *s, int64_t id, struct err *e)
 {
-    int r = delete_once(s, id, e);
+    int r = delete_once(s, id, true, e);
 
-    return ballast_spend(s, r, e) ? delete_once(s, id, e) : r;
+    return ballast_spend(s, r, e) ? delete_once(s, id, true, e) : r;
+}
+
+int snapshot_drop(struct store *s, int64_t id, struct err *e)
+{
+    int r = delete_once(s, id, false, e);
+
+    return ballast_spend(s, r, e) ? delete_once(s, id, false, e) : r;
 }
 
 int snapshot_state(struct store *s, int64_t id, void **ret, size_t *ret_len, struct err *e)

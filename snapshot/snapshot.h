@@ -169,6 +169,8 @@ int snapshot_rename(struct store *s, int64_t id, const char *name, struct err *e
 int snapshot_set_note(struct store *s, int64_t id, const char *note, struct err *e); /* NULL: none */
 /* Deletes: its children hang on its parent from now on and keep every byte. VT_BUSY: a fork runs from it. */
 int snapshot_delete(struct store *s, int64_t id, struct err *e);
+/* The same, and nothing of it is kept for undo. */
+int snapshot_drop(struct store *s, int64_t id, struct err *e);
 /* The device-state blob: *ret is malloc'd, state_bytes long; NULL and 0 when there is none. */
 int snapshot_state(struct store *s, int64_t id, void **ret, size_t *ret_len, struct err *e);
 /* The slots of a snapshot or (snapshot 0) of a machine's head, with their sizes. */

@@ -9,6 +9,7 @@
 #include "src/base/json.h"
 #include "src/base/units.h"
 #include "src/base/util.h"
+#include "src/autosnap.h"
 #include "src/commands.h"
 #include "src/copy.h"
 #include "src/exec.h"
@@ -528,6 +529,28 @@ static void cmd_delete(void *opaque, struct qmp_call *call)
     start_job(opaque, call, work_delete);
 }
 
+static void work_auto(struct monitor *m, struct qmp_call *call)
+{
+    struct err err = {0};
+    uint64_t every = 0, keep = 0;
+    int rc = ephemeral(m, &err);
+
+    if (rc == 0)
+        rc = json_get_u64(call->args, "every_ms", JSON_REQUIRED, &every, WHERE, &err);
+    if (rc == 0)
+        rc = json_get_u64(call->args, "keep", JSON_REQUIRED, &keep, WHERE, &err);
+    if (rc == 0 && every && (every < 1000 || !keep || keep > CONFIG_MAX_AUTO))
+        rc = err_set(&err, VT_USAGE, "\"every_ms\" or \"keep\" is out of range");
+    if (rc == 0)
+        rc = autosnap_set(m, every, (unsigned)keep, &err);
+    answer(call, rc, NULL, &err);
+}
+
+static void cmd_auto(void *opaque, struct qmp_call *call)
+{
+    start_job(opaque, call, work_auto);
+}
+
 static void work_rename(struct monitor *m, struct qmp_call *call)
 {
     struct err err = {0};
@@ -745,6 +768,7 @@ const struct qmp_command monitor_commands[] = {
     {"vmtest-floppy", cmd_disc},
     {"vmtest-delete", cmd_delete},
     {"vmtest-rename", cmd_rename},
+    {"vmtest-auto", cmd_auto},
     {"vmtest-exec", cmd_exec},
     {"vmtest-copy-in", cmd_copy},
     {"vmtest-copy-out", cmd_copy},

@@ -455,6 +455,9 @@ char *config_text(const struct machine_config *c)
         json_array_append_new(forwards, json_pack("{s:s, s:s, s:i, s:i}", "proto", f->udp ? "udp" : "tcp", "host",
                                                   f->host, "host_port", f->host_port, "guest_port", f->guest_port));
     }
+    if (c->auto_every_ms)
+        json_object_set_new(
+            j, "auto", json_pack("{s:I, s:i}", "every_ms", (json_int_t)c->auto_every_ms, "keep", (int)c->auto_keep));
     if (json_object_set_new(j, "forwards", forwards))
         return NULL;
     return json_text(j);
@@ -638,6 +641,55 @@ static int read_hardware(struct machine_config *c, const json_t *hw, struct err 
     return r ? r : read_nics(c, nics, e);
 }
 
+static int check_auto(uint64_t every_ms, uint64_t keep, struct err *e)
+{
+    if (every_ms < 1000 || every_ms > UINT64_C(366) * 86400 * 1000)
+        return err_set(e, VT_USAGE, "automatic snapshots are taken every second at most, and once a year at least");
+    if (keep < 1 || keep > CONFIG_MAX_AUTO)
+        return err_set(e, VT_USAGE, "1 to %d automatic snapshots are kept", CONFIG_MAX_AUTO);
+    return 0;
+}
+
+static int read_auto(struct machine_config *c, const json_t *j, struct err *e)
+{
+    uint64_t keep = 0;
+    int r = json_get_u64(j, "every_ms", JSON_REQUIRED, &c->auto_every_ms, where, e);
+
+    if (!r)
+        r = json_get_u64(j, "keep", JSON_REQUIRED, &keep, where, e);
+    if (!r && check_auto(c->auto_every_ms, keep, NULL))
+        r = err_set(e, VT_CORRUPT, "%s: \"auto\" is out of range", where);
+    c->auto_keep = (unsigned)keep;
+    return r;
+}
+
+int config_set_auto(struct machine_config *c, const char *text, struct err *e)
+{
+    const char *comma = strchr(text, ',');
+    cleanup(cleanup_free) char *time = strndup(text, comma ? (size_t)(comma - text) : strlen(text));
+    uint64_t every = 0, keep = 12;
+    int r;
+
+    if (!strcmp(text, "off")) {
+        c->auto_every_ms = c->auto_keep = 0;
+        return 0;
+    }
+    if (!time)
+        return err_set(e, VT_FAIL, "out of memory");
+    r = duration_parse(time, &every, e);
+    if (!r && comma && strncmp(comma, ",keep=", 6) != 0)
+        r = err_set(e, VT_USAGE, "\"%s\": is not TIME[,keep=N] or off", text);
+    if (!r && comma)
+        r = number_parse(comma + 6, 1, CONFIG_MAX_AUTO, &keep, e);
+    if (!r)
+        r = check_auto(every / NS_PER_MS, keep, e);
+    if (r)
+        return err_prefix(e, r, "--auto");
+    c->auto_every_ms = every / NS_PER_MS;
+    c->auto_keep = (unsigned)keep;
+    return 0;
+}
+
 static int read_forwards(struct machine_config *c, json_t *list, struct err *e)
 {
     json_t *j;
@@ -672,7 +724,7 @@ int config_parse(const char *text, struct machine_config *ret, struct err *e)
 {
     cleanup(cleanup_json) json_t *j = NULL;
     cleanup(config_release) struct machine_config c = {0};
-    json_t *hw = NULL, *forwards = NULL;
+    json_t *hw = NULL, *forwards = NULL, *automatic = NULL;
     uint64_t format = 0;
     int r;
 
@@ -685,6 +737,10 @@ int config_parse(const char *text, struct machine_config *ret, struct err *e)
         r = json_get_object(j, "hardware", JSON_REQUIRED, &hw, where, e);
     if (!r)
         r = read_hardware(&c, hw, e);
+    if (!r)
+        r = json_get_object(j, "auto", JSON_OPTIONAL, &automatic, where, e);
+    if (!r && automatic)
+        r = read_auto(&c, automatic, e);
     if (!r)
         r = json_get_array(j, "forwards", JSON_REQUIRED, &forwards, where, e);
     if (!r)
@@ -708,6 +764,8 @@ int config_set_hardware(struct machine_config *c, const char *hardware, struct e
         r = read_hardware(&n, hw, e);
     if (r)
         return r;
+    n.auto_every_ms = c->auto_every_ms;
+    n.auto_keep = c->auto_keep;
     n.nforwards = c->nforwards;
     memcpy(n.forward, c->forward, sizeof n.forward);
     *c = n;

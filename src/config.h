@@ -6,6 +6,7 @@
  *                 "hpet": BOOL?, "disk_bus": "ide"?, "cdrom": PATH or ""?, "floppies": [PATH or "" or null…]?,
  *                 "disks": [{"slot": "disk0", "read_only": BOOL?, "floppy": BOOL?}…],
  *                 "nics": [{"mac": "52:54:00:…", "model": "ne2k_pci"?, "net": NAME?}…]},
+ *    "auto": {"every_ms": N, "keep": N}?,
  *    "forwards": [{"proto": "tcp"|"udp", "host": ADDRESS, "host_port": N, "guest_port": N}…]}
  *
  * The "hardware" object is also what a snapshot holds: a revert brings it back, and leaves the rest as it is. Files are
@@ -22,6 +23,7 @@
 #define CONFIG_MAX_DISKS    8
 #define CONFIG_MAX_NICS     4
 #define CONFIG_MAX_FORWARDS 64
+#define CONFIG_MAX_AUTO     1000
 #define CONFIG_MEM_DEFAULT  (UINT64_C(512) << 20)
 #define CONFIG_MEM_MIN      (UINT64_C(1) << 20)
 #define CONFIG_MEM_MAX      (UINT64_C(64) << 30)
@@ -55,6 +57,8 @@ struct machine_config {
     bool ide;                                         /* the disks are IDE's rather than virtio's */
     char *cdrom;                                      /* NULL: no CD drive; "": an empty one */
     char *floppy[FLOPPY_DRIVES]; /* in place of the drive's own disk: a file that is only read, or "": none */
+    uint64_t auto_every_ms;      /* automatic snapshots; 0: none */
+    unsigned auto_keep;          /* how many of these */
     unsigned ndisks, nnics, nforwards;
     struct config_disk disk[CONFIG_MAX_DISKS];
     struct config_nic nic[CONFIG_MAX_NICS];
@@ -71,7 +75,7 @@ int config_parse(const char *text, struct machine_config *ret, struct err *e);
 char *config_text(const struct machine_config *c);
 /* The "hardware" object alone, for a snapshot; malloc'ed, NULL: out of memory. */
 char *config_hardware(const struct machine_config *c);
-/* Takes a snapshot's hardware over; c's forwards stay. On error c is as it was. */
+/* Takes a snapshot's hardware over; c's forwards and automatic snapshots stay. On error c is as it was. */
 int config_set_hardware(struct machine_config *c, const char *hardware, struct err *e);
 
 /* Sets what the machine boots, each NULL being left as it is; the files are looked at, and named by absolute paths from
@@ -113,6 +117,8 @@ int config_set_nets(struct machine_config *c, char *const *words, size_t n, stru
 int config_forward_add(struct machine_config *c, const char *text, struct err *e);
 /* "[tcp:|udp:][ADDRESS:]HOST_PORT:GUEST_PORT"; the address is 127.0.0.1 unless given. VT_USAGE. */
 int config_forward_parse(const char *text, struct config_forward *ret, struct err *e);
+/* "TIME[,keep=N]": an automatic snapshot so often, N of them kept (12 unless given), or "off". VT_USAGE. */
+int config_set_auto(struct machine_config *c, const char *text, struct err *e);
 int config_mem_check(uint64_t mem, struct err *e); /* VT_USAGE */
 
 #endif

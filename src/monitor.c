@@ -1,6 +1,7 @@
 /* The life of the process that runs one machine. It holds the machine's lock, inherited from who started it; it
  * says over the ready descriptor that its machine stands, or why not; it ends when the guest powers off, on "quit" or
  * SIGTERM, and, for an ephemeral machine, with the connection it was started with. */
+#include "src/autosnap.h"
 #include "src/gdb.h"
 #include "src/monitor.h"
 
@@ -493,6 +494,7 @@ int monitor_main(int argc, char **argv)
         log_msg(&m.log, LOG_INFO, "%s: started%s", m.name, s.fork_of || s.restore ? " from a snapshot" : "");
         m.log_timer = (struct loop_timer){.fn = on_log_timer, .opaque = &m, .deadline = loop_now() + LOG_EVERY};
         loop_timer_add(m.loop, &m.log_timer);
+        autosnap_arm(&m);
         if (!s.paused)
             rc = monitor_cont(&m, &err);
     }

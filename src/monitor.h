@@ -47,7 +47,8 @@ struct monitor {
     struct gdb *gdb;   /* NULL: no debugger is let in */
     struct park *park; /* NULL: an ephemeral machine ends with its owner */
     struct loop_fd signals;
-    struct loop_timer log_timer;
+    struct loop_timer log_timer, auto_timer;
+    atomic_bool auto_busy; /* an automatic snapshot is being taken */
 
     _Atomic(enum run_state) state;
     bool booted;
