@@ -227,7 +227,8 @@ static void add_devices(struct vm_config *c, struct runner *r)
 /* In a process of its own. */
 static void run_batch(const struct options *o, struct shared *shared, uint64_t first, uint64_t count)
 {
-    struct vm_config config = {.board = VM_BOARD_PC, .ram_bytes = RAM, .no_reboot = true, .wall_start = 1700000000};
+    struct vm_config config = {
+        .board = VM_BOARD_PC, .ram_bytes = RAM, .cpu_model = "host", .no_reboot = true, .wall_start = 1700000000};
     struct runner r = {.begin = eventfd(0, EFD_SEMAPHORE), .end = eventfd(0, EFD_SEMAPHORE), .shared = shared};
     cleanup(cleanup_free) uint8_t *canary = malloc(CANARY);
     struct err e = {0};

@@ -235,6 +235,30 @@ static void table_access(struct code *c)
     put(c, rng_chance(c->r, 50) ? 3 | below(c, 8) << 3 : 0xc0 | below(c, 64));
 }
 
+/* VEX: moves, masked moves and gathers at a chosen address, or any other. */
+static void vex(struct code *c)
+{
+    static const uint8_t ops[] = {0x10, 0x11, 0x1d, 0x28, 0x29, 0x2c, 0x2d, 0x2e, 0x2f, 0x6f, 0x77,
+                                  0x7f, 0x8c, 0x8e, 0x90, 0x91, 0x92, 0x93, 0xae, 0xf2, 0xf5, 0xf7};
+    bool wide = c->bits == 64;
+
+    mov_imm(c, 3, pick_address(c->r));
+    addr_prefix(c);
+    put(c, 0xc4);
+    put(c, (wide ? 0xa0 | below(c, 4) << 5 : 0xe0) | (1 + below(c, 3)));
+    put(c, below(c, 256));
+    put(c, rng_chance(c->r, 70) ? ops[below(c, ARRAY_LEN(ops))] : below(c, 256));
+    if (rng_chance(c->r, 30))
+        put(c, 0xc0 | below(c, 64));
+    else if (rng_chance(c->r, 50))
+        put(c, 3 | below(c, 8) << 3);
+    else {
+        put(c, 4 | below(c, 8) << 3);
+        put(c, below(c, 32) << 3 | 3); /* base (E)BX */
+    }
+    put(c, below(c, 256));
+}
+
 static unsigned pick_selector(struct rng *r)
 {
     return rng_chance(r, 80) ? rng_below(r, 17) << 3 | (rng_chance(r, 50) ? 3 : 0) : rng_below(r, 0x208);
@@ -363,9 +387,9 @@ static void jump(struct code *c)
 void code_fill(struct rng *r, unsigned bits, uint8_t *buf, unsigned len)
 {
     static void (*const kinds[])(struct code *) = {
-        any,         any,         any,           any,           control_write, msr_access,
-        port_access, port_access, memory_access, memory_access, memory_access, table_access,
-        transfer,    string_op,   pci_access,    one_byte,      one_byte,      jump};
+        any,         any,           any,           any,           control_write, msr_access, port_access,
+        port_access, memory_access, memory_access, memory_access, table_access,  transfer,   string_op,
+        pci_access,  one_byte,      one_byte,      jump,          vex,           vex};
     struct code c = {r, bits, buf, buf + len};
 
     while (c.p < c.end)

@@ -253,6 +253,10 @@ static void load_processor(struct world *w)
                  (rng_chance(w->r, 60) ? CR0_WP : 0);
     c->cr4 = (rng_chance(w->r, 80) ? CR4_OSFXSR | CR4_OSXMMEXCPT : 0) | (rng_chance(w->r, 50) ? CR4_PSE | CR4_PGE : 0) |
              (rng_chance(w->r, 30) ? CR4_VME | CR4_PVI | CR4_DE : 0);
+    if (rng_chance(w->r, 70)) { /* as far as the host has it */
+        c->cr4 |= CR4_OSXSAVE & cpuid_cr4(c->model);
+        c->xcr0 = rng_chance(w->r, 80) ? cpuid_xcr0(c->model) : XCR0_X87;
+    }
     if (is_long(w)) {
         c->efer = EFER_LME | EFER_LMA | EFER_SCE | (rng_chance(w->r, 60) ? EFER_NXE : 0);
         c->star = 0x0018000800000000ull;
