@@ -372,7 +372,7 @@ static void tell_snapshot(struct snapshotting *s, int rc, const struct capture_r
 static void work_snapshot(struct monitor *m, struct qmp_call *call)
 {
     struct snapshotting s = {.m = m, .call = call, .async = json_is_true(json_object_get(call->args, "async"))};
-    cleanup(cleanup_json) json_t *args = json_incref(call->args); /* they outlive the answer */
+    json_t *args = json_incref(call->args); /* the specification's words are theirs: they outlive the answer */
     struct capture_result r = {0};
     struct err err = {0};
     int rc = ephemeral(m, &err);
@@ -388,6 +388,7 @@ static void work_snapshot(struct monitor *m, struct qmp_call *call)
     else
         log_msg(&m->log, LOG_ERROR, "snapshot failed: %s", err.msg);
     tell_snapshot(&s, rc, &r, &err);
+    json_decref(args);
     if (rc == 0)
         prepare_next(m); /* the snapshot is reported: nobody waits */
 }
