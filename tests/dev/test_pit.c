@@ -163,6 +163,232 @@ static void test_bcd_and_new_count_at_period_end(void **state)
     rig_free(r);
 }
 
+/* Counter 2, whose gate and output port 61h has. */
+static void start(struct rig *r, uint8_t mode, uint16_t count)
+{
+    out8(r, 0x43, 0xb0 | (uint8_t)(mode << 1));
+    out8(r, 0x42, (uint8_t)count);
+    out8(r, 0x42, (uint8_t)(count >> 8));
+}
+static bool high(struct rig *r)
+{
+    return in8(r, 0x61) & 0x20;
+}
+static void gate(struct rig *r, bool level)
+{
+    out8(r, 0x61, level);
+}
+/* Goes on to the boundary n clocks after *at, which counts from 0. */
+static void go(struct rig *r, uint64_t *at, uint64_t n)
+{
+    uint64_t from = *at ? clocks(*at) : 0, to = clocks(*at += n);
+    vclock_advance(&r->clock, to - from);
+}
+
+static void test_mode_0(void **state)
+{
+    struct rig *r = rig_new();
+    uint64_t t = 0;
+
+    gate(r, true);
+    start(r, 0, 100);
+    assert_false(high(r));
+    go(r, &t, 99);
+    assert_false(high(r));
+    go(r, &t, 2);
+    assert_true(high(r));
+    assert_true(read16(r, 0x42) > 65000); /* it counts on */
+    out8(r, 0x42, 50);                    /* the first byte of a new count: low at once, and no counting */
+    assert_false(high(r));
+    go(r, &t, 1000);
+    assert_false(high(r));
+    out8(r, 0x42, 0);
+    t = 0;
+    go(r, &t, 49);
+    assert_false(high(r));
+    go(r, &t, 2);
+    assert_true(high(r));
+    /* the control word alone: low, and nothing to count */
+    out8(r, 0x43, 0xb0);
+    go(r, &t, 70000);
+    assert_false(high(r));
+    rig_free(r);
+}
+
+static void test_mode_1(void **state)
+{
+    struct rig *r = rig_new();
+    uint64_t t = 0;
+
+    gate(r, false);
+    start(r, 1, 100);
+    go(r, &t, 500);
+    assert_true(high(r)); /* nothing without a trigger */
+    gate(r, true);
+    t = 0;
+    go(r, &t, 60);
+    assert_false(high(r));
+    out8(r, 0x42, 200); /* a new count does not touch the one-shot under way */
+    out8(r, 0x42, 0);
+    gate(r, false); /* nor does the gate's fall */
+    r = rig_reload(r);
+    go(r, &t, 39);
+    assert_false(high(r));
+    go(r, &t, 2);
+    assert_true(high(r));
+    gate(r, true); /* the new count from now on */
+    t = 0;
+    go(r, &t, 199);
+    assert_false(high(r));
+    go(r, &t, 2);
+    assert_true(high(r));
+    rig_free(r);
+}
+
+static void test_mode_2(void **state)
+{
+    struct rig *r = rig_new();
+    uint64_t t = 0;
+
+    gate(r, true);
+    start(r, 2, 10);
+    for (unsigned i = 0; i < 30; i++) {
+        assert_int_equal(high(r), i % 10 != 9); /* low for one clock */
+        go(r, &t, 1);
+    }
+    go(r, &t, 9);
+    assert_false(high(r));
+    gate(r, false); /* high at once, and it stands */
+    assert_true(high(r));
+    go(r, &t, 35);
+    assert_true(high(r));
+    gate(r, true); /* begins anew */
+    t = 0;
+    go(r, &t, 8);
+    assert_true(high(r));
+    go(r, &t, 1);
+    assert_false(high(r));
+    rig_free(r);
+}
+
+static void test_mode_3(void **state)
+{
+    struct rig *r = rig_new();
+    uint64_t t = 0;
+
+    gate(r, true);
+    start(r, 3, 10);
+    for (unsigned i = 0; i < 30; i++) {
+        assert_int_equal(high(r), i % 10 < 5);
+        go(r, &t, 1);
+    }
+    start(r, 3, 7); /* odd: high for one clock longer */
+    t = 0;
+    for (unsigned i = 0; i < 28; i++) {
+        assert_int_equal(high(r), i % 7 < 4);
+        go(r, &t, 1);
+    }
+    go(r, &t, 5);
+    assert_false(high(r));
+    gate(r, false);
+    assert_true(high(r));
+    gate(r, true);
+    t = 0;
+    go(r, &t, 3);
+    assert_true(high(r));
+    go(r, &t, 1);
+    assert_false(high(r));
+    rig_free(r);
+}
+
+static void test_mode_4(void **state)
+{
+    struct rig *r = rig_new();
+    uint64_t t = 0;
+
+    gate(r, true);
+    start(r, 4, 20);
+    assert_true(high(r));
+    go(r, &t, 15);
+    gate(r, false); /* holds the count */
+    go(r, &t, 100);
+    assert_true(high(r));
+    gate(r, true);
+    r = rig_reload(r);
+    go(r, &t, 4);
+    assert_true(high(r));
+    go(r, &t, 1);
+    assert_false(high(r)); /* a strobe of one clock */
+    go(r, &t, 1);
+    assert_true(high(r));
+    go(r, &t, 65000);
+    assert_true(high(r)); /* once */
+    start(r, 4, 20);
+    t = 0;
+    go(r, &t, 10);
+    out8(r, 0x42, 40); /* a new count is counted from now on */
+    out8(r, 0x42, 0);
+    t = 0;
+    go(r, &t, 39);
+    assert_true(high(r));
+    go(r, &t, 1);
+    assert_false(high(r));
+    rig_free(r);
+}
+
+static void test_mode_5(void **state)
+{
+    struct rig *r = rig_new();
+    uint64_t t = 0;
+
+    gate(r, false);
+    start(r, 5, 20);
+    go(r, &t, 100);
+    assert_true(high(r));
+    gate(r, true); /* the trigger; the level does not matter after it */
+    gate(r, false);
+    t = 0;
+    go(r, &t, 15);
+    gate(r, true); /* again */
+    t = 0;
+    go(r, &t, 19);
+    assert_true(high(r));
+    go(r, &t, 1);
+    assert_false(high(r));
+    go(r, &t, 1);
+    assert_true(high(r));
+    rig_free(r);
+}
+
+static void test_read_back(void **state)
+{
+    struct rig *r = rig_new();
+    uint64_t t = 0;
+
+    gate(r, true);
+    out8(r, 0x43, 0x54); /* counter 1: low byte, mode 2 */
+    out8(r, 0x40 + 1, 18);
+    out8(r, 0x43, 0xa3); /* counter 2: high byte, mode 1, BCD */
+    out8(r, 0x43, 0xee); /* read back: status of all */
+    assert_int_equal(in8(r, 0x41), 0x94);
+    assert_int_equal(in8(r, 0x42), 0xe3); /* output high, no count yet */
+    assert_int_equal(in8(r, 0x40) & 0x3f, 0x30);
+    out8(r, 0x42, 0x12); /* 1200 */
+    out8(r, 0x43, 0xe8);
+    assert_int_equal(in8(r, 0x42), 0xe3); /* still waiting for its trigger */
+    gate(r, false);
+    gate(r, true);
+    out8(r, 0x43, 0xc8); /* status and count: the status comes first */
+    go(r, &t, 500);
+    out8(r, 0x43, 0x80); /* a latch that holds is not overwritten */
+    out8(r, 0x43, 0xe8);
+    r = rig_reload(r);
+    assert_int_equal(in8(r, 0x42), 0x23);
+    assert_int_equal(in8(r, 0x42), 0x12); /* the high byte of 1200 */
+    assert_int_equal(in8(r, 0x42), 0x07); /* the high byte of what it is now, 700 */
+    rig_free(r);
+}
+
 static void test_bad_state(void **state)
 {
     struct rig *r = rig_new();
@@ -181,6 +407,13 @@ int main(void)
         cmocka_unit_test(test_counter_2_and_port_61),
         cmocka_unit_test(test_gate_triggers_one_shot),
         cmocka_unit_test(test_bcd_and_new_count_at_period_end),
+        cmocka_unit_test(test_mode_0),
+        cmocka_unit_test(test_mode_1),
+        cmocka_unit_test(test_mode_2),
+        cmocka_unit_test(test_mode_3),
+        cmocka_unit_test(test_mode_4),
+        cmocka_unit_test(test_mode_5),
+        cmocka_unit_test(test_read_back),
         cmocka_unit_test(test_bad_state),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -116,6 +116,114 @@ static void test_interrupts(void **state)
     rig_free(r);
 }
 
+/* Data sheet, table of periodic rates with the 32,768 Hz base. */
+static void test_every_rate(void **state)
+{
+    static const unsigned hz[16] = {0, 256, 128, 8192, 4096, 2048, 1024, 512, 256, 128, 64, 32, 16, 8, 4, 2};
+    struct rig *r = rig_new();
+
+    pic_setup(r);
+    set(r, 0x0b, 0x42);
+    for (unsigned rs = 0; rs < 16; rs++) {
+        unsigned n = 0;
+        set(r, 0x0a, 0x20 | (uint8_t)rs);
+        get(r, 0x0c);
+        if (rs == 7)
+            r = rig_reload(r);
+        for (unsigned i = 0; i < 32768; i++) {
+            vclock_advance(&r->clock, 1000 * MS / 32768 + (i % 2)); /* on the whole 16 us more */
+            if (!r->intr)
+                continue;
+            assert_int_equal(take_irq(r), 0x28);
+            out8(r, 0xa0, 0x20);
+            out8(r, 0x20, 0x20);
+            assert_int_equal(get(r, 0x0c) & 0xc0, 0xc0);
+            n++;
+        }
+        assert_in_range(n + 1, hz[rs], hz[rs] + 2);
+    }
+    set(r, 0x0a, 0x66); /* divider in reset: no rate */
+    get(r, 0x0c);
+    assert_int_equal(irq8s(r, 100), 0);
+    assert_int_equal(get(r, 0x0c), 0);
+    rig_free(r);
+}
+
+static void test_alarms(void **state)
+{
+    struct rig *r = rig_new(); /* 22:13:20 */
+
+    pic_setup(r);
+    set(r, 5, 0x22); /* all three */
+    set(r, 3, 0x14);
+    set(r, 1, 0x05);
+    set(r, 0x0b, 0x22);
+    get(r, 0x0c);
+    assert_int_equal(irq8s(r, 44000), 0);
+    r = rig_reload(r);
+    assert_int_equal(irq8s(r, 1000), 1);
+    assert_time(r, 0x20, 0x23, 0x11, 0x14, 0x22, 0x14, 0x05);
+    assert_int_equal(irq8s(r, 3600 * 1000), 0); /* once a day */
+    set(r, 5, 0xff);                            /* any hour */
+    assert_int_equal(irq8s(r, 2 * 3600 * 1000), 2);
+    set(r, 3, 0xc0); /* any minute */
+    assert_int_equal(irq8s(r, 600 * 1000), 10);
+    set(r, 1, 0xff); /* each second */
+    assert_int_equal(irq8s(r, 10 * 1000), 10);
+    /* polled: whatever alarm passed since the last look is noted, and no other */
+    set(r, 0x0b, 0x02);
+    set(r, 1, 0x30);
+    get(r, 0x0c);
+    vclock_advance(&r->clock, 90 * 1000 * MS);
+    assert_int_equal(get(r, 0x0c) & 0x30, 0x30);
+    set(r, 3, 0x00);
+    set(r, 5, 0x12);
+    vclock_advance(&r->clock, 3600 * 1000 * MS);
+    assert_int_equal(get(r, 0x0c) & 0x30, 0x10);
+    vclock_advance(&r->clock, 48ull * 3600 * 1000 * MS);
+    assert_int_equal(get(r, 0x0c) & 0x30, 0x30);
+    /* 12 hours, binary, afternoon */
+    set(r, 0x0b, 0x84);
+    set(r, 4, 0x80 | 11);
+    set(r, 2, 59);
+    set(r, 0, 58);
+    set(r, 0x0b, 0x04);
+    assert_int_equal(get(r, 4), 0x80 | 11);
+    set(r, 5, 12);
+    set(r, 3, 0);
+    set(r, 1, 0);
+    set(r, 0x0b, 0x24);
+    get(r, 0x0c);
+    assert_int_equal(irq8s(r, 1000), 0);
+    assert_int_equal(irq8s(r, 1000), 1);
+    assert_int_equal(get(r, 4), 12); /* midnight */
+    rig_free(r);
+}
+
+static void test_flags_and_their_enables(void **state)
+{
+    struct rig *r = rig_new();
+
+    pic_setup(r);
+    set(r, 0x0b, 0x12);
+    get(r, 0x0c);
+    vclock_advance(&r->clock, 1000 * MS);
+    assert_int_equal(r->intr, 1);
+    set(r, 0x0b, 0x02); /* the line falls with the enable, the flag stays */
+    set(r, 0x0b, 0x12);
+    assert_int_equal(get(r, 0x0c) & 0x90, 0x90);
+    assert_int_equal(get(r, 0x0c), 0); /* a read clears all */
+    set(r, 0x0b, 0x92);                /* SET clears UIE and holds updates */
+    assert_int_equal(get(r, 0x0b), 0x82);
+    vclock_advance(&r->clock, 3000 * MS);
+    assert_int_equal(get(r, 0x0c) & 0x30, 0);
+    vclock_advance(&r->clock, 999 * MS + 900000);
+    assert_int_equal(get(r, 0x0a) & 0x80, 0); /* nothing is in progress */
+    set(r, 0x0c, 0xff);                       /* read-only */
+    assert_int_equal(get(r, 0x0c) & 0x3f, 0);
+    rig_free(r);
+}
+
 static void test_cmos(void **state)
 {
     struct rig *r = rig_new();
@@ -138,6 +246,9 @@ int main(void)
         cmocka_unit_test(test_setting),
         cmocka_unit_test(test_update_in_progress),
         cmocka_unit_test(test_interrupts),
+        cmocka_unit_test(test_every_rate),
+        cmocka_unit_test(test_alarms),
+        cmocka_unit_test(test_flags_and_their_enables),
         cmocka_unit_test(test_cmos),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -39,8 +39,8 @@ static int pending_input(const struct pic_chip *c, bool master)
 
     if (c->special_mask)
         in_service &= ~c->imr;
-    /* Special fully nested: a slave in service lets further requests of that slave through. */
-    if (master && (c->icw4 & ICW4_SFNM))
+    /* Special fully nested: a slave in service lets further requests of that slave through, and of nobody else. */
+    if (master && (c->icw4 & ICW4_SFNM) && ((c->lowest + 1 + rank) & 7) == 2)
         in_service &= ~(1u << 2);
     if (rank == 8 || rank >= best(c, in_service))
         return -1;

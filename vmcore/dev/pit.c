@@ -141,8 +141,8 @@ static void load(struct pit *p, unsigned n, uint16_t value)
         c->switch_at = c->start + ns_of((elapsed(p, c) / period + 1) * period);
         c->next = value;
     } else if (c->mode == 1 || c->mode == 5) {
-        c->reload = value;
-        c->armed = true;
+        c->next = value;
+        c->armed = c->waits = true;
     } else {
         c->reload = value;
         c->running = c->edge_due = true;
@@ -168,6 +168,8 @@ static void set_gate(struct pit *p, unsigned n, bool level)
         c->gate = true;
         if (c->mode == 1 || c->mode == 5) {
             if (c->armed) {
+                c->reload = c->waits ? c->next : c->reload;
+                c->waits = false;
                 c->running = c->edge_due = true;
                 c->null_count = false;
                 c->start = now;
@@ -299,6 +301,10 @@ static const struct bus_ops port61_ops = {port61_read, port61_write, 1, 1};
     {                                                        \
         prefix #m, offsetof(struct pit, ch[i].m), 1, type, 1 \
     }
+#define CH_SINCE(i, prefix, m, type, v)                      \
+    {                                                        \
+        prefix #m, offsetof(struct pit, ch[i].m), 1, type, v \
+    }
 #define CH_FIELDS(i, prefix)                                                                                          \
     CH(i, prefix, reload, F_U16), CH(i, prefix, latched, F_U16), CH(i, prefix, mode, F_U8), CH(i, prefix, rw, F_U8),  \
         CH(i, prefix, write_low, F_U8), CH(i, prefix, status, F_U8), CH(i, prefix, bcd, F_BOOL),                      \
@@ -306,7 +312,7 @@ static const struct bus_ops port61_ops = {port61_read, port61_write, 1, 1};
         CH(i, prefix, null_count, F_BOOL), CH(i, prefix, running, F_BOOL), CH(i, prefix, armed, F_BOOL),              \
         CH(i, prefix, latched_count, F_BOOL), CH(i, prefix, latched_status, F_BOOL), CH(i, prefix, edge_due, F_BOOL), \
         CH(i, prefix, start, F_U64), CH(i, prefix, held, F_U64), CH(i, prefix, switch_at, F_U64),                     \
-        CH(i, prefix, next, F_U16)
+        CH(i, prefix, next, F_U16), CH_SINCE(i, prefix, waits, F_BOOL, 3)
 
 static const struct field pit_fields[] = {
     CH_FIELDS(0, "ch0."),
@@ -333,7 +339,7 @@ static int pit_loaded(void *dev, const char **why)
     return 0;
 }
 
-static const struct state_table pit_table = {"i8254", 2, pit_fields, pit_loaded, NULL};
+static const struct state_table pit_table = {"i8254", 3, pit_fields, pit_loaded, NULL};
 
 void pit_reset(struct pit *p)
 {

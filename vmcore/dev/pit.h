@@ -26,6 +26,7 @@ struct pit_counter {
     bool edge_due;  /* modes 0, 1, 4, 5: the output has not risen since the load */
     uint64_t start; /* virtual ns of the load */
     uint64_t held;  /* clocks elapsed when it was stopped */
+    bool waits;     /* modes 1 and 5: next waits for a gate edge, which ends the one-shot under way */
     /* Modes 2 and 3: a count written while running takes effect at the period's end. */
     uint64_t switch_at; /* virtual ns; UINT64_MAX: none */
     uint16_t next;

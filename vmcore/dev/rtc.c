@@ -175,15 +175,25 @@ static void update_line(struct rtc *r)
     irq_set(&r->out, on != 0);
 }
 
-static bool alarm_matches(const struct rtc *r)
+/* An alarm register against what its time register would hold; 11xxxxxx is any. */
+static bool alarm_at(const struct rtc *r, unsigned reg, uint8_t shown)
 {
-    static const uint8_t reg[3] = {R_SEC, R_MIN, R_HOUR};
-    for (unsigned i = 0; i < 3; i++) {
-        uint8_t a = r->cmos[reg[i] + 1];
-        if ((a & 0xc0) != 0xc0 && a != r->cmos[reg[i]]) /* 11xxxxxx: any */
-            return false;
+    uint8_t a = r->cmos[reg];
+    return (a & 0xc0) == 0xc0 || a == shown;
+}
+
+/* Did an update show the alarm in the last `seconds` seconds? A day has all times. */
+static bool alarm_met(struct rtc *r, uint64_t seconds)
+{
+    unsigned now = (unsigned)(((now_s(r) % 86400) + 86400) % 86400);
+
+    for (unsigned ago = 0; ago < seconds && ago < 86400; ago++) {
+        unsigned t = (now + 86400 - ago) % 86400;
+        if (alarm_at(r, R_SEC_ALARM, enc(r, t % 60)) && alarm_at(r, R_MIN_ALARM, enc(r, t / 60 % 60)) &&
+            alarm_at(r, R_HOUR_ALARM, enc_hour(r, t / 3600)))
+            return true;
     }
-    return true;
+    return false;
 }
 
 /* Sets PF and UF for the boundaries that time crossed since the last look, and AF when an update shows the alarm. */
@@ -197,7 +207,7 @@ static void bring_up_to_date(struct rtc *r)
     if (!stopped(r) && now / NS_PER_S != then / NS_PER_S) {
         r->cmos[R_C] |= C_UF;
         to_registers(r);
-        if (alarm_matches(r))
+        if (alarm_met(r, now / NS_PER_S - then / NS_PER_S))
             r->cmos[R_C] |= C_AF;
     }
 }
