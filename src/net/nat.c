@@ -197,6 +197,8 @@ static int stack_new(struct nat *n, struct err *e)
     SlirpConfig c = {
         .version = 1,
         .in_enabled = true,
+        .in6_enabled = true,
+        .vprefix_len = 64,
         .vhostname = n->hostname,
     };
 
@@ -205,6 +207,9 @@ static int stack_new(struct nat *n, struct err *e)
     inet_pton(AF_INET, "10.0.2.2", &c.vhost);
     inet_pton(AF_INET, "10.0.2.3", &c.vnameserver);
     inet_pton(AF_INET, "10.0.2.15", &c.vdhcp_start);
+    inet_pton(AF_INET6, "fec0::", &c.vprefix_addr6);
+    inet_pton(AF_INET6, "fec0::2", &c.vhost6);
+    inet_pton(AF_INET6, "fec0::3", &c.vnameserver6);
     n->slirp = slirp_new(&c, &callbacks, n);
     return n->slirp ? 0 : err_set(e, VT_FAIL, "the user-mode network could not be started");
 }

@@ -1,6 +1,7 @@
 /* User-mode network: the guest's card is on a network of its own, 10.0.2.0/24, with a gateway (.2) that is this host, a
- * name server (.3) and DHCP (the guest is .15); connections go out through the host's sockets, and forwards lead in. It
- * runs on the event loop's thread: nat_fill_pollfds and nat_poll fit struct loop_source. */
+ * name server (.3) and DHCP (the guest is .15), and fec0::/64 with the same hosts and router advertisements;
+ * connections go out through the host's sockets, and forwards lead in. It runs on the event loop's thread:
+ * nat_fill_pollfds and nat_poll fit struct loop_source. */
 #ifndef VT_NAT_H
 #define VT_NAT_H
 

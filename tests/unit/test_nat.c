@@ -392,12 +392,92 @@ static void captures(void **state)
     assert_int_equal(pcap_open("/nonexistent/capture", &p, &e), VT_NOENT);
 }
 
+/* ---- IPv6 */
+
+enum { IP6 = 40, SOLICIT_ROUTER = 133, ADVERTISE_ROUTER, SOLICIT, ADVERTISE, ECHO = 128, ECHO_REPLY };
+
+/* From fe80::1 (to the whole link) or fec0::1. */
+static void send_icmp6(struct t *t, const uint8_t *to_mac, const char *src, const char *dst, const uint8_t *body,
+                       uint32_t len)
+{
+    uint8_t f[ETH + IP6 + 128] = {0}, *ip = f + ETH, pseudo[8] = {0};
+
+    ethernet(f, to_mac, 0x86dd);
+    ip[0] = 0x60;
+    put16(ip + 4, len);
+    ip[6] = 58;
+    ip[7] = 255;
+    assert_int_equal(inet_pton(AF_INET6, src, ip + 8), 1);
+    assert_int_equal(inet_pton(AF_INET6, dst, ip + 24), 1);
+    memcpy(ip + IP6, body, len);
+    put32(pseudo, len);
+    pseudo[7] = 58;
+    put16(ip + IP6 + 2, fold(add_words(add_words(add_words(0, ip + 8, 32), pseudo, 8), ip + IP6, len)));
+    send_frame(t, f, ETH + IP6 + len);
+}
+
+/* Waits for an ICMPv6 message of a type, answering whoever looks for the guest. */
+static const uint8_t *receive_icmp6(struct t *t, uint8_t type)
+{
+    for (unsigned i = 0; i < 50 && receive(t, 0x86dd); i++) {
+        const uint8_t *m = t->frame + ETH + IP6;
+        if (t->frame[ETH + 6] != 58)
+            continue;
+        if (m[0] == type)
+            return m;
+        if (m[0] == SOLICIT) {
+            uint8_t answer[32] = {ADVERTISE, 0, 0, 0, 0x60};
+            char from[INET6_ADDRSTRLEN], to[INET6_ADDRSTRLEN];
+            memcpy(answer + 8, m + 8, 16);
+            answer[24] = 2;
+            answer[25] = 1;
+            memcpy(answer + 26, mac, 6);
+            inet_ntop(AF_INET6, m + 8, from, sizeof from);
+            inet_ntop(AF_INET6, t->frame + ETH + 8, to, sizeof to);
+            send_icmp6(t, t->frame + 6, from, to, answer, sizeof answer);
+        }
+    }
+    fail_msg("no ICMPv6 message of type %u", type);
+    return NULL;
+}
+
+static void ipv6(void **state)
+{
+    static const uint8_t all_routers[6] = {0x33, 0x33, 0, 0, 0, 2}, prefix[8] = {0xfe, 0xc0};
+    uint8_t solicit[8] = {SOLICIT_ROUTER}, echo[16] = {ECHO, 0, 0, 0, 0, 7, 0, 9, 'h', 'e', 'l', 'l', 'o'}, router[6];
+    const uint8_t *m, *option, *end;
+    bool found = false;
+    struct t t;
+
+    start(&t, false);
+    send_icmp6(&t, all_routers, "fe80::1", "ff02::2", solicit, sizeof solicit);
+    m = receive_icmp6(&t, ADVERTISE_ROUTER);
+    memcpy(router, t.frame + 6, 6);
+    end = t.frame + t.len;
+    for (option = m + 16; option + 8 <= end && option[1]; option += option[1] * 8)
+        if (option[0] == 3) { /* the prefix that addresses are made of */
+            assert_int_equal(option[2], 64);
+            assert_int_equal(option[3] & 0xc0, 0xc0); /* on this link, and autonomous */
+            assert_memory_equal(option + 16, prefix, 8);
+            found = true;
+        }
+    assert_true(found);
+    send_icmp6(&t, router, "fec0::1", "fec0::2", echo, sizeof echo);
+    m = receive_icmp6(&t, ECHO_REPLY);
+    assert_memory_equal(m + 4, echo + 4, sizeof echo - 4);
+    /* the same after a revert */
+    assert_int_equal(nat_reset_connections(t.nat, NULL), 0);
+    send_icmp6(&t, all_routers, "fe80::1", "ff02::2", solicit, sizeof solicit);
+    receive_icmp6(&t, ADVERTISE_ROUTER);
+    stop(&t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(answers_arp), cmocka_unit_test(answers_dhcp), cmocka_unit_test(reset_on_both_sides),
         cmocka_unit_test(forwards),    cmocka_unit_test(taken_port),   cmocka_unit_test(survives_nonsense),
-        cmocka_unit_test(captures),
+        cmocka_unit_test(captures),    cmocka_unit_test(ipv6),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
