@@ -7,11 +7,12 @@
 #include "src/config.h"
 
 struct info_opts {
-    bool stats;
+    bool stats, costs;
 };
 
 const struct opt info_options[] = {
     {"stats", NULL, "also the counters of a running one", offsetof(struct info_opts, stats), OPT_FLAG, 0},
+    {"costs", NULL, "also what each snapshot costs", offsetof(struct info_opts, costs), OPT_FLAG, 0},
     OPT_END(struct info_opts),
 };
 
@@ -82,6 +83,37 @@ static int show_disks(struct cli *c, int64_t id, struct err *e)
     return r;
 }
 
+static int show_costs(struct cli *c, int64_t machine, struct err *e)
+{
+    cleanup(strlist_release) struct strlist cells = {0};
+    cleanup(cleanup_free) uint64_t *costs = NULL;
+    struct snapshot_info *list = NULL;
+    json_t *array = json_array();
+    char size[UNITS_MAX];
+    size_t n = 0;
+    int r = snapshot_list(c->store, machine, &list, &n, e);
+
+    if (!r && !(costs = calloc(n ? n : 1, sizeof *costs)))
+        r = err_set(e, VT_FAIL, "out of memory");
+    if (!r)
+        r = snapshot_costs(c->store, list, n, costs, e);
+    strlist_add(&cells, "SNAPSHOT");
+    strlist_add(&cells, "ADDED");
+    strlist_add(&cells, "COSTS");
+    for (size_t i = 0; i < n && !r; i++) {
+        strlist_add(&cells, list[i].name);
+        strlist_add(&cells, size_format(size, list[i].own_bytes));
+        strlist_add(&cells, size_format(size, costs[i]));
+        json_array_append_new(array, json_pack("{s:s, s:I, s:I}", "snapshot", list[i].name, "bytes",
+                                               (json_int_t)list[i].own_bytes, "cost_bytes", (json_int_t)costs[i]));
+    }
+    if (!r && n)
+        out_table(c, &cells, 3);
+    snapshot_list_free(list, n);
+    out_set(c, "costs", array);
+    return r;
+}
+
 /* What only the monitor knows. */
 static int show_running(struct cli *c, struct client *client, bool stats, struct err *e)
 {
@@ -146,5 +178,7 @@ int cmd_info(struct cli *c, void *opts, struct err *e)
     out_set(c, "bytes", json_integer((json_int_t)m.own_bytes));
     out_set(c, "config", json_incref(parsed));
     r = show_disks(c, m.id, e);
+    if (!r && o->costs)
+        r = show_costs(c, m.id, e);
     return r || !running ? r : show_running(c, client, o->stats, e);
 }

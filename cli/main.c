@@ -31,7 +31,7 @@ const struct verb verbs[] = {
         "write a machine, or a disk of it, to a file", 0, 2, 0),
     ROW(gc, "[--dry-run] [--now] [--keep TIME]", "take back the space of what was deleted", 0, 0, 0),
     ROW(import, "[--name NAME] {FILE | --base DIR [MACHINE]}", "take in a machine that was exported", 0, 1, 0),
-    ROW(info, "[--stats] [MACHINE]", "say all about one machine", 0, 1, 0),
+    ROW(info, "[--stats] [--costs] [MACHINE]", "say all about one machine", 0, 1, 0),
     ROW(install, "PACKAGE...", "install packages in a guest", 1, INT_MAX, 0),
     ROW(list, "", "list the machines", 0, 0, 0),
     ROW(log, "[MACHINE]", "print what a machine's monitor logged", 0, 1, 0),

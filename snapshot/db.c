@@ -129,6 +129,14 @@ static const char *const text[SQL_COUNT] = {
         "SELECT root, 0, snapshot, head FROM image "
         "UNION ALL SELECT quiesced_root, 0, snapshot, head FROM image WHERE quiesced_root IS NOT NULL "
         "UNION ALL SELECT state_frame, 1, id, NULL FROM snapshot WHERE state_frame IS NOT NULL ORDER BY 3, 4",
+    [SQL_COST_ROOTS] =
+        "SELECT i.root, 0, s.id FROM image i JOIN snapshot s ON s.id = i.snapshot WHERE s.deleted_at IS NULL "
+        "UNION ALL SELECT i.quiesced_root, 0, s.id FROM image i JOIN snapshot s ON s.id = i.snapshot "
+        "WHERE s.deleted_at IS NULL AND i.quiesced_root IS NOT NULL "
+        "UNION ALL SELECT i.root, 0, h.parent FROM image i JOIN head h ON h.id = i.head "
+        "WHERE h.state = 'live' OR h.until IS NULL "
+        "UNION ALL SELECT state_frame, 1, id FROM snapshot WHERE deleted_at IS NULL AND state_frame IS NOT NULL",
+    [SQL_NODE_SIZES] = "SELECT id, length(body) FROM node",
     [SQL_GC_NODE] = "DELETE FROM node WHERE id = ?",
     [SQL_GC_FRAMES] = "DELETE FROM frame WHERE pack = ?",
     [SQL_GC_PACK] = "DELETE FROM pack WHERE id = ?",

@@ -93,6 +93,8 @@ enum sql {
     SQL_GC_OPLOG,         /* i now */
     SQL_GC_MACHINES,      /* */
     SQL_GC_ROOTS,         /* -> value, 0 root or 1 frame, snapshot, head */
+    SQL_COST_ROOTS,       /* -> value, 0 root or 1 frame, snapshot (0: of none) */
+    SQL_NODE_SIZES,       /* -> id, bytes */
     SQL_GC_NODE,          /* i id */
     SQL_GC_FRAMES,        /* i pack */
     SQL_GC_PACK,          /* i id */

@@ -165,6 +165,9 @@ void snapshot_list_free(struct snapshot_info *list, size_t n);
 int snapshot_find(struct store *s, int64_t machine, const char *word, bool exact, int64_t *ret_id, struct err *e);
 int snapshot_get(struct store *s, int64_t id, struct snapshot_info *ret, struct err *e);
 void snapshot_info_release(struct snapshot_info *i);
+/* What each of list[0..n) costs: the bytes in the store that nothing else reaches, save what is kept for undo and the
+ * head that stands on it; as good as what would be free without it. Reads all maps, so it takes a while. */
+int snapshot_costs(struct store *s, const struct snapshot_info *list, size_t n, uint64_t *ret_bytes, struct err *e);
 int snapshot_rename(struct store *s, int64_t id, const char *name, struct err *e);
 int snapshot_set_note(struct store *s, int64_t id, const char *note, struct err *e); /* NULL: none */
 /* Deletes: its children hang on its parent from now on and keep every byte. VT_BUSY: a fork runs from it. */

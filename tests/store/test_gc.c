@@ -199,14 +199,46 @@ static void a_full_disk_can_be_emptied(void **state)
     go_on(f);
 }
 
+/* What a snapshot is said to cost is what its deletion gives back. */
+static void costs_are_what_would_be_free(void **state)
+{
+    struct fixture *f = *state;
+    struct snapshot_info *list;
+    uint64_t cost[3], again[3];
+    struct gc_stats st;
+    int64_t a;
+    size_t n;
+
+    ok(undo_keep_set(f->s, 0, e));
+    a = filled(f, "a", 0, 512, 1000);
+    filled(f, "b", 64, 448, 5000); /* needs 64 of a's pages */
+    take(f->h, "c", 0);            /* all that b has */
+    stop(f);
+    ok(store_gc(f->s, NULL, e));
+    ok(snapshot_list(f->s, f->machine, &list, &n, e));
+    assert_int_equal(n, 3);
+    ok(snapshot_costs(f->s, list, n, cost, e));
+    assert_true(cost[0] > 400 << 10);
+    assert_int_equal(cost[1], 0);
+    assert_int_equal(cost[2], 0);
+    ok(snapshot_delete(f->s, a, e));
+    ok(store_gc(f->s, &st, e));
+    assert_true(st.bytes > cost[0] * 95 / 100 && st.bytes < cost[0] * 105 / 100);
+    snapshot_list_free(list, n);
+    ok(snapshot_list(f->s, f->machine, &list, &n, e));
+    ok(snapshot_delete(f->s, list[0].id, e)); /* b */
+    ok(snapshot_costs(f->s, &list[1], 1, again, e));
+    assert_true(again[0] > 500 << 10); /* now c pays for it all */
+    snapshot_list_free(list, n);
+    go_on(f);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, fixture_setup, fixture_teardown)
     const struct CMUnitTest tests[] = {
-        T(what_is_left_of_a_pack_moves),
-        T(a_damaged_pack_stays),
-        T(what_is_kept_stays),
-        T(a_full_disk_can_be_emptied),
+        T(what_is_left_of_a_pack_moves), T(a_damaged_pack_stays),         T(what_is_kept_stays),
+        T(a_full_disk_can_be_emptied),   T(costs_are_what_would_be_free),
     };
 #undef T
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,7 +3,7 @@
 printf 'poke 5 1\nwrite 0 1\nflush\nsay one\necho\npoke 5 2\nwrite 0 2\nflush\nsay two\necho\npeek 5\nread 0\nsay end\nspin\n' |
     guest kernel
 # the sizes of compressed pages differ with what stands in them
-sized() { sed 's/[0-9.]* [KM]*i*B/SIZE/' | tr -s ' '; }
+sized() { sed 's/[0-9.]* [KM]*i*B/SIZE/g' | tr -s ' '; }
 made web
 vmtest start --paused web
 mkfifo in

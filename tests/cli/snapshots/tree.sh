@@ -9,3 +9,4 @@ vmtest -q snapshot --note 'other way' d
 vmtest -q revert b
 vmtest snapshots web
 vmtest --json snapshots web
+vmtest info --costs | tail -5
