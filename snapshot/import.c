@@ -516,14 +516,33 @@ static int commit_pack(struct import *im, struct err *e)
     return db_commit(db, e);
 }
 
-static int put_runs(struct import *im, struct in_image *i, struct mapw *w, struct err *e)
+/* Zeros, where the base has something else: a run may be as long as the image. */
+static int put_zeros(struct import *im, uint64_t base, const struct run *run, struct mapw *w, struct err *e)
+{
+    uint64_t p = run->page, end = run->page + run->count;
+    bool found = true;
+    int r = 0;
+
+    for (; !r; p++) {
+        r = map_next(im->s, base, true, &p, end, &found, e);
+        if (r || !found)
+            break;
+        r = mapw_put(w, p, ENTRY_ZERO_WORD, e);
+    }
+    return r;
+}
+
+static int put_runs(struct import *im, const struct in_image *i, struct mapw *w, struct err *e)
 {
     int r = 0;
 
-    for (size_t k = 0; k < i->n && !r; k++)
-        for (uint32_t p = 0; p < i->runs[k].count && !r; p++)
-            r = mapw_put(w, i->runs[k].page + p,
-                         i->runs[k].index == MOVE_ZERO ? ENTRY_ZERO_WORD : im->entries[i->runs[k].index + p], e);
+    for (size_t k = 0; k < i->n && !r; k++) {
+        const struct run *run = &i->runs[k];
+        if (run->index == MOVE_ZERO)
+            r = put_zeros(im, i->root, run, w, e);
+        for (uint32_t p = 0; run->index != MOVE_ZERO && p < run->count && !r; p++)
+            r = mapw_put(w, run->page + p, im->entries[run->index + p], e);
+    }
     return r;
 }
 

@@ -411,7 +411,7 @@ int undo_bound(struct store *s, struct db *db, struct err *e)
     uint64_t sum = 0, most = limit(s);
     int r = gather(&b, db);
 
-    if (!r)
+    if (!r && b.n)
         qsort(b.v, b.n, sizeof *b.v, newest_first);
     for (size_t i = 0; i < b.n && !r; i++) {
         sum += b.v[i].bytes;
