@@ -307,8 +307,10 @@ static int gc_once(struct store *s, struct gc_stats *ret, struct err *e)
 
 int store_gc(struct store *s, struct gc_stats *ret, struct err *e)
 {
-    int r = gc_once(s, ret, e);
+    int r;
 
+    template_evict(s);
+    r = gc_once(s, ret, e);
     if (ballast_spend(s, r, e))
         r = gc_once(s, ret, e);
     ballast_restore(s);

@@ -22,6 +22,8 @@
 #define BOOT_ID        36
 /* What all templates of a store may take, and of what the file system has free no more than a quarter. */
 #define TEMPLATES_MAX (UINT64_C(8) << 30)
+/* What stays free on the file system: a twentieth of it, and this. */
+#define ROOM_LEFT (UINT64_C(64) << 20)
 
 struct template
 {
@@ -71,7 +73,7 @@ static int open_there(struct store *s, const char *name, const uint8_t head[HEAD
     if (fd < 0 || fstat(fd, &st) || !S_ISREG(st.st_mode) || (uint64_t)st.st_size != bytes ||
         io_pread_full(fd, got, HEADER, 0, &n, name, NULL) || n != HEADER || memcmp(got, head, HEADER))
         return VT_NOENT;
-    futimens(fd, NULL); /* for evict() */
+    futimens(fd, NULL); /* for template_evict() */
     *ret_fd = steal_fd(&fd);
     return 0;
 }
@@ -89,8 +91,8 @@ static int by_use(const void *a, const void *b)
     return x->used < y->used ? -1 : x->used > y->used;
 }
 
-/* Makes room: of snapshots that are gone, then the longest unused. Who has one mapped keeps it. */
-static void evict(struct store *s)
+/* Who has one mapped keeps it. */
+void template_evict(struct store *s)
 {
     int fd = openat(s->io.dirfd, FOLDER, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *d = fd < 0 ? NULL : fdopendir(fd);
@@ -147,7 +149,7 @@ static int make_file(struct store *s, const char *name, const uint8_t head[HEADE
         return err_set(e, VT_VERSION, "%s is in memory itself", s->dir);
     if (mkdirat(s->io.dirfd, FOLDER, 0700) && errno != EEXIST)
         return err_set(e, err_from_errno(errno), "%s/" FOLDER ": %m", s->dir);
-    evict(s);
+    template_evict(s);
     fd = openat(s->io.dirfd, FOLDER, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     if (fd < 0)
         return err_set(e, err_from_errno(errno), "%s/" FOLDER ": %m", s->dir);
@@ -229,11 +231,22 @@ bool template_has(const struct template *t, uint64_t page)
     return page < t->pages && __atomic_load_n(t->map + HEADER + page / 8, __ATOMIC_ACQUIRE) >> page % 8 & 1;
 }
 
+/* Invariant 4 */
+static bool has_room(const struct template *t)
+{
+    struct statfs fs;
+
+    return fstatfs(t->fd, &fs) == 0 &&
+           (uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize > ROOM_LEFT + (uint64_t)fs.f_blocks / 20 * (uint64_t)fs.f_bsize;
+}
+
 int template_put(struct template *t, uint64_t page, uint32_t n, const void *data, struct err *e)
 {
     int r;
 
     vt_assert(page <= t->pages && n <= t->pages - page);
+    if (!has_room(t))
+        return err_set(e, VT_IO, "no room for templates");
     r = io_pwrite_full(t->fd, data, (size_t)n * VT_PAGE_SIZE, t->data_at + page * VT_PAGE_SIZE, FOLDER, e);
     for (uint64_t p = page; p < page + n && !r; p++)
         __atomic_fetch_or(t->map + HEADER + p / 8, (uint8_t)(1u << p % 8), __ATOMIC_RELEASE);

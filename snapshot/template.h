@@ -5,7 +5,8 @@
  * 1. A page's bytes are complete in the file before its bit is set, and never change after.
  * 2. A file is taken for a snapshot's only where store, snapshot, time, map and the host's boot are those in its
  * header.
- * 3. A file has its name only once its header is whole. */
+ * 3. A file has its name only once its header is whole.
+ * 4. Templates take no room that the store will want: none grows into the last part of the file system. */
 #ifndef VT_SNAPSHOT_TEMPLATE_H
 #define VT_SNAPSHOT_TEMPLATE_H
 
@@ -31,6 +32,8 @@ bool template_has(const struct template *t, uint64_t page);
 /* Puts n pages from page on and marks them. Whoever was faster put the same bytes. Any thread.
  * VT_IO: no room. */
 int template_put(struct template *t, uint64_t page, uint32_t n, const void *data, struct err *e);
+/* Removes templates of snapshots that are gone, then the longest unused, until they take what they may. */
+void template_evict(struct store *s);
 /* The snapshot is gone: its template goes, and what lies beside it. */
 void template_drop(struct store *s, int64_t snapshot);
 /* Name, in the store, of the order in which its pages were asked for (touch.h). */
