@@ -406,6 +406,8 @@ struct revert {
     struct err err;
 };
 
+#define MAINTAIN_EVERY 64 /* reverts */
+
 static void revert_begin(void *opaque)
 {
     monitor_revert_begin(((struct revert *)opaque)->m);
@@ -463,6 +465,8 @@ static void work_revert(struct monitor *m, struct qmp_call *call)
         result = json_pack("{s:o, s:I, s:I, s:s}", "seconds", seconds(clock_mono_ns() - begin), "pages",
                            (json_int_t)v.r.pages, "blocks", (json_int_t)v.r.blocks, "power", power_name(v.r.power));
     answer(call, v.rc, result, &v.err);
+    if (++m->reverts % MAINTAIN_EVERY == 0) /* each leaves a head behind, that is kept for a time and then is not */
+        store_maintain(m->store, NULL);
 }
 
 static void cmd_revert(void *opaque, struct qmp_call *call)

@@ -62,7 +62,7 @@ struct monitor {
     int end_fd; /* an eventfd, readable once the machine has ended */
 
     pthread_mutex_t change;
-    atomic_uint jobs;
+    atomic_uint jobs, reverts;
 };
 
 const char *run_state_name(enum run_state s); /* QMP's words */
