@@ -56,7 +56,11 @@ static int export_disk(struct cli *c, struct target *t, const struct export_opts
                        file);
     if (!diskout_known(format))
         return err_set(e, VT_USAGE, "--format: \"%s\" is none of raw, qcow2, vmdk", format);
-    if (snap) {
+    if (t->ref.when) {
+        r = image_open_past(c->store, t->machine.id, o->disk, t->ref.when, &image, e);
+        if (r)
+            err_prefix(e, r, "%s", t->machine.name);
+    } else if (snap) {
         r = cli_snapshot(c, t, false, &s, e);
         if (!r)
             r = snapshot_hold(c->store, s.id, &hold, e);
@@ -77,13 +81,19 @@ static int export_disk(struct cli *c, struct target *t, const struct export_opts
     if (r)
         return r;
     out_set(c, "machine", json_string(t->machine.name));
-    if (snap)
+    if (t->ref.when)
+        out_set(c, "time", out_time(t->ref.when));
+    else if (snap)
         out_set(c, "snapshot", json_string(s.name));
     out_set(c, "disk", json_string(o->disk));
     out_set(c, "format", json_string(format));
     out_set(c, "bytes", json_integer((json_int_t)image_bytes(image)));
     out_done(c, size_format(size, image_bytes(image)), "exported %s of %s%s%s to %s", o->disk, t->machine.name,
-             snap ? "@" : "", snap ? s.name : "", file);
+             snap ? "@" : "",
+             t->ref.when ? t->ref.snap
+             : snap      ? s.name
+                         : "",
+             file);
     return 0;
 }
 

@@ -12,6 +12,9 @@ done
 echo "blocks: $(($(stat -c %b clean.raw) * 512 / 4096))"
 vmtest export --disk disk0 web now.raw
 cmp now.raw web.img
+vmtest -q export --disk disk0 "web@{0s}" past.raw
+cmp past.raw web.img
+status vmtest export --disk disk0 "web@{9d}" x.raw
 vmtest export --disk disk0 --format qcow2 web@clean odd.name
 qemu-img info odd.name | grep '^file format'
 vmtest --json export --disk disk0 web@clean again.raw
