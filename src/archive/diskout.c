@@ -122,6 +122,8 @@ static int start_convert(const char *format, const char *file, int sock, int err
     cleanup(cleanup_free) char *target = str_printf("%s", file);
     char *const argv[] = {"qemu-img", "convert", "-O", (char *)format, (char *)source, target, NULL};
     posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attr;
+    sigset_t set;
     int r;
 
     if (!target)
@@ -131,7 +133,13 @@ static int start_convert(const char *format, const char *file, int sock, int err
     posix_spawn_file_actions_adddup2(&actions, errors, STDERR_FILENO);
     posix_spawn_file_actions_adddup2(&actions, errors, STDOUT_FILENO);
     posix_spawn_file_actions_adddup2(&actions, sock, NBD_FD);
-    r = posix_spawnp(ret_pid, argv[0], &actions, NULL, argv, environ);
+    posix_spawnattr_init(&attr);
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    posix_spawnattr_setsigdefault(&attr, &set);
+    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGDEF);
+    r = posix_spawnp(ret_pid, argv[0], &actions, &attr, argv, environ);
+    posix_spawnattr_destroy(&attr);
     posix_spawn_file_actions_destroy(&actions);
     if (r == ENOENT)
         return err_set(e, VT_FAIL, "a %s file is made by qemu-img, which is not installed (package qemu-utils)",
@@ -157,7 +165,7 @@ static void read_complaint(int fd, char *ret, size_t size)
 }
 
 /* qemu-img reads from us over a pair of sockets; nobody else can. */
-static int convert(struct image *i, const char *format, const char *file, const char *path, struct err *e)
+static int run_convert(struct image *i, const char *format, const char *file, const char *path, struct err *e)
 {
     int pair[2], said[2] = {-1, -1}, status = 0, r;
     struct nbd_export x;
@@ -188,15 +196,30 @@ static int convert(struct image *i, const char *format, const char *file, const 
         ;
     if (r)
         return err_set(e, r, "%s", mine.msg);
+    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGINT)
+        return err_set(e, VT_FAIL, "interrupted");
     return status ? err_set(e, VT_IO, "%s: cannot be written: %s", path, complaint) : 0;
+}
+
+/* A Ctrl-C ends qemu-img, and we live on to clear up after it. */
+static int convert(struct image *i, const char *format, const char *file, const char *path, struct err *e)
+{
+    struct sigaction ignore = {.sa_handler = SIG_IGN}, was;
+    int r;
+
+    sigaction(SIGINT, &ignore, &was);
+    r = run_convert(i, format, file, path, e);
+    sigaction(SIGINT, &was, NULL);
+    return r;
 }
 
 int diskout_write(struct image *i, const char *format, const char *path, struct err *e)
 {
     cleanup(newfile_release) struct newfile f = {.fd = -1};
-    int r = newfile_begin(path, &f, e);
+    bool raw = !strcmp(format, "raw");
+    int r = newfile_begin(path, !raw, &f, e);
 
     if (!r)
-        r = !strcmp(format, "raw") ? write_raw(i, f.fd, path, e) : convert(i, format, f.tmp, path, e);
+        r = raw ? write_raw(i, f.fd, path, e) : convert(i, format, f.tmp, path, e);
     return r ? r : newfile_commit(&f, e);
 }

@@ -90,7 +90,7 @@ static int do_export(const struct request *q, struct move_stats *stats, struct e
     int r = store_open(q->store, 0, &s, e);
 
     if (!r && !std)
-        r = newfile_begin(q->file, &f, e);
+        r = newfile_begin(q->file, false, &f, e);
     if (!r)
         r = tar_out_begin(std ? STDOUT_FILENO : f.fd, std ? "standard output" : q->file, &t, e);
     if (!r)

@@ -14,7 +14,15 @@ static int exists(const char *path, struct err *e)
     return err_set(e, VT_EXISTS, "%s: is there already", path);
 }
 
-int newfile_begin(const char *path, struct newfile *ret, struct err *e)
+/* Without a name; not every file system has that. */
+static int open_unnamed(const char *path, size_t dir_len)
+{
+    cleanup(cleanup_free) char *dir = str_printf("%.*s", (int)dir_len, path);
+
+    return dir ? open(*dir ? dir : ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0666) : -1;
+}
+
+int newfile_begin(const char *path, bool named, struct newfile *ret, struct err *e)
 {
     const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
     cleanup(newfile_release) struct newfile f = {.fd = -1};
@@ -26,6 +34,12 @@ int newfile_begin(const char *path, struct newfile *ret, struct err *e)
     if (!lstat(path, &st))
         return exists(path, e);
     f.path = strdup(path);
+    f.fd = named ? -1 : open_unnamed(path, (size_t)(name - path));
+    if (f.path && f.fd >= 0) {
+        *ret = f;
+        f = (struct newfile){.fd = -1};
+        return 0;
+    }
     f.folder = str_printf("%.*s.vmtest-XXXXXX", (int)(name - path), path);
     if (!f.path || !f.folder)
         return err_set(e, VT_FAIL, "out of memory");
@@ -46,9 +60,22 @@ int newfile_begin(const char *path, struct newfile *ret, struct err *e)
     return 0;
 }
 
+static int get_name(struct newfile *f, struct err *e)
+{
+    char self[40];
+
+    snprintf(self, sizeof self, "/proc/self/fd/%d", f->fd);
+    if (!linkat(AT_FDCWD, self, AT_FDCWD, f->path, AT_SYMLINK_FOLLOW))
+        return 0;
+    return errno == EEXIST ? exists(f->path, e) : err_set(e, err_from_errno(errno), "%s: %m", f->path);
+}
+
 static int take_place(struct newfile *f, struct err *e)
 {
     struct stat st;
+
+    if (!f->tmp)
+        return get_name(f, e);
 
     if (!renameat2(AT_FDCWD, f->tmp, AT_FDCWD, f->path, RENAME_NOREPLACE))
         return 0;
