@@ -2,7 +2,8 @@
  * snapshot map read-only. A cache: not part of what the store keeps, never synced, of no use after the host's next
  * boot, and free to be deleted at any time.
  *
- * 1. A page's bytes are complete in the file before its bit is set, and never change after.
+ * 1. A page's bytes are complete in the file before its bit is set, and never change after. They are verified as they
+ * are put there, not again as they are read: within one boot, the file is as good as memory.
  * 2. A file is taken for a snapshot's only where store, snapshot, time, map and the host's boot are those in its
  * header.
  * 3. A file has its name only once its header is whole.
