@@ -2,14 +2,16 @@
  * needs a system that is up. */
 #include "cli/cmd.h"
 
+#include <limits.h>
 #include <string.h>
+#include <unistd.h>
 #include "cli/life.h"
 #include "src/offline.h"
 
 struct start_opts {
     bool no_wait, paused, frozen;
     uint64_t timeout;
-    const char *cache, *gdb, *from, *clock;
+    const char *cache, *gdb, *pcap, *from, *clock;
 };
 
 const struct opt start_options[] = {
@@ -26,6 +28,8 @@ const struct opt start_options[] = {
     {"frozen", NULL, "with --from, the guest goes on with the snapshot's clock and random numbers",
      offsetof(struct start_opts, frozen), OPT_FLAG, 0},
     {"gdb", "WHERE", "let gdb in there: a socket's path, or tcp::PORT on this host", offsetof(struct start_opts, gdb),
+     OPT_STR, 0},
+    {"pcap", "FILE", "write what goes over the network cards' wires to a file", offsetof(struct start_opts, pcap),
      OPT_STR, 0},
     OPT_END(struct start_opts),
 };
@@ -85,6 +89,19 @@ static int read_options(const struct start_opts *o, struct life_how *ret, struct
     return life_clock(o->clock, &ret->keep_clock, e);
 }
 
+/* The monitor has another working directory. The file need not exist; NULL stays NULL. */
+static int absolute(const char *path, char **ret, struct err *e)
+{
+    char here[PATH_MAX];
+
+    if (!path)
+        return 0;
+    if (*path != '/' && !getcwd(here, sizeof here))
+        return err_set(e, VT_FAIL, "the working directory: %m");
+    *ret = *path == '/' ? strdup(path) : str_printf("%s/%s", here, path);
+    return *ret ? 0 : err_set(e, VT_FAIL, "out of memory");
+}
+
 /* The machine is off: its disks become the snapshot's first, and the monitor takes up the memory, where it has one. */
 static int start(struct cli *c, const struct machine_info *m, const struct snapshot_info *s, int *lock,
                  struct life_how *how, struct client **ret, struct err *e)
@@ -104,9 +121,14 @@ int cmd_start(struct cli *c, void *opts, struct err *e)
     cleanup(snapshot_info_release) struct snapshot_info s = {0};
     cleanup(cleanup_client) struct client *client = NULL;
     cleanup(cleanup_close) int lock = -1;
+    cleanup(cleanup_free) char *pcap = NULL;
     struct life_how how;
     bool already;
     int r = read_options(o, &how, e);
+
+    if (!r)
+        r = absolute(o->pcap, &pcap, e);
+    how.pcap = pcap;
 
     if (!r)
         r = find(c, o, &m, &s, e);
@@ -115,9 +137,11 @@ int cmd_start(struct cli *c, void *opts, struct err *e)
     if (r)
         return r;
     already = client != NULL;
-    if (already && (o->gdb || o->from))
+    if (already && (o->gdb || o->pcap || o->from))
         return err_set(e, VT_BUSY, "%s: runs already; %s", m.name,
-                       o->from ? "revert it, or stop it first" : "--gdb is for when it starts");
+                       o->from  ? "revert it, or stop it first"
+                       : o->gdb ? "--gdb is for when it starts"
+                                : "--pcap is for when it starts");
     if (!already)
         r = start(c, &m, &s, &lock, &how, &client, e);
     if (!r && !o->no_wait && !o->paused)

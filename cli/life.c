@@ -80,6 +80,7 @@ int life_start(struct cli *c, const struct machine_info *m, int *lock, const str
                                 .frozen = how->frozen,
                                 .keep_clock = how->keep_clock,
                                 .gdb = how->gdb,
+                                .pcap = how->pcap,
                                 .cache_unsafe = how->cache_unsafe};
     cleanup(cleanup_free) char *log = NULL;
     int r = cli_log_path(c, m->id, &log, e);

@@ -13,7 +13,7 @@ int life_wait_unlocked(struct cli *c, const struct machine_info *m, struct err *
 /* Starts the monitor of a machine whose lock is held in *lock, which is given up on failure. */
 struct life_how { /* as in monitor_spec */
     bool paused, cache_unsafe, frozen, keep_clock;
-    const char *gdb;
+    const char *gdb, *pcap;
     int64_t snapshot;
 };
 int life_start(struct cli *c, const struct machine_info *m, int *lock, const struct life_how *how, struct client **ret,

@@ -69,7 +69,7 @@ const struct verb verbs[] = {
     ROW(snapshots, "[MACHINE]", "list the snapshots of a machine", 0, 1, 0),
     ROW(start,
         "[--from SNAP] [--no-wait] [--timeout TIME] [--paused] [--cache MODE] [--clock WHICH] [--frozen] [--gdb WHERE] "
-        "[MACHINE]",
+        "[--pcap FILE] [MACHINE]",
         "run a machine", 0, 1, 0),
     ROW(stop, "[--force] [--timeout TIME] [MACHINE]", "shut a guest down", 0, 1, 0),
     ROW(type, "[--file FILE] [--key KEYS]... [--timeout TIME] [TEXT]...", "press keys of a guest's keyboard", 0, 256,

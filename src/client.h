@@ -98,6 +98,7 @@ struct monitor_spec {
     bool cache_unsafe;       /* guest flushes are not made durable; always so for an ephemeral machine */
     uint64_t park;           /* ephemeral: wait so long, ns, for somebody else to take it; 0: end with its owner */
     const char *gdb;         /* where to let a debugger in (`start --gdb`); NULL: nowhere */
+    const char *pcap;        /* file for what goes over the cards' wires, replaced; NULL: none */
     const char *log;         /* file for the monitor's log, appended to; NULL: none */
 };
 /* Starts `vmtest-monitor` in a session of its own and waits until its machine stands (VT_TIMEOUT after a minute). Its

@@ -505,6 +505,16 @@ const char *machine_floppy(const struct machine *m, unsigned drive)
     return m->own_floppy[drive] ? NULL : m->floppy[drive].path;
 }
 
+void machine_capture(struct machine *m, struct pcap *p)
+{
+    for (unsigned i = 0; i < m->config->nnics; i++) {
+        if (m->nat[i])
+            nat_capture(m->nat[i], p);
+        if (m->net_switch[i])
+            switch_capture(m->net_switch[i], p);
+    }
+}
+
 bool machine_agent_open(const struct machine *m)
 {
     return __atomic_load_n(&m->agent_port.guest_open, __ATOMIC_ACQUIRE) != 0;

@@ -15,6 +15,7 @@
 #include "src/execport.h"
 #include "src/loop.h"
 #include "src/net/nat.h"
+#include "src/net/pcap.h"
 #include "src/net/switch.h"
 #include "src/typist.h"
 #include "src/vcpu.h"
@@ -78,6 +79,8 @@ int machine_change_disc(struct machine *m, const char *path, struct err *e);
 int machine_change_floppy(struct machine *m, unsigned drive, const char *path, struct err *e);
 /* What is in a floppy drive now: a path, "" for nothing, NULL for its own disk, or no drive. */
 const char *machine_floppy(const struct machine *m, unsigned drive);
+/* [loop's thread] Copies all cards' frames to p from now on, which outlives the machine. */
+void machine_capture(struct machine *m, struct pcap *p);
 /* Is the agent's port open in the guest? [any thread] */
 bool machine_agent_open(const struct machine *m);
 

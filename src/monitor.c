@@ -30,6 +30,7 @@ struct start {
     int lock_fd, ready_fd, client_fd;
     bool paused, cache_unsafe, frozen, keep_clock;
     const char *gdb; /* where to listen for a debugger; NULL: none */
+    const char *pcap;
 };
 
 static int int_option(const char *name, uint64_t max, uint64_t *ret, struct err *e)
@@ -42,13 +43,21 @@ static int int_option(const char *name, uint64_t max, uint64_t *ret, struct err 
 static int parse(int argc, char **argv, struct start *s, struct err *e)
 {
     static const struct option words[] = {
-        {"store", required_argument, NULL, 's'},    {"machine", required_argument, NULL, 'm'},
-        {"fork", required_argument, NULL, 'f'},     {"lock-fd", required_argument, NULL, 'l'},
-        {"ready-fd", required_argument, NULL, 'r'}, {"client-fd", required_argument, NULL, 'c'},
-        {"restore", required_argument, NULL, 'R'},  {"park", required_argument, NULL, 'P'},
-        {"gdb", required_argument, NULL, 'g'},      {"paused", no_argument, NULL, 'p'},
-        {"cache-unsafe", no_argument, NULL, 'u'},   {"frozen", no_argument, NULL, 'z'},
-        {"keep-clock", no_argument, NULL, 'k'},     {0},
+        {"store", required_argument, NULL, 's'},
+        {"machine", required_argument, NULL, 'm'},
+        {"fork", required_argument, NULL, 'f'},
+        {"lock-fd", required_argument, NULL, 'l'},
+        {"ready-fd", required_argument, NULL, 'r'},
+        {"client-fd", required_argument, NULL, 'c'},
+        {"restore", required_argument, NULL, 'R'},
+        {"park", required_argument, NULL, 'P'},
+        {"gdb", required_argument, NULL, 'g'},
+        {"pcap", required_argument, NULL, 'w'},
+        {"paused", no_argument, NULL, 'p'},
+        {"cache-unsafe", no_argument, NULL, 'u'},
+        {"frozen", no_argument, NULL, 'z'},
+        {"keep-clock", no_argument, NULL, 'k'},
+        {0},
     };
     int c, rc = 0;
 
@@ -89,6 +98,9 @@ static int parse(int argc, char **argv, struct start *s, struct err *e)
             break;
         case 'g':
             s->gdb = optarg;
+            break;
+        case 'w':
+            s->pcap = optarg;
             break;
         case 'p':
             s->paused = true;
@@ -151,6 +163,8 @@ static void on_log_timer(void *opaque)
     struct monitor *m = opaque;
 
     drain_log(m);
+    if (m->pcap)
+        pcap_flush(m->pcap);
     m->log_timer.deadline = loop_now() + LOG_EVERY;
 }
 
@@ -432,6 +446,10 @@ static int set_up(struct monitor *m, const struct start *s, struct err *e)
     if (rc == 0)
         rc = make_machine(m, e);
     if (rc == 0)
+        rc = s->pcap ? pcap_open(s->pcap, &m->pcap, e) : 0;
+    if (rc == 0 && m->pcap)
+        machine_capture(m->machine, m->pcap);
+    if (rc == 0)
         rc = first_state(m, s, e);
     if (rc == 0)
         rc = let_debugger_in(m, s, e);
@@ -457,6 +475,8 @@ static void tear_down(struct monitor *m)
     gdb_free(m->gdb);
     machine_free(m->machine);
     m->machine = NULL;
+    if (pcap_close(m->pcap, &err) < 0)
+        log_msg(&m->log, LOG_ERROR, "%s", err.msg);
     capture_free(m->capture);
     if (head_close(m->head, &err) < 0)
         log_msg(&m->log, LOG_ERROR, "%s", err.msg);

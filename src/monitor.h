@@ -44,6 +44,7 @@ struct monitor {
     struct machine *machine;
     struct capture *capture;
     struct qmp *qmp;
+    struct pcap *pcap; /* NULL: nothing is captured */
     struct gdb *gdb;   /* NULL: no debugger is let in */
     struct park *park; /* NULL: an ephemeral machine ends with its owner */
     struct loop_fd signals;

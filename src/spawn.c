@@ -165,6 +165,10 @@ int monitor_spawn(const struct monitor_spec *s, struct client **ret_client, stru
         word(&w, "--gdb");
         word(&w, s->gdb);
     }
+    if (s->pcap) {
+        word(&w, "--pcap");
+        word(&w, s->pcap);
+    }
     if (s->paused)
         word(&w, "--paused");
     if (s->cache_unsafe)

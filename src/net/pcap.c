@@ -30,7 +30,7 @@ struct pcap {
     uint8_t buf[BUFFER];
 };
 
-static void flush(struct pcap *p)
+void pcap_flush(struct pcap *p)
 {
     if (p->used && !p->failed.code)
         io_write_full(p->fd, p->buf, p->used, p->path, &p->failed);
@@ -61,7 +61,7 @@ int pcap_open(const char *path, struct pcap **ret_pcap, struct err *e)
         return r;
     }
     add(p, &h, sizeof h);
-    flush(p); /* a reader of a pipe waits for it */
+    pcap_flush(p); /* a reader of a pipe waits for it */
     *ret_pcap = p;
     return 0;
 }
@@ -74,7 +74,7 @@ void pcap_write(struct pcap *p, const void *frame, size_t len)
     clock_gettime(CLOCK_REALTIME, &now);
     const struct frame_header h = {(uint32_t)now.tv_sec, (uint32_t)now.tv_nsec, (uint32_t)kept, (uint32_t)len};
     if (p->used + sizeof h + kept > sizeof p->buf)
-        flush(p);
+        pcap_flush(p);
     add(p, &h, sizeof h);
     add(p, frame, kept);
 }
@@ -83,7 +83,7 @@ int pcap_close(struct pcap *p, struct err *e)
 {
     if (!p)
         return 0;
-    flush(p);
+    pcap_flush(p);
     if (close(p->fd) < 0 && !p->failed.code)
         err_set(&p->failed, VT_IO, "%s: %m", p->path);
     int r = p->failed.code ? err_set(e, p->failed.code, "%s", p->failed.msg) : 0;

@@ -15,6 +15,7 @@
 #include "src/base/banned.h"
 #include "src/base/units.h"
 #include "src/base/util.h"
+#include "src/net/pcap.h"
 
 enum {
     FRAME_MIN = 14,
@@ -36,6 +37,7 @@ struct known {
 struct nswitch {
     struct netport *port;
     struct vm *vm;
+    struct pcap *pcap;
     int dirfd, fd, kick_fd;
     char name[PEER_NAME];
     struct known known[KNOWN_MAX];
@@ -175,6 +177,8 @@ static void take_frames(struct nswitch *s)
             return;
         if (len < FRAME_MIN || len > FRAME_MAX)
             continue;
+        if (s->pcap)
+            pcap_write(s->pcap, s->out, len);
         if (!forward(s, len)) {
             s->held = len;
             s->held_since = clock_mono_ns();
@@ -212,6 +216,8 @@ static void receive(struct nswitch *s)
         peer = sender(&from, alen);
         if (peer)
             learn(s, s->in + 6, peer);
+        if (s->pcap)
+            pcap_write(s->pcap, s->in, (size_t)n);
         if (s->vm && netq_put(&s->port->to_guest, s->in, (uint32_t)n))
             s->delivered = true;
     }
@@ -282,6 +288,11 @@ void switch_free(struct nswitch *s)
 void switch_set_vm(struct nswitch *s, struct vm *vm)
 {
     s->vm = vm;
+}
+
+void switch_capture(struct nswitch *s, struct pcap *p)
+{
+    s->pcap = p;
 }
 
 void switch_discard(struct nswitch *s)

@@ -22,6 +22,9 @@ void switch_set_vm(struct nswitch *s, struct vm *vm);
 /* After a revert: frames that the guest of before sent are dropped. */
 void switch_discard(struct nswitch *s);
 
+/* Copies what the guest sends and is sent to p from now on; NULL: no more. p stays the caller's. */
+void switch_capture(struct nswitch *s, struct pcap *p);
+
 int switch_fill_pollfds(void *nswitch, struct pollfd *fds, int max, int *timeout_ms);
 void switch_poll(void *nswitch, const struct pollfd *fds, int count, bool failed);
 

@@ -4,6 +4,7 @@ back."""
 
 import os
 import signal
+import struct
 import subprocess
 import tempfile
 import unittest
@@ -11,6 +12,16 @@ from pathlib import Path
 
 import common
 from harness import vmtest
+
+
+def frames(path):
+    """Those of a capture file."""
+    data, at = path.read_bytes(), 24
+    assert data[:4] == struct.pack("<I", 0xa1b23c4d), data[:4]
+    while at < len(data):
+        kept = struct.unpack_from("<I", data, at + 8)[0]
+        yield data[at + 16:at + 16 + kept]
+        at += 16 + kept
 
 
 class Net(unittest.TestCase):
@@ -56,8 +67,9 @@ class Net(unittest.TestCase):
     def test_two_machines(self):
         self.create("a", "10.9.0.1")
         self.create("b", "10.9.0.2")
-        for name in "ab":
-            self.store.run("start", "--no-wait", name)
+        capture = self.run_dir / "a.pcap"
+        self.store.run("start", "--no-wait", "--pcap", "a.pcap", "a", cwd=self.run_dir)
+        self.store.run("start", "--no-wait", "b")
         for name in "ab":
             self.wait(name, "up")
         self.assertEqual(self.ports(), 2)
@@ -86,6 +98,9 @@ class Net(unittest.TestCase):
         self.assertEqual(self.ports(), 1)
         self.store.run("stop", "--force", "a")
         self.assertEqual(self.ports(), 0)
+        kinds = [frame[23] for frame in frames(capture) if frame[12:14] == b"\x08\x00"]
+        self.assertGreaterEqual(kinds.count(1), 2 * 9)  # pings, there and back
+        self.assertGreater(kinds.count(6), 1000)  # TCP
         for name in "ab":
             self.store.run("set", "--net", "nat", name)
         self.store.run("net", "rm", "lab")
