@@ -205,6 +205,10 @@ static int replay(struct disk *d, struct hlog **logs, size_t n, uint64_t from, b
             rc = sio_truncate(&logs[i]->f, logs[i]->end, e);
         logs[i]->dirty = true; /* a killed writer may have left what was never synced */
     }
+    for (size_t i = 0; i < d->n_logs && r.spent && cut; i++)
+        hlog_unref(d->logs[i]);
+    if (r.spent && cut)
+        d->n_logs = d->current = 0;
     d->next_seq = r.next_seq;
     d->clean_seq = r.next_seq;
     d->prev = r.prev;

@@ -171,11 +171,12 @@ int replay_logs(struct hlog *const *logs, size_t n, uint64_t from, struct replay
         replay_release(&r);
         return rc;
     }
-    if (r.next_seq < from) { /* all that remains is in a snapshot already, and was never flushed: begin anew */
+    if (r.next_seq < from) { /* all that remains is in a snapshot already; what followed was never flushed */
+        r.spent = r.n;
         cut(&r, 0);
         r.next_seq = from;
         r.prev = 0;
-        for (size_t i = 0; i < n; i++)
+        for (size_t i = 0; i < n && !r.spent; i++) /* else the past may need what was flushed to them */
             logs[i]->end = LOG_HEADER;
     }
     while (skip < r.n && r.v[skip]->seq < from)

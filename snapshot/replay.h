@@ -10,6 +10,7 @@ struct replay {
     uint64_t next_seq; /* for the next batch */
     uint64_t prev;     /* checksum of the last one */
     uint64_t synced;   /* what comes before is known to have been durable */
+    bool spent; /* what the logs have is all in a snapshot, and ends before `from`: nothing can follow it there */
 };
 
 /* Reads logs[0..n), in order. What was flushed must verify (VT_CORRUPT); a torn tail, which never was, is left out. On

@@ -4,6 +4,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <unistd.h>
+#include "src/base/units.h"
 #include "tests/store/crash.h"
 
 static void set_inside(struct world *w, bool inside)
@@ -209,6 +210,28 @@ void world_flush(struct world *w)
     }
     event(w, EV_FLUSH, 0, 0, 0);
     w->resets = 0;
+}
+
+void world_remember(struct world *w, uint32_t page)
+{
+    world_write(w, page % W_DISK0, false);
+    world_write(w, W_DISK0 + page % W_DISK1, false);
+    world_flush(w);
+    w->past[w->n_past++ % W_PAST] = (struct model_past){clock_wall_ns(), w->rec ? w->rec->n : 0, w->now};
+}
+
+void world_look_back(struct world *w, unsigned which)
+{
+    const struct model_past *m = &w->past[which];
+
+    tell(w, "look back at flush %u\n", which);
+    for (uint32_t p = 0; p < W_PAGES; p += W_DISK0) {
+        struct image *i;
+        twice(w, image_open_past(w->s, w->machine, p ? "disk1" : "disk0", m->when, &i, e));
+        for (uint32_t k = 0; k < (p ? W_DISK1 : W_DISK0); k++)
+            assert_int_equal(image_tag(i, k), m->disk.tag[p + k]);
+        image_close(i);
+    }
 }
 
 void world_reset(struct world *w, int index)
@@ -434,6 +457,7 @@ void world_gc(struct world *w)
     world_close(w);
     twice(w, store_open_hooked(w->dir, STORE_CREATE, hook_of(w), &w->s, e));
     twice(w, undo_forget_all(w->s, e)); /* else what was deleted stays for a day */
+    w->n_past = 0;
     twice(w, store_gc(w->s, NULL, e));
     store_close(w->s);
     world_open_again(w);
@@ -443,6 +467,7 @@ void world_gc_beside(struct world *w)
 {
     tell(w, "gc\n");
     twice(w, undo_forget_all(handle(w, true), e));
+    w->n_past = 0;
     twice(w, store_gc(handle(w, true), NULL, e));
 }
 
@@ -573,6 +598,19 @@ void world_begin_anew(struct world *w)
     w->step_began = w->rec->n;
 }
 
+/* Flushes that came after the crash did not happen. */
+static void forget_after(struct world *w, size_t n)
+{
+    unsigned had = MIN(w->n_past, W_PAST);
+
+    w->n_past = 0;
+    for (unsigned i = 0; i < had; i++)
+        if (w->past[i].at <= n) {
+            w->past[w->n_past] = w->past[i];
+            w->past[w->n_past++].at = 0;
+        }
+}
+
 static void crash(struct world *w, struct rng *r)
 {
     static const char *const how[] = {"kill",           "power failure",   "one operation lost",
@@ -588,6 +626,7 @@ static void crash(struct world *w, struct rng *r)
         c.kind = CRASH_POWER;
     free(loose);
     tell(w, "crash: %s\n", how[c.kind]);
+    forget_after(w, c.n);
     world_close(w); /* what it writes comes after the crash, and is not there any more */
     rmtree(w->dir);
     record_restart(w->rec, &c, w->dir);
@@ -651,9 +690,17 @@ static void tree_step(struct world *w, struct rng *r)
 
 static void store_step(struct world *w, struct rng *r)
 {
-    switch (rng_below(r, 9)) {
+    switch (rng_below(r, 12)) {
     case 6:
         world_checkpoint(w);
+        break;
+    case 9:
+        world_remember(w, (uint32_t)rng_below(r, W_PAGES));
+        break;
+    case 10:
+    case 11:
+        if (w->n_past)
+            world_look_back(w, (unsigned)rng_below(r, MIN(w->n_past, W_PAST)));
         break;
     case 0:
         world_gc(w);

@@ -30,6 +30,13 @@ struct model_snap {
     bool deleted;
 };
 
+#define W_PAST 8
+struct model_past { /* what the disks held, all of it flushed */
+    int64_t when;
+    size_t at; /* operations recorded by then */
+    struct model_disk disk;
+};
+
 enum event_kind {
     EV_MACHINE,    /* made */
     EV_START,      /* what follows began with the head as `start` has it */
@@ -74,8 +81,10 @@ struct world {
     struct model_snap *snaps;
     int n_snaps, n_alive;
     uint32_t next_tag;
-    int resets;       /* since the last flush or snapshot */
-    uint64_t retries; /* steps that had to be made again */
+    struct model_past past[W_PAST]; /* the last flushes, in no order */
+    unsigned n_past;                /* so many there were since what was kept was last forgotten */
+    int resets;                     /* since the last flush or snapshot */
+    uint64_t retries;               /* steps that had to be made again */
     uint64_t steps, crashes;
     bool tell;    /* print each step */
     bool steady;  /* no step is a crash */
@@ -112,6 +121,11 @@ void world_gc(struct world *w); /* with the machine stopped */
 void world_gc_beside(struct world *w);
 /* The write-ahead log is folded into the database. */
 void world_checkpoint(struct world *w);
+/* Writes to both disks and flushes, and notes what they have. (A flush that finds nothing left to write is not a point
+ * to go back to as long as nothing follows.) */
+void world_remember(struct world *w, uint32_t page);
+/* What was noted some time ago is still to be had. */
+void world_look_back(struct world *w, unsigned which);
 /* A throw-away head on a snapshot: written, read, moved, closed. */
 void world_fork(struct world *w, int index, bool second);
 /* A second machine that shares pages with the first, with a snapshot "o"; and its end. */
