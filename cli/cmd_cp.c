@@ -18,7 +18,8 @@ struct side {
 
 static int parse_side(const char *word, struct side *s, struct err *e)
 {
-    const char *colon = strchr(word, ':'), *slash = strchr(word, '/');
+    const char *time = strstr(word, "@{"), *after = time ? strchr(time, '}') : NULL;
+    const char *colon = strchr(after ? after : word, ':'), *slash = strchr(word, '/');
     cleanup(cleanup_free) char *name = NULL;
     int r;
 

@@ -7,7 +7,7 @@
 #include "src/config.h"
 
 struct set_opts {
-    const char *automatic, *name, *kernel, *initrd, *append, *cpu, *bios, *boot, *nic, *disk_bus, *cdrom;
+    const char *automatic, *note, *name, *kernel, *initrd, *append, *cpu, *bios, *boot, *nic, *disk_bus, *cdrom;
     uint64_t mem;
     bool hpet, no_hpet;
     struct strlist floppies, nets, disk_sizes, forwards, no_forwards;
@@ -40,6 +40,8 @@ const struct opt set_options[] = {
     {"no-forward", "HOST_PORT", "take a forward away", offsetof(struct set_opts, no_forwards), OPT_LIST, 0},
     {"auto", "TIME[,keep=N]", "take a snapshot so often while it runs, and keep N (12) of these (\"off\"); at any time",
      offsetof(struct set_opts, automatic), OPT_STR, 0},
+    {"note", "TEXT", "the note of a snapshot, MACHINE@SNAP (\"\": none); at any time", offsetof(struct set_opts, note),
+     OPT_STR, 0},
     OPT_END(struct set_opts),
 };
 
@@ -210,12 +212,36 @@ static int change_config(struct cli *c, const struct machine_info *m, const stru
     return r ? r : machine_set_config(c->store, m->id, text, e);
 }
 
+/* The one thing about a snapshot that is changed after it is taken, but for its name. */
+static int set_note(struct cli *c, const char *note, struct err *e)
+{
+    cleanup(target_release) struct target t = {0};
+    cleanup(snapshot_info_release) struct snapshot_info s = {0};
+    int r = c->words[0] ? cli_target(c, c->words, 1, false, &t, e)
+                        : err_set(e, VT_USAGE, "--note: of which snapshot? Name it as MACHINE@SNAP");
+
+    if (!r)
+        r = cli_snapshot(c, &t, false, &s, e);
+    if (!r)
+        r = snapshot_set_note(c->store, s.id, *note ? note : NULL, e);
+    if (r)
+        return r;
+    out_set(c, "machine", json_string(t.machine.name));
+    out_set(c, "snapshot", json_string(s.name));
+    out_done(c, NULL, "changed the note of %s@%s", t.machine.name, s.name);
+    return 0;
+}
+
 int cmd_set(struct cli *c, void *opts, struct err *e)
 {
     struct set_opts *o = opts;
     cleanup(machine_info_release) struct machine_info m = {0};
     int r;
 
+    if (o->note && (o->name || changes_discs(o) || changes_config(o)))
+        return err_set(e, VT_USAGE, "--note is a snapshot's: it cannot be given with what is a machine's");
+    if (o->note)
+        return set_note(c, o->note, e);
     if (!o->name && !changes_discs(o) && !changes_config(o))
         return err_set(e, VT_USAGE, "nothing to change; see vmtest set --help");
     r = o->name ? name_valid(o->name, e) : 0;

@@ -62,7 +62,7 @@ const struct verb verbs[] = {
         "[--boot ORDER] "
         "[--kernel FILE] [--initrd FILE] "
         "[--append TEXT] [--net NET]... [--nic MODEL] [--hpet | --no-hpet] [--forward SPEC]... "
-        "[--no-forward HOST_PORT]... [--auto TIME[,keep=N]] [MACHINE]",
+        "[--no-forward HOST_PORT]... [--auto TIME[,keep=N]] [--note TEXT] [MACHINE[@SNAP]]",
         "change a machine", 0, 1, 0),
     ROW(snapshot, "[--note TEXT] [--quiesce HOW] [--quiesce-timeout TIME] [--async] [--progress] [MACHINE] SNAP",
         "keep the state of a machine under a name", 1, 2, 0),

@@ -1,11 +1,12 @@
 /* make_store DIR BEFORE AFTER: makes a store with one machine whose disk0 is the raw image BEFORE, snapshots it, writes
- * what AFTER has otherwise through the head, and snapshots that too. Prints the ids of both snapshots and the machine.
- */
+ * what AFTER has otherwise through the head, and snapshots that too. Prints the ids of both snapshots and the machine,
+ * and two times: before the writing, and after it. */
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include "snapshot/snapshot.h"
+#include "src/base/units.h"
 #include "src/base/util.h"
 #include "src/diff/dev.h"
 
@@ -46,7 +47,7 @@ static int make(const char *dir, const char *before, const char *after, struct e
     struct blockdev *a, *b;
     struct store *s;
     struct head *h;
-    int64_t machine, first, second;
+    int64_t machine, first, second, unwritten = 0, written = 0;
     int lock, r;
     struct slot_spec slot = {.slot = "disk0", .import_fd = open(before, O_RDONLY | O_CLOEXEC)};
 
@@ -63,13 +64,15 @@ static int make(const char *dir, const char *before, const char *after, struct e
         r = head_open(s, machine, 0, &h, e);
     if (r == 0)
         r = snapshot(h, "before", &first, e);
+    unwritten = clock_wall_ns();
     if (r == 0)
         r = write_changes(a, b, head_disk(h, "disk0"), e);
+    written = clock_wall_ns();
     if (r == 0)
         r = snapshot(h, "after", &second, e);
     if (r < 0)
         return r;
-    printf("%" PRId64 " %" PRId64 " %" PRId64 "\n", first, second, machine);
+    printf("%" PRId64 " %" PRId64 " %" PRId64 " %" PRId64 " %" PRId64 "\n", first, second, machine, unwritten, written);
     r = head_close(h, e);
     close(lock);
     close(slot.import_fd);

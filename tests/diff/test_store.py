@@ -19,7 +19,8 @@ class Store(images.Images):
         self.change(self.after, f"write {data} /dir7/new", "rm /dir8/file8", "sif /dir9/file9 mode 0100600")
         self.home = self.path("store")
         tool = os.environ.get("VMTEST_MAKE_STORE", "make_store")
-        self.first, self.second, self.machine = run(tool, self.home, self.before, self.after).decode().split()
+        said = run(tool, self.home, self.before, self.after).decode().split()
+        self.first, self.second, self.machine, self.unwritten, self.written = said
 
     def spec(self, ident, root="quiesced", slot="disk0"):
         return f"store:{self.home}:{ident}:{slot}:{root}"
@@ -36,6 +37,15 @@ class Store(images.Images):
         self.assertEqual(self.between(b, self.spec(self.machine, "head"), "--all", want=0), "")
         self.assertEqual(self.between(f"file:{self.before}", b, "--all"), want)
         self.assertEqual(self.between(b, f"file:{self.after}", "--all", want=0), "")
+
+    def test_a_disk_of_the_past(self):
+        old, new = (self.spec(self.machine, f"at={t}") for t in (self.unwritten, self.written))
+        want = self.diff(self.before, self.after, "--all")
+        self.assertEqual(self.between(old, new, "--all"), want)
+        self.assertEqual(self.between(self.spec(self.first), old, "--all", want=0), "")
+        self.assertEqual(self.between(self.spec(self.second), new, "--all", want=0), "")
+        self.between(self.spec(self.machine, "at=5"), new, want=66)
+        self.between(self.spec(self.machine, "at=x"), new, want=64)
 
     def test_it_reads_what_changed(self):
         doc = json.loads(self.between(self.spec(self.first), self.spec(self.second), "--json"))

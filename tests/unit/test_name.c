@@ -1,6 +1,7 @@
 /* Names and references as words, and the nearest candidate. */
 #include "tests/unit/unit.h"
 #include "cli/name.h"
+#include "src/base/units.h"
 
 static void names(void **state)
 {
@@ -33,10 +34,27 @@ static void references(void **state)
         {"web", false, "web", ""},
         {"@clean", false, "", "clean"},
         {"clean~999999999", true, "", "clean~999999999"},
+        {"web@{5m}", true, "web", "{5m}"},
+        {"@{1h30m}", false, "", "{1h30m}"},
+        {"{2s}", true, "", "{2s}"},
         {"", false, "", ""},
     };
-    static const char *const bad[] = {"web@",      "@",     "~2",       "web@~2", "clean~x",          "clean~~",
-                                      "clean~1~2", "a b@c", "web@{5m}", "a@b@c",  "clean~1000000000", ""};
+    static const char *const bad[] = {"web@",
+                                      "@",
+                                      "~2",
+                                      "web@~2",
+                                      "clean~x",
+                                      "clean~~",
+                                      "clean~1~2",
+                                      "a b@c",
+                                      "web@{5m",
+                                      "web@{}",
+                                      "web@{x}",
+                                      "web@{5m}~1",
+                                      "web@{2026-13-01T00:00:00Z}",
+                                      "a@b@c",
+                                      "clean~1000000000",
+                                      ""};
 
     for (size_t i = 0; i < ARRAY_LEN(good); i++) {
         struct name_ref r;
@@ -48,6 +66,21 @@ static void references(void **state)
         struct name_ref r;
         assert_int_equal(name_ref_parse(bad[i], true, &r, NULL), VT_USAGE);
     }
+}
+
+static void times(void **state)
+{
+    int64_t before = clock_wall_ns(), then;
+    struct name_ref r;
+
+    assert_int_equal(name_ref_parse("web@clean", true, &r, NULL), 0);
+    assert_int_equal(r.when, 0);
+    assert_int_equal(name_ref_parse("web@{5m}", true, &r, NULL), 0);
+    assert_true(r.when >= before - 300 * (int64_t)NS_PER_SEC);
+    assert_true(r.when <= clock_wall_ns() - 300 * (int64_t)NS_PER_SEC);
+    assert_int_equal(time_parse("2026-01-31T12:00:00Z", &then, NULL), 0);
+    assert_int_equal(name_ref_parse("web@{2026-01-31T12:00:00Z}", true, &r, NULL), 0);
+    assert_int_equal(r.when, then);
 }
 
 static void nearest(void **state)
@@ -79,6 +112,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names),
         cmocka_unit_test(references),
+        cmocka_unit_test(times),
         cmocka_unit_test(nearest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
