@@ -316,11 +316,60 @@ static void test_legacy_replacement(void **state)
     rig_free(r);
 }
 
+static uint32_t dice(uint32_t *state)
+{
+    *state = *state * 1664525 + 1013904223;
+    return *state >> 8;
+}
+
+/* Whatever a guest writes: time goes on, no timer keeps the machine, and the state can be loaded again. */
+static void test_any_access(void **state)
+{
+    struct rig *r = rig_on(false);
+    uint32_t seed = 1;
+
+    for (unsigned i = 0; i < 30000; i++) {
+        uint32_t off = dice(&seed) % 0x400, v = dice(&seed) << 8 ^ dice(&seed);
+        unsigned size = 1u << dice(&seed) % 4;
+        switch (dice(&seed) % 8) {
+        case 0:
+            off = CONF; /* on, most of the time */
+            v = dice(&seed) % 4 | (dice(&seed) % 8 != 0);
+            break;
+        case 1:
+        case 2:
+            off = T(dice(&seed) % 3);
+            v &= 0x7fff;
+            break;
+        case 3:
+        case 4:
+            off = CMP(dice(&seed) % 3);
+            v = get(r, COUNTER) + dice(&seed) % 5000;
+            break;
+        default:
+            break;
+        }
+        if (dice(&seed) % 4)
+            bus_mmio_write(&r->bus, HPET_BASE + (off & ~(size - 1)), (uint64_t)v << 32 | v, size);
+        else
+            bus_mmio_read(&r->bus, HPET_BASE + (off & ~(size - 1)), size);
+        vclock_advance(&r->clock, dice(&seed) % (200 * US));
+        if (r->intr && dice(&seed) % 2) {
+            take_irq(r);
+            apic_set(r, EOI, 0);
+        }
+        if (i % 1000 == 0)
+            r = rig_reload(r);
+    }
+    rig_free(r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_counter),  cmocka_unit_test(test_registers), cmocka_unit_test(test_one_shot),
-        cmocka_unit_test(test_periodic), cmocka_unit_test(test_level),     cmocka_unit_test(test_legacy_replacement),
+        cmocka_unit_test(test_counter),    cmocka_unit_test(test_registers), cmocka_unit_test(test_one_shot),
+        cmocka_unit_test(test_periodic),   cmocka_unit_test(test_level),     cmocka_unit_test(test_legacy_replacement),
+        cmocka_unit_test(test_any_access),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -100,26 +100,36 @@ void hpet_legacy_in(void *hpet, unsigned n, int level)
 
 /* ---- timers */
 
+/* Is it a periodic timer that the counter has passed? */
+static bool behind(const struct hpet_timer *t, uint64_t now)
+{
+    uint64_t m = mask(t);
+
+    return (t->config & T_PERIODIC) && (t->period & m) && ((now - t->cmp) & m) <= m >> 1;
+}
+
 /* A periodic timer whose interrupts nobody wanted meanwhile goes on in step. */
 static void catch_up(struct hpet_timer *t, uint64_t now)
 {
-    uint64_t m = mask(t), late = (now - t->cmp) & m, period = t->period & m;
+    uint64_t m = mask(t), period = t->period & m;
 
-    if (!(t->config & T_PERIODIC) || !period || late > m >> 1)
-        return;
-    t->cmp = (t->cmp + (late / period + 1) * period) & m;
+    if (behind(t, now))
+        t->cmp = (t->cmp + (((now - t->cmp) & m) / period + 1) * period) & m;
 }
 
-/* When timer n fires next. A comparator that is behind the counter is met when that has come round. */
+/* When timer n fires next. A one-shot's comparator that is behind the counter is met when that has come round. */
 static void arm(struct hpet *h, unsigned n)
 {
     struct hpet_timer *t = &h->t[n];
     uint64_t now = vclock_now(h->clock), at = UINT64_MAX, left;
 
     if (enabled(h) && (t->config & (T_ENABLE | T_LEVEL))) {
-        left = (t->cmp - count(h)) & mask(t);
-        if (!left && t->met)
-            left = mask(t);
+        uint64_t at_count = count(h);
+        left = (t->cmp - at_count) & mask(t);
+        if (behind(t, at_count))
+            left = 0;
+        else if (!left && t->met)
+            left = t->config & T_32 ? 1ull << 32 : UINT64_MAX;
         if (left < UINT64_MAX >> 8) /* else in centuries */
             at = now - (now - h->start) % TICK_NS + left * TICK_NS;
         if (at < t->not_then)
