@@ -71,7 +71,7 @@ static bool incomparable(const ZydisDecodedInstruction *i)
     case ZYDIS_MNEMONIC_RDRAND:
     case ZYDIS_MNEMONIC_RDSEED:
     case ZYDIS_MNEMONIC_RDPID:
-    case ZYDIS_MNEMONIC_XGETBV: /* the host kernel's XCR0 */
+    case ZYDIS_MNEMONIC_XGETBV:   /* the host kernel's XCR0 */
     case ZYDIS_MNEMONIC_RDFSBASE: /* its CR4.FSGSBASE, and bases that the runner needs */
     case ZYDIS_MNEMONIC_RDGSBASE:
     case ZYDIS_MNEMONIC_WRFSBASE:
