@@ -274,6 +274,112 @@ static void disks_have_a_past_in_many_logs(void **state)
     look_at_the_past(*state, true);
 }
 
+/* ---- anything, and all of it taken back */
+
+#define PAGES 6
+
+struct was {
+    bool revert;
+    uint64_t tags[PAGES]; /* of the head, before a revert */
+    int64_t head_parent, snapshot, parent;
+};
+
+static void remember_head(struct fixture *f, struct was *w)
+{
+    w->head_parent = head_parent(f->h);
+    for (uint64_t p = 0; p < PAGES; p++)
+        w->tags[p] = disk_tag(f->h, "disk0", p);
+}
+
+/* A snapshot of the machine, or 0; *ret_parent is what it hangs on. */
+static int64_t any_snapshot(struct fixture *f, struct rng *r, int64_t *ret_parent)
+{
+    struct snapshot_info *list;
+    int64_t id = 0;
+    size_t n, i;
+
+    ok(snapshot_list(f->s, f->machine, &list, &n, e));
+    if (n) {
+        i = rng_below(r, n);
+        id = list[i].id;
+        *ret_parent = list[i].parent;
+    }
+    snapshot_list_free(list, n);
+    return id;
+}
+
+/* One step; true where it can be taken back, as *ret says. */
+static bool random_step(struct fixture *f, struct rng *r, int i, struct was *ret)
+{
+    uint64_t dice = rng_below(r, 10);
+    struct undo_info *list;
+    size_t before, after;
+    char name[16];
+
+    *ret = (struct was){0};
+    if (dice < 4) {
+        disk_put(f->h, "disk0", rng_below(r, PAGES), 1 + rng_below(r, 5000));
+        if (dice < 2)
+            disk_sync(f->h, "disk0");
+    } else if (dice < 6) {
+        snprintf(name, sizeof name, "s%d", i);
+        take(f->h, name, 0);
+    } else if (dice < 8 && (ret->snapshot = any_snapshot(f, r, &ret->parent))) {
+        ret->revert = true;
+        remember_head(f, ret);
+        list = last(f, &before);
+        undo_list_free(list, before);
+        ok(head_reset(f->h, ret->snapshot, e));
+        list = last(f, &after);
+        undo_list_free(list, after);
+        return after > before; /* not where nothing was replaced */
+    } else if (dice == 8 && (ret->snapshot = any_snapshot(f, r, &ret->parent))) {
+        ok(snapshot_delete(f->s, ret->snapshot, e));
+        return true;
+    } else if (dice == 9) {
+        ok(store_maintain(f->s, e));
+        if (rng_below(r, 2))
+            fixture_reopen(f);
+    }
+    return false;
+}
+
+static void all_is_taken_back(struct fixture *f, uint64_t seed)
+{
+    enum { STEPS = 120 };
+    struct was *done = calloc(STEPS, sizeof *done);
+    struct rng r = {seed};
+    size_t n = 0;
+
+    print_message("seed %llu\n", (unsigned long long)seed);
+    for (int i = 0; i < STEPS; i++)
+        n += random_step(f, &r, i, &done[n]);
+    assert_int_equal(entries(f), n);
+    while (n--) {
+        struct snapshot_info info;
+        undo(f, done[n].revert ? "revert" : "delete");
+        if (done[n].revert) {
+            assert_int_equal(head_parent(f->h), done[n].head_parent);
+            for (uint64_t p = 0; p < PAGES; p++)
+                assert_int_equal(disk_tag(f->h, "disk0", p), done[n].tags[p]);
+        } else {
+            ok(snapshot_get(f->s, done[n].snapshot, &info, e));
+            assert_int_equal(info.parent, done[n].parent);
+            snapshot_info_release(&info);
+        }
+        if (n % 4 == 0)
+            check_sound(f->s);
+    }
+    free(done);
+}
+
+static void anything_is_taken_back(void **state)
+{
+    const char *seed = getenv("VMTEST_SEED");
+
+    all_is_taken_back(*state, seed ? strtoull(seed, NULL, 0) : (uint64_t)clock_wall_ns());
+}
+
 static void run_sql(const char *dir, const char *sql)
 {
     char *path;
@@ -327,6 +433,7 @@ int main(void)
         T(a_machine_comes_back),
         T(disks_have_a_past),
         T(disks_have_a_past_in_many_logs),
+        T(anything_is_taken_back),
         T(an_older_store_is_brought_up_to_date),
     };
 #undef T
