@@ -240,6 +240,79 @@ static int check_machines(struct check *c, struct err *e)
     return r;
 }
 
+/* A head that is kept for undo, and for going back to. */
+struct kept {
+    int64_t id, machine;
+    char *logs;
+};
+
+static bool is_kept_still(struct check *c, const struct kept *k)
+{
+    struct db *db cleanup(cleanup_db) = NULL;
+    struct rows rows cleanup(rows_done) = {0};
+
+    return db_get(c->s, &db, NULL) || db_query(db, SQL_HEAD_ROW, &rows, NULL, "i", k->id) || rows_next(&rows, NULL);
+}
+
+/* Its logs replay. Those of a machine that runs may be written to just now. */
+static int check_kept(struct check *c, const struct kept *k, struct err *e)
+{
+    char slot[STORE_DISKS_MAX][8] = {""};
+    size_t n = 0;
+    int r;
+    {
+        struct db *db cleanup(cleanup_db) = NULL;
+        struct rows rows cleanup(rows_done) = {0};
+        r = db_get(c->s, &db, e);
+        if (!r)
+            r = db_query(db, SQL_IMAGE_LIST, &rows, e, "zz", (int64_t)0, k->id);
+        while (!r && (r = rows_next(&rows, e)) > 0) {
+            if (disk_index(rows_text(&rows, 0)) >= 0 && n < STORE_DISKS_MAX)
+                snprintf(slot[n++], sizeof slot[0], "%s", rows_text(&rows, 0));
+            r = 0;
+        }
+    }
+    for (size_t i = 0; i < n && !r; i++) {
+        struct err mine = {0};
+        struct image *image = NULL;
+        char who[80];
+        r = image_open_logs(c->s, k->id, k->logs, slot[i], NULL, &image, &mine);
+        image_close(image);
+        snprintf(who, sizeof who, "head %" PRId64 ", kept for undo, %s", k->id, slot[i]);
+        r = r && (!at_rest(c, k->machine) || !is_kept_still(c, k)) ? 0 : judge(c, who, r, &mine, e);
+    }
+    return r;
+}
+
+static int check_all_kept(struct check *c, struct err *e)
+{
+    struct kept *v = NULL;
+    size_t n = 0;
+    bool oom = false;
+    int r;
+    {
+        struct db *db cleanup(cleanup_db) = NULL;
+        struct rows rows cleanup(rows_done) = {0};
+        r = db_get(c->s, &db, e);
+        if (!r)
+            r = db_query(db, SQL_HEAD_KEPT, &rows, e, "");
+        while (!r && (r = rows_next(&rows, e)) > 0) {
+            struct kept *more = realloc(v, (n + 1) * sizeof *v);
+            v = more ? more : v;
+            if (more)
+                v[n++] = (struct kept){rows_int(&rows, 0), rows_int(&rows, 1), rows_dup(&rows, 3, &oom)};
+            r = !more || oom ? err_set(e, VT_FAIL, "out of memory") : 0;
+        }
+    }
+    for (size_t i = 0; i < n && !r; i++)
+        if (at_rest(c, v[i].machine))
+            r = check_kept(c, &v[i], e);
+    for (size_t i = 0; i < n; i++)
+        free(v[i].logs);
+    free(v);
+    return r;
+}
+
 static int check_lines(struct check *c, struct db *db, enum sql q, struct err *e)
 {
     struct rows rows cleanup(rows_done) = {0};
@@ -283,6 +356,8 @@ int store_check(struct store *s, bool deep, void (*report)(void *opaque, const c
     db = NULL;
     if (!r)
         r = check_machines(&c, e);
+    if (!r)
+        r = check_all_kept(&c, e);
     pageidx_release(&c.nodes);
     pageidx_release(&c.frames);
     if (!r)

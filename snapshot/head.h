@@ -100,6 +100,9 @@ int logs_each(const char *json, int (*fn)(void *opaque, int64_t id, bool solid),
 /* An image of a row, one of snapshot and head being 0; of a live head without what its logs have. */
 int image_open_row(struct store *s, int64_t snapshot, int64_t head, const char *slot, enum root root,
                    struct image **ret, struct err *e);
+/* An image of a head's row, with what its logs hold; when: as far as it had been flushed by then, NULL: all. */
+int image_open_logs(struct store *s, int64_t head, const char *logs, const char *slot, const int64_t *when,
+                    struct image **ret, struct err *e);
 int disk_index(const char *slot); /* of "diskN"; -1: no disk */
 bool slot_known(const char *slot);
 

@@ -261,9 +261,8 @@ int image_open(struct store *s, int64_t snapshot, const char *slot, enum root ro
     return image_open_row(s, snapshot, 0, slot, root, ret, e);
 }
 
-/* An image of a head's row, with what its logs hold; when: as far as it had been flushed by then, NULL: all. */
-static int open_logs(struct store *s, int64_t head, const char *logs, const char *slot, const int64_t *when,
-                     struct image **ret, struct err *e)
+int image_open_logs(struct store *s, int64_t head, const char *logs, const char *slot, const int64_t *when,
+                    struct image **ret, struct err *e)
 {
     struct logset set cleanup(logset_release) = {0};
     struct head as = {.s = s};
@@ -306,7 +305,7 @@ int image_open_flushed(struct store *s, int64_t machine, const char *slot, struc
         r = rows_next(&rows, e);
     if (!r)
         r = err_set(e, VT_NOENT, "no such machine");
-    return r < 0 ? r : open_logs(s, rows_int(&rows, 0), rows_text(&rows, 2), slot, NULL, ret, e);
+    return r < 0 ? r : image_open_logs(s, rows_int(&rows, 0), rows_text(&rows, 2), slot, NULL, ret, e);
 }
 
 int image_open_past(struct store *s, int64_t machine, const char *slot, int64_t when, struct image **ret, struct err *e)
@@ -317,7 +316,7 @@ int image_open_past(struct store *s, int64_t machine, const char *slot, int64_t 
 
     if (!r)
         r = past_find(db, machine, when, &rows, e);
-    return r ? r : open_logs(s, rows_int(&rows, 0), rows_text(&rows, 1), slot, &when, ret, e);
+    return r ? r : image_open_logs(s, rows_int(&rows, 0), rows_text(&rows, 1), slot, &when, ret, e);
 }
 
 int head_image(struct head *h, const char *slot, struct image **ret, struct err *e)

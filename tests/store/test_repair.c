@@ -244,6 +244,38 @@ static void damage_is_not_painted_over(void **state)
     go_on(f);
 }
 
+/* What is kept of the past is proved, too. */
+static void logs_of_the_past_are_checked(void **state)
+{
+    struct fixture *f = *state;
+    struct lines l;
+    char path[300];
+    int64_t a;
+    int fd;
+
+    a = take(f->h, "a", 0);
+    for (int i = 0; i < 4; i++) {
+        disk_put(f->h, "disk0", 1, 10);
+        disk_sync(f->h, "disk0");
+    }
+    ok(head_reset(f->h, a, e));
+    disk_put(f->h, "disk0", 1, 20);
+    damage(f, "SELECT 1");
+    assert_int_equal(problems(f, &l), 0);
+    snprintf(path, sizeof path, "%s/heads/1.log", f->dir);
+    fd = open(path, O_WRONLY);
+    assert_true(fd >= 0);
+    assert_int_equal(pwrite(fd, "\x5a\xa5", 2, 64 + 16), 2); /* the first batch's header */
+    close(fd);
+    assert_int_equal(problems(f, &l), 1);
+    must_say(&l, "kept for undo, disk0: heads/1.log: offset 64");
+    ok(undo_forget_all(f->s, e));
+    ok(store_maintain(f->s, e));
+    assert_int_equal(problems(f, &l), 0);
+    go_on(f);
+    assert_int_equal(disk_tag(f->h, "disk0", 1), 20);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, fixture_setup, fixture_teardown)
@@ -251,6 +283,7 @@ int main(void)
         T(lost_rows_are_found_in_trailers),    T(trees_are_mended),
         T(numbers_in_use_are_not_given_again), T(an_index_is_made_anew),
         T(what_a_killed_process_left_goes),    T(damage_is_not_painted_over),
+        T(logs_of_the_past_are_checked),
     };
 #undef T
     return cmocka_run_group_tests(tests, NULL, NULL);
