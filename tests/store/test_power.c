@@ -11,9 +11,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#define ARENA       ((size_t)1 << 30) /* of which what is touched is taken */
+#define ARENA       ((size_t)2 << 30) /* of which what is touched is taken */
 #define MAX_MS      30u
-#define STORE_LIVES 60u /* rounds, then another is begun */
+#define STORE_LIVES 40u /* rounds, then another is begun */
 
 static unsigned long rounds = 500 / SLOW;
 
@@ -68,7 +68,7 @@ static struct crash choose(const struct record *rec, struct rng *r)
     return c;
 }
 
-static void one_round(struct shared *sh, struct rng *r, size_t mark)
+static void one_round(struct shared *sh, struct rng *r)
 {
     struct crash c;
 
@@ -80,13 +80,8 @@ static void one_round(struct shared *sh, struct rng *r, size_t mark)
         rmtree(sh->w.dir);
         record_restart(&sh->rec, &c, sh->w.dir);
     }
-    sh->w.second = NULL; /* the dead process's */
-    crash_resume(&sh->w, &c);
-    sh->rec.arena->used = mark;
-    sh->rec.v = NULL;
-    sh->rec.n = sh->rec.cap = 0;
-    sh->w.events = NULL;
-    sh->w.cap_events = 0;
+    sh->w.second = NULL;      /* the dead process's */
+    crash_resume(&sh->w, &c); /* is recorded, too: the next crash begins with it */
     check_sound(sh->w.s);
     world_compare(&sh->w);
     world_begin_anew(&sh->w);
@@ -100,15 +95,13 @@ static void one_store(struct rng *r, unsigned long n, uint64_t *flushes)
     struct shared *sh = arena_get(a, sizeof *sh);
     struct sio_hook hook = {record_hook, &sh->rec};
     char *dir = tmpdir_new();
-    size_t mark;
 
     sh->rec.arena = a;
     world_open(&sh->w, dir, &hook, &sh->rec);
     sh->w.steady = true;
     world_close(&sh->w);
-    mark = a->used;
     for (unsigned long i = 0; i < n; i++)
-        one_round(sh, r, mark);
+        one_round(sh, r);
     *flushes += sh->flushes;
     world_release(&sh->w);
     record_release(&sh->rec);
