@@ -54,7 +54,7 @@ int cache_new(struct cpu *cpu, size_t size, struct cache **ret, struct err *e)
         return err_set(e, VT_FAIL, "out of memory");
     c->cpu = cpu;
     c->size = size;
-    c->hot_end = size / 5 * 2 & ~(size_t)4095;
+    c->hot_end = size / 3 & ~(size_t)4095;
     c->cold_end = size;
     c->hot = c->base_hot = 64;
     c->cold = c->base_cold = c->hot_end;

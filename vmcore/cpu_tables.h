@@ -23,16 +23,14 @@ struct tlb64_list { /* slots that may be filled */
     uint8_t in[TLB64_SIZE];
 };
 
-#define JH_BITS 14
+#define JH_BITS 15
 struct jump_hash {
     uint64_t eip;
+    const void *code; /* flags saved; NULL: unused */
     uint32_t mode;
     uint32_t backing; /* page + 1 */
-    uint64_t vbase;
-    const void *code;    /* flags saved */
-    const void *spilled; /* 64-bit code: for a block of this plan, or NULL; flags dead */
-    uint32_t plan, pad;
-    uint64_t pad1[2];
+    uint32_t plan;    /* 64-bit code: the block's, if flags are dead at its entry; else one that none has */
+    int32_t spilled;  /* its entry for those of its plan, from `code` on */
 };
 
 /* What the jump hash and the code TLB together said since either changed, or the mode but for its privilege: no other

@@ -117,6 +117,8 @@ int cpu_test_new(enum cpu_test_mode mode, const char *model, struct cpu_test **r
         c->cr4 |= CR4_OSXSAVE;
         c->xcr0 = cpuid_xcr0(c->model);
     }
+    if (wide)
+        c->cr4 |= CR4_FSGSBASE & cpuid_cr4(c->model); /* as hosts have it */
     c->efer = wide ? EFER_LME | EFER_LMA | EFER_NXE : 0;
     c->exc_hook = on_exception;
     *ret = t;

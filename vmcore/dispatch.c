@@ -149,13 +149,26 @@ static struct block *resume_block(struct cpu *c)
             j->eip = c->eip;
             j->mode = mode;
             j->backing = bpn + 1;
-            j->vbase = c->r15;
             j->code = c->cache->x + b->entry_saved;
             j->plan = b->entry_spilled && !b->live_in ? b->plan : UINT32_MAX;
-            j->spilled = c->cache->x + b->entry_spilled;
+            j->spilled = (int32_t)(b->entry_spilled - b->entry_saved);
         }
         return b;
     }
+}
+
+/* What the jump hash has for eip, if that is still what the page tables say. */
+static const void *hashed(struct cpu *c)
+{
+    const struct jump_hash *j = &c->jh[(c->eip ^ (c->eip >> 10)) & ((1u << JH_BITS) - 1)];
+    uint32_t bpn;
+
+    if (j->eip != c->eip || j->mode != c->mode || !j->code)
+        return NULL;
+    if (tlb_code(c, c->cpl == 3, c->eip) != j->backing && (mmu_code_page(c, c->eip, &bpn) || bpn + 1 != j->backing))
+        return NULL;
+    c->r15 = c->eip & ~0xfffull; /* only flat code is in the hash */
+    return j->code;
 }
 
 uint64_t cpu_resume(struct cpu *c)
@@ -164,11 +177,9 @@ uint64_t cpu_resume(struct cpu *c)
 
     if (!c->exc_pending && !c->single && !c->trap_after && !c->dr_active && !c->debug &&
         !__atomic_load_n(&c->attn, __ATOMIC_ACQUIRE) && !(c->eflags & (EF_TF | EF_RF))) {
-        const struct jump_hash *j = &c->jh[(c->eip ^ (c->eip >> 10)) & ((1u << JH_BITS) - 1)];
-        if (j->eip == c->eip && j->mode == c->mode && j->code && tlb_code(c, c->cpl == 3, c->eip) == j->backing) {
-            c->r15 = j->vbase;
-            return (uint64_t)j->code;
-        }
+        const void *code = hashed(c);
+        if (code)
+            return (uint64_t)code;
     }
     b = resume_block(c);
     return b ? (uint64_t)(c->cache->x + b->entry_saved) : 0;

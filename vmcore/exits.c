@@ -211,8 +211,8 @@ static void hash_check(struct tb *t, struct em *c, uint8_t *miss[2])
     e8(c, 10);
     e_rr(c, 0, 0x31, t->rv, t->ra); /* xor ra, rv */
     e_alu_i32(c, 4, t->ra, (1u << JH_BITS) - 1);
-    e_shift(c, 4, t->ra, 6);
-    _Static_assert(sizeof(struct jump_hash) == 64, "the shift above");
+    e_shift(c, 4, t->ra, 5);
+    _Static_assert(sizeof(struct jump_hash) == 32, "the shift above");
     e_gs(c, t->m64, 0x3b, t->rv, t->ra, 0, jh + (int)offsetof(struct jump_hash, eip));
     miss[0] = e_jcc32(c, CC_NE);
     cmp_imm(t, c, jh + (int)offsetof(struct jump_hash, mode), t->mode);
@@ -311,9 +311,13 @@ static uint8_t *jump_routine(struct tb *t)
     page_check(t, c, miss + 3);
     near_slot(t, c, t->rx);
     near_copy(t, c, offsetof(struct jump_hash, eip), offsetof(struct jump_near, eip));
-    near_copy(t, c, offsetof(struct jump_hash, code), offsetof(struct jump_near, code));
-    near_copy(t, c, offsetof(struct jump_hash, spilled), offsetof(struct jump_near, spilled));
     near_copy(t, c, offsetof(struct jump_hash, plan), offsetof(struct jump_near, plan));
+    near_copy(t, c, offsetof(struct jump_hash, code), offsetof(struct jump_near, code));
+    if (t->m64) { /* rb: the same code */
+        e_gs(c, 1, 0x63, t->ra, t->ra, 0, (int)(offsetof(struct cpu, jh) + offsetof(struct jump_hash, spilled)));
+        e_rr(c, 1, 0x01, t->ra, t->rb);
+        e_gs(c, 1, 0x89, t->rb, t->rx, 0, near_table(t) + (int)offsetof(struct jump_near, spilled));
+    }
     e8(c, 0x65); /* mov byte gs:[near_used], 1 */
     e8(c, 0xc6);
     e_modrm_mem(c, 0, H_NONE, H_NONE, 0, (int)offsetof(struct cpu, near_used));

@@ -10,7 +10,7 @@
 #include "vmcore/tb.h"
 #include "vmcore/tlb.h"
 
-#define CODE_BYTES (192u << 20)
+#define CODE_BYTES (384u << 20)
 #define VRAM_PAGES 4096u /* 16 MiB */
 #define ROM_PAGES  64u   /* 256 KiB */
 
