@@ -641,13 +641,15 @@ struct block *block_translate(struct cpu *cpu, uint32_t bpn, uint32_t off)
     ZydisDecoderEnableMode(&t->dec, ZYDIS_DECODER_MODE_TZCNT, cpuid_offers(cpu->model, ZYDIS_ISA_SET_BMI1));
     ZydisDecoderEnableMode(&t->dec, ZYDIS_DECODER_MODE_WBNOINVD, ZYAN_FALSE);
     ZydisDecoderEnableMode(&t->dec, ZYDIS_DECODER_MODE_CLDEMOTE, ZYAN_FALSE);
-    memcpy(t->code, mem_read_ptr(cpu->mem, bpn), 4096);
+    t->code = mem_read_ptr(cpu->mem, bpn);
     t->avail = 4096;
     if (!decode_run(t, off, (t->mode & M_STEP) ? 1 : TB_MAX_INSN)) {
         uint64_t lin = cpu->mode & M_CODE64 ? cpu->eip : (uint32_t)(cpu->eip + cpu->seg[S_CS].base);
         if (mmu_code_page(cpu, cpu_lin_wrap(cpu, (lin & ~0xfffull) + 0x1000), &t->bpn2))
             return NULL;
-        memcpy(t->code + 4096, mem_read_ptr(cpu->mem, t->bpn2), 16);
+        memcpy(t->pair, t->code, 4096);
+        memcpy(t->pair + 4096, mem_read_ptr(cpu->mem, t->bpn2), 16);
+        t->code = t->pair;
         t->avail = 4096 + 16;
         decode_run(t, off, 1);
         if (!t->n)

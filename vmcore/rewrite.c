@@ -113,8 +113,11 @@ void fl_restore(struct tb *t, struct em *e)
 
 void put_site(struct em *e, const struct site *s)
 {
-    for (unsigned i = 0; i < sizeof *s; i++)
-        e8(e, ((const uint8_t *)s)[i]);
+    if (e->p + sizeof *s <= e->limit) {
+        memcpy(e->p, s, sizeof *s);
+        e->p += sizeof *s;
+    } else
+        e->full = true;
 }
 
 uint8_t *e_stub_at(struct tb *t, struct em *e)

@@ -73,7 +73,8 @@ struct tb {
     struct cache *cache;
     ZydisDecoder dec;
     uint32_t mode, bpn, bpn2;
-    uint8_t code[2 * 4096]; /* the page, and the one after where an instruction crosses */
+    const uint8_t *code;     /* the page, or `pair` */
+    uint8_t pair[4096 + 16]; /* the page and what an instruction needs of the one after, where it crosses */
     uint32_t avail;         /* bytes of code[] that may be read */
     struct ginsn in[TB_MAX_INSN];
     unsigned n;
