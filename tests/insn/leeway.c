@@ -106,6 +106,12 @@ bool many_accesses(const struct dec *d)
     }
 }
 
+bool loads_x87(const struct dec *d)
+{
+    return d->i.mnemonic == ZYDIS_MNEMONIC_FRSTOR || d->i.mnemonic == ZYDIS_MNEMONIC_FLDENV ||
+           d->i.mnemonic == ZYDIS_MNEMONIC_FXRSTOR || d->i.mnemonic == ZYDIS_MNEMONIC_FXRSTOR64;
+}
+
 bool uses_mmx(const struct dec *d)
 {
     for (unsigned i = 0; i < d->i.operand_count_visible; i++)

@@ -28,6 +28,7 @@ uint64_t stack_top(const struct mode *m, const struct cpu_test_regs *r);
 /* Instructions of several accesses: which of them faults first, and so the address, is the implementation's choice. */
 bool many_accesses(const struct dec *d);
 bool uses_mmx(const struct dec *d);
+bool loads_x87(const struct dec *d); /* the whole state: FRSTOR, FXRSTOR, FLDENV */
 /* An x87 store whose operand raises an unmasked exception does not store, so it may miss a page fault too. */
 bool store_withheld(const struct dec *at, const struct insn_result *native);
 /* A selector popped as 32 or 64 bits: some processors read two bytes of it, others all. */
