@@ -20,6 +20,7 @@ int cmd_delete(struct cli *c, void *opts, struct err *e)
     cleanup(snapshot_info_release) struct snapshot_info s = {0};
     cleanup(cleanup_client) struct client *client = NULL;
     cleanup(cleanup_close) int lock = -1;
+    const int64_t begun = clock_wall_ns();
     int r;
 
     r = cli_target(c, c->words, c->nwords, true, &t, e);
@@ -37,7 +38,7 @@ int cmd_delete(struct cli *c, void *opts, struct err *e)
     if (r)
         return err_prefix(e, r, "%s@%s", t.machine.name, s.name);
     if (o->now)
-        r = undo_forget(c->store, t.machine.id, e);
+        r = undo_forget(c->store, t.machine.id, begun, e);
     if (r)
         return r;
     out_set(c, "machine", json_string(t.machine.name));

@@ -81,12 +81,13 @@ int cmd_revert(struct cli *c, void *opts, struct err *e)
     cleanup(snapshot_info_release) struct snapshot_info s = {0};
     cleanup(cleanup_client) struct client *client = NULL;
     cleanup(cleanup_close) int lock = -1;
+    const int64_t begun = clock_wall_ns();
     int r;
 
     r = cli_target(c, c->words, c->nwords, false, &t, e);
     if (!r && t.ref.when) {
         r = to_time(c, &t, t.ref.when, e);
-        return r || !o->now ? r : undo_forget(c->store, t.machine.id, e);
+        return r || !o->now ? r : undo_forget(c->store, t.machine.id, begun, e);
     }
     if (!r)
         r = cli_snapshot(c, &t, false, &s, e);
@@ -97,5 +98,5 @@ int cmd_revert(struct cli *c, void *opts, struct err *e)
     out_set(c, "machine", json_string(t.machine.name));
     out_set(c, "snapshot", json_string(s.name));
     r = client ? ask_monitor(c, &t, &s, client, e) : from_off(c, &t, &s, &lock, e);
-    return r || !o->now ? r : undo_forget(c->store, t.machine.id, e);
+    return r || !o->now ? r : undo_forget(c->store, t.machine.id, begun, e);
 }

@@ -20,6 +20,7 @@ int cmd_rm(struct cli *c, void *opts, struct err *e)
     cleanup(machine_info_release) struct machine_info m = {0};
     cleanup(cleanup_client) struct client *client = NULL;
     cleanup(cleanup_close) int lock = -1;
+    const int64_t begun = clock_wall_ns();
     cleanup(cleanup_free) char *detail = NULL;
     char size[UNITS_MAX];
     int r;
@@ -40,7 +41,7 @@ int cmd_rm(struct cli *c, void *opts, struct err *e)
     if (!r)
         r = machine_rm(c->store, m.id, e);
     if (!r && o->now)
-        r = undo_forget(c->store, m.id, e);
+        r = undo_forget(c->store, m.id, begun, e);
     if (r)
         return r;
     out_set(c, "machine", json_string(m.name));

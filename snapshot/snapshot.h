@@ -304,8 +304,8 @@ void undo_list_free(struct undo_info *list, size_t n);
 int undo_find_removed(struct store *s, const char *name, int64_t *ret_machine, struct err *e);
 /* Takes back a delete or a removal. VT_EXISTS: the name is taken by now; VT_NOENT: it is kept no longer. */
 int undo_apply(struct store *s, int64_t entry, struct err *e);
-/* Keeps what the machine's last revert, delete or removal replaced no longer. */
-int undo_forget(struct store *s, int64_t machine, struct err *e);
+/* Keeps no longer what reverts, deletes and removals of the machine replaced since a time. */
+int undo_forget(struct store *s, int64_t machine, int64_t since, struct err *e);
 /* Keeps nothing of what was replaced until now: gc takes it back. */
 int undo_forget_all(struct store *s, struct err *e);
 

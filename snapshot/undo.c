@@ -262,32 +262,45 @@ static int expire_all(struct db *db, int64_t machine, struct err *e)
     return r ? r : db_run(db, SQL_HEAD_EXPIRE_ALL, e, "iz", clock_wall_ns(), machine);
 }
 
-int undo_forget(struct store *s, int64_t machine, struct err *e)
+/* The newest entry of the machine, where it is not older; *ret_id 0: none. */
+static int newest(struct db *db, int64_t machine, int64_t since, int64_t *ret_id, int64_t *ret_head, bool *ret_removed,
+                  struct err *e)
+{
+    struct rows rows cleanup(rows_done) = {0};
+    int r = db_query(db, SQL_OPLOG_LIST, &rows, e, "zzi", machine, (int64_t)0, clock_wall_ns());
+
+    *ret_id = 0;
+    if (!r)
+        r = rows_next(&rows, e);
+    if (r <= 0 || rows_int(&rows, 1) < since)
+        return r < 0 ? r : 0;
+    *ret_id = rows_int(&rows, 0);
+    *ret_head = rows_int(&rows, 7);
+    *ret_removed = !strcmp(rows_text(&rows, 2), "rm");
+    return 0;
+}
+
+int undo_forget(struct store *s, int64_t machine, int64_t since, struct err *e)
 {
     struct db *db cleanup(cleanup_db) = NULL;
-    struct rows rows cleanup(rows_done) = {0};
-    int64_t id, head;
-    bool removed;
+    int64_t id = 0, head = 0;
+    bool removed = false;
     int r = db_get(s, &db, e);
 
     if (!r)
         r = db_begin(db, DB_NORMAL, e);
     if (!r)
-        r = db_query(db, SQL_OPLOG_LIST, &rows, e, "zzi", machine, (int64_t)0, clock_wall_ns());
-    if (!r)
-        r = rows_next(&rows, e);
-    if (r <= 0)
-        return r;
-    id = rows_int(&rows, 0);
-    head = rows_int(&rows, 7);
-    removed = !strcmp(rows_text(&rows, 2), "rm");
-    rows_done(&rows);
-    if (removed) /* nothing of it could be reached any more */
-        r = expire_all(db, machine, e);
-    else
-        r = db_run(db, SQL_OPLOG_EXPIRE, e, "ii", clock_wall_ns(), id);
-    if (!r && !removed && head)
-        r = db_run(db, SQL_HEAD_EXPIRE, e, "ii", clock_wall_ns(), head);
+        r = newest(db, machine, since, &id, &head, &removed, e);
+    while (!r && id) {
+        if (removed) /* nothing of it could be reached any more */
+            r = expire_all(db, machine, e);
+        else
+            r = db_run(db, SQL_OPLOG_EXPIRE, e, "ii", clock_wall_ns(), id);
+        if (!r && !removed && head)
+            r = db_run(db, SQL_HEAD_EXPIRE, e, "ii", clock_wall_ns(), head);
+        if (!r)
+            r = newest(db, machine, since, &id, &head, &removed, e);
+    }
     return r ? r : db_commit(db, e);
 }
 

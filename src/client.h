@@ -22,6 +22,7 @@
  *   vmtest-cdrom    {"path": absolute path, or "" for none} -> {}
  *   vmtest-floppy   {"drive"?: 0|1, "path"?: as for vmtest-cdrom; absent: the drive's own disk} -> {}
  *   vmtest-delete   {"id"}, vmtest-rename {"id", "name"} -> {}
+ *   vmtest-auto     {"every_ms", "keep"} -> {}: automatic snapshots; every_ms 0: none
  *   vmtest-exec     {"argv": […], "env"?: {…}, "dir"?, "user"?, "tty"?, "rows"?, "cols"?, "stdin"?: true,
  *                    "control"?, "timeout"?} [3 fds: 0, 1, 2; one more with "control"]; argv []: a login shell
  *                   -> {"status": 0..255}

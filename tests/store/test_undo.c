@@ -166,7 +166,9 @@ static void deletes_are_taken_back(void **state)
     assert_int_equal(info.parent, a);
     snapshot_info_release(&info);
     ok(snapshot_delete(f->s, c, e));
-    ok(undo_forget(f->s, f->machine, e));
+    ok(undo_forget(f->s, f->machine, clock_wall_ns(), e)); /* it is older than that */
+    assert_int_equal(entries(f), 1);
+    ok(undo_forget(f->s, f->machine, 0, e));
     assert_int_equal(entries(f), 0);
     ok(machine_lock(f->s, f->machine, &f->lock, e));
     ok(head_open(f->s, f->machine, 0, &f->h, e));
@@ -205,7 +207,7 @@ static void a_machine_comes_back(void **state)
     ok(head_close(steal(&f->h), e));
     ok(machine_rm(f->s, f->machine, e));
     close(steal_fd(&f->lock));
-    ok(undo_forget(f->s, f->machine, e));
+    ok(undo_forget(f->s, f->machine, 0, e));
     fails(VT_NOENT, "kept no longer", undo_find_removed(f->s, "web", &id, e));
     ok(store_maintain(f->s, e));
     ok(store_gc(f->s, NULL, e));

@@ -43,5 +43,11 @@ status vmtest undo other
 vmtest -q delete --now web four
 vmtest -q revert --now web one
 status vmtest undo web
+# --now that replaces nothing lets go of nothing else
+vmtest -q snapshot six
+vmtest -q snapshot seven
+vmtest -q delete six
+vmtest -q revert --now seven
+vmtest undo
 vmtest --json undo --list
 vmtest check
