@@ -117,7 +117,7 @@ static int fill_config(struct machine_config *cfg, const struct create_opts *o, 
         r = config_set_nic(cfg, o->nic, e);
     for (size_t i = 0; i < o->forwards.n && !r; i++)
         r = config_forward_add(cfg, o->forwards.items[i], e);
-    return r;
+    return r ? r : config_forwards_check(cfg, e);
 }
 
 int cmd_create(struct cli *c, void *opts, struct err *e)

@@ -154,6 +154,8 @@ static int apply(struct machine_config *cfg, const struct set_opts *o, struct er
         r = config_forward_add(cfg, o->forwards.items[i], e);
     if (!r && o->automatic)
         r = config_set_auto(cfg, o->automatic, e);
+    if (!r)
+        r = config_forwards_check(cfg, e);
     return r ? r : config_disks_check(cfg, e);
 }
 

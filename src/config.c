@@ -383,6 +383,15 @@ int config_set_nets(struct machine_config *c, char *const *words, size_t n, stru
     return 0;
 }
 
+int config_forwards_check(const struct machine_config *c, struct err *e)
+{
+    bool nat = !c->nforwards;
+
+    for (unsigned i = 0; i < c->nnics; i++)
+        nat |= !*c->nic[i].net;
+    return nat ? 0 : err_set(e, VT_USAGE, "a forward leads to a network card on nat, and there is none");
+}
+
 /* ---- writing */
 
 static json_t *boot_order_json(const struct machine_config *c)

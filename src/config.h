@@ -113,6 +113,8 @@ int config_set_nic(struct machine_config *c, const char *model, struct err *e);
 /* What the machine's cards are on, one word each: "nat" or "private:NAME"; "none" alone: there are no cards. A card
  * that was there keeps its address. VT_USAGE. */
 int config_set_nets(struct machine_config *c, char *const *words, size_t n, struct err *e);
+/* VT_USAGE: there are forwards, and no card behind NAT that they could lead to. */
+int config_forwards_check(const struct machine_config *c, struct err *e);
 /* Parses and adds; one more of the same protocol, address and host port replaces the first. */
 int config_forward_add(struct machine_config *c, const char *text, struct err *e);
 /* "[tcp:|udp:][ADDRESS:]HOST_PORT:GUEST_PORT"; the address is 127.0.0.1 unless given. VT_USAGE. */

@@ -2,8 +2,10 @@
  * argv[1] is the monitor. What the guest does is seen on its console. */
 #include "tests/unit/unit.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -539,6 +541,53 @@ static void expect_refusal(struct bench *b, const char *command, json_t *args, i
     assert_non_null(strstr(err.msg, message));
 }
 
+/* The ports in the directory of the network `lab`. */
+static unsigned ports(const struct bench *b)
+{
+    char path[PATH_MAX];
+    struct dirent *d;
+    unsigned n = 0;
+    DIR *dir;
+
+    snprintf(path, sizeof path, "%s/vmtest/%s/net-lab", b->dir, store_uuid(b->store));
+    dir = opendir(path);
+    assert_non_null(dir);
+    while ((d = readdir(dir)))
+        n += d->d_name[0] != '.';
+    closedir(dir);
+    return n;
+}
+
+/* A machine is on its network; a fork, which has its addresses, is not. */
+static void test_private_network(void **state)
+{
+    cleanup(machine_info_release) struct machine_info info = {0};
+    cleanup(config_release) struct machine_config c = {0};
+    cleanup(cleanup_free) char *text = NULL;
+    struct monitor_spec spec = {.lock_fd = -1, .paused = true};
+    struct bench *b = *state;
+    struct client *fork;
+    char *nets[] = {"private:lab"};
+
+    create(b, "fakevm\nsay up\nspin\n");
+    assert_int_equal(machine_get(b->store, b->machine, &info, NULL), 0);
+    assert_int_equal(config_parse(info.config, &c, NULL), 0);
+    assert_int_equal(config_set_nets(&c, nets, 1, NULL), 0);
+    text = config_text(&c);
+    assert_int_equal(machine_set_config(b->store, b->machine, text, NULL), 0);
+    start(b);
+    await(b, "up");
+    assert_int_equal(ports(b), 1);
+    spec.store = b->store_dir;
+    spec.snapshot = snapshot(b, "clean");
+    assert_int_equal(monitor_spawn(&spec, &fork, NULL), 0);
+    assert_int_equal(ports(b), 1);
+    client_close(fork);
+    json_decref(call(b, "quit", NULL));
+    await_gone(b);
+    assert_int_equal(ports(b), 0);
+}
+
 /* QMP's inject-nmi; a guest that does not take one is an error that says so, as is one that is not there. */
 static void test_nmi(void **state)
 {
@@ -732,10 +781,10 @@ int main(int argc, char **argv)
 {
 #define WITH(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        WITH(test_poweroff),  WITH(test_revert), WITH(test_branch),   WITH(test_fork),
-        WITH(test_killed),    WITH(test_pause),  WITH(test_no_room),  WITH(test_panic),
-        WITH(test_reboot),    WITH(test_nmi),    WITH(test_refusals), WITH(test_delete),
-        WITH(test_bad_start), WITH(test_screen), WITH(test_input),    WITH(test_async),
+        WITH(test_poweroff),        WITH(test_revert),   WITH(test_branch), WITH(test_fork),      WITH(test_killed),
+        WITH(test_pause),           WITH(test_no_room),  WITH(test_panic),  WITH(test_reboot),    WITH(test_nmi),
+        WITH(test_private_network), WITH(test_refusals), WITH(test_delete), WITH(test_bad_start), WITH(test_screen),
+        WITH(test_input),           WITH(test_async),
     };
 
     if (argc != 2)

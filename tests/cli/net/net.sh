@@ -13,6 +13,7 @@ status vmtest create --kernel kernel --net private:nowhere web
 status vmtest create --kernel kernel --net bridge web
 status vmtest create --kernel kernel --net private:.. web
 status vmtest create --kernel kernel --net none --net nat web
+status vmtest create --kernel kernel --net private:lab --forward 8080:80 web
 vmtest -q create --kernel kernel --mem 16M --net nat --net private:lab web
 vmtest -q create --kernel kernel --mem 16M --net private:lab --nic ne2k_pci db
 vmtest -q create --kernel kernel --mem 16M --net none alone
