@@ -128,6 +128,14 @@ class Kept(unittest.TestCase):
         self.assertEqual([a.name for a in archives], [f"{n + 1}.tar.zst" for n in range(len(archives))])
         self.assertLessEqual(sum(a.stat().st_size for a in archives), len(archives) << 20)
 
+    def test_the_present_one_is_kept(self):
+        with tempfile.TemporaryDirectory() as scratch:
+            tool("make", Path(scratch) / "store", Path(scratch) / "base.raw")
+            db = sqlite3.connect(Path(scratch) / "store/store.db")
+            version, = db.execute("PRAGMA user_version").fetchone()
+            db.close()
+        self.assertTrue((KEPT / f"{version}.tar.zst").exists(), "kept/make.sh keeps one, once the schema is final")
+
     def test_each_opens_and_restores(self):
         for archive in sorted(KEPT.glob("*.tar.zst")):
             with self.subTest(archive.name):
