@@ -465,8 +465,9 @@ static struct block *finish(struct tb *t, uint8_t *hot0, uint8_t *cold0, const s
     struct block *b = cache_alloc(k, sizeof *b);
     struct link *l = b ? cache_alloc(k, t->nlinks * sizeof *l + 1) : NULL;
     struct fault_entry *f = l ? cache_alloc(k, t->nfaults * sizeof *f + 1) : NULL;
+    struct look *look = f ? cache_alloc(k, t->nlook * sizeof *look + 1) : NULL;
 
-    if (!f || k->nblocks >= k->max_blocks)
+    if (!look || k->nblocks >= k->max_blocks)
         return NULL;
     memset(b, 0, sizeof *b);
     b->bpn = t->bpn;
@@ -501,6 +502,9 @@ static struct block *finish(struct tb *t, uint8_t *hot0, uint8_t *cold0, const s
     b->faults = f;
     b->nfaults = (uint16_t)t->nfaults;
     memcpy(f, t->faults, t->nfaults * sizeof *f);
+    b->look = look;
+    b->nlook = (uint16_t)t->nlook;
+    memcpy(look, t->look, t->nlook * sizeof *look);
     k->hot = ALIGN_UP((size_t)(t->hot.p - k->w), 16);
     k->cold = (size_t)(t->cold.p - k->w);
     return b;
@@ -567,7 +571,7 @@ static struct block *emit_block(struct tb *t)
 
     t->hot = (struct em){hot0, k->w + k->hot_end, false};
     t->cold = (struct em){cold0, k->w + k->cold_end, false};
-    t->nlinks = t->nfaults = 0;
+    t->nlinks = t->nfaults = t->nlook = 0;
     t->too_big = false;
     t->open = true;
     t->near_stack = t->near_frame = false;

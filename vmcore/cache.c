@@ -47,6 +47,16 @@ void *cache_alloc(struct cache *c, size_t n)
     return c->arena + c->arena_used - n;
 }
 
+/* The lines of a block's first page that a write to may concern it. */
+static uint64_t block_lines(const struct block *b)
+{
+    uint64_t lines = mem_lines(b->off, b->glen);
+
+    for (unsigned i = 0; i < b->nlook; i++)
+        lines |= mem_lines(b->look[i].off, b->look[i].len);
+    return lines;
+}
+
 void cache_add(struct cache *c, struct block *b)
 {
     struct mem *m = c->cpu->mem;
@@ -58,7 +68,7 @@ void cache_add(struct cache *c, struct block *b)
     c->order[c->nblocks++] = b;
     if (!p->lines)
         m->drop(m->opaque, b->bpn, true);
-    p->lines |= mem_lines(b->off, b->glen);
+    p->lines |= block_lines(b);
     cpu_forget_mixed(c->cpu);
     b->page_next = p->blocks;
     p->blocks = b;
@@ -171,7 +181,13 @@ static bool overlaps(const struct block *b, bool second, uint32_t off, uint32_t 
 {
     uint32_t start = second ? 0 : b->off;
     uint32_t end = second ? (uint32_t)b->off + b->glen - 4096 : MIN((uint32_t)b->off + b->glen, 4096u);
-    return off < end && off + len > start;
+
+    if (off < end && off + len > start)
+        return true;
+    for (unsigned i = 0; i < b->nlook && !second; i++)
+        if (off < (uint32_t)b->look[i].off + b->look[i].len && off + len > b->look[i].off)
+            return true;
+    return false;
 }
 
 static void list_remove(struct block **list, struct block *b, bool second)
@@ -185,7 +201,7 @@ static void recount_lines(struct code_page *p)
 {
     p->lines = 0;
     for (struct block *b = p->blocks; b; b = b->page_next)
-        p->lines |= mem_lines(b->off, b->glen);
+        p->lines |= block_lines(b);
     for (struct block *b = p->straddle; b; b = b->page2_next)
         p->lines |= mem_lines(0, (uint32_t)b->off + b->glen - 4096);
 }

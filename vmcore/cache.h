@@ -43,6 +43,10 @@ struct fault_entry { /* a place where the host CPU may fault on the guest's beha
 };
 enum { FIX_NONE, FIX_RDI };
 
+struct look { /* bytes of the page, outside of the block, on which its translation rests all the same */
+    uint16_t off, len;
+};
+
 struct block {
     struct block *hash_next, *page_next, *page2_next;
     uint32_t bpn, bpn2; /* MEM_NONE: does not cross */
@@ -58,7 +62,8 @@ struct block {
     struct link *in;
     struct link *links;
     struct fault_entry *faults;
-    uint16_t nlinks, nfaults;
+    struct look *look;
+    uint16_t nlinks, nfaults, nlook;
 };
 
 struct cache {

@@ -78,24 +78,49 @@ void live_decode(struct ginsn *g)
     }
 }
 
-/* A short look along the straight line from off: enough to see most flags die. */
+static bool note_look(struct tb *t, uint32_t off, uint32_t len)
+{
+    for (unsigned i = 0; i < t->nlook; i++)
+        if (t->look[i].off <= off && off + len <= (uint32_t)t->look[i].off + t->look[i].len)
+            return true;
+    if (t->nlook == TB_MAX_LOOKS)
+        return false;
+    t->look[t->nlook++] = (struct look){(uint16_t)off, (uint16_t)len};
+    return true;
+}
+
+/* What a block of the page needs, with all that this rests on. */
+static uint8_t live_into(struct tb *t, const struct block *b)
+{
+    bool noted = note_look(t, b->off, b->off + b->glen > 4096 ? 4096u - b->off : b->glen);
+
+    for (unsigned i = 0; i < b->nlook && noted; i++)
+        noted = note_look(t, b->look[i].off, b->look[i].len);
+    return noted ? b->live_in : FL_ALL;
+}
+
+/* A short look along the straight line from off: enough to see most flags die. A write to what was seen ends the block
+ * that is being made. */
 uint8_t live_ahead(struct tb *t, uint32_t off)
 {
     struct ginsn g;
     uint8_t need = 0, open = FL_ALL;
+    uint32_t begin = off;
     const struct debug *d = t->cpu->debug; /* whoever stops at a breakpoint sees all flags */
     struct block *b = d && debug_splits(d, off) ? NULL : cache_find(t->cache, t->bpn, off, t->mode, UINT32_MAX);
 
     if (b)
-        return b->live_in;
+        return live_into(t, b);
     for (unsigned i = 0; i < 8 && open; i++) {
         if (off >= 4096 || (d && debug_splits(d, off)) || !tb_decode(t, off, &g))
-            return need | open;
+            break;
+        off += g.len;
         need |= g.reads & open;
         open &= (uint8_t) ~(g.kills | g.reads);
         if (insn_ends_block(&g) || g.z.raw.imm[0].is_relative)
-            return need | open;
-        off += g.len;
+            break;
     }
-    return need | open;
+    if ((need | open) == FL_ALL)
+        return FL_ALL;
+    return note_look(t, begin, off > 4096 ? 4096 - begin : off - begin) ? need | open : FL_ALL;
 }

@@ -18,6 +18,7 @@ enum { CHECKED = 0 };
 #define TB_MAX_SIDE   4
 #define TB_MAX_LINKS  12
 #define TB_MAX_FAULTS 96
+#define TB_MAX_LOOKS  12
 
 /* Row numbers, in the order of insn.def. */
 enum {
@@ -88,6 +89,8 @@ struct tb {
     unsigned nlinks;
     struct fault_entry faults[TB_MAX_FAULTS];
     unsigned nfaults;
+    struct look look[TB_MAX_LOOKS];
+    unsigned nlook;
     bool too_big;
     bool m64;
     /* Scratch registers: address, addend, scratch, value across accesses. r8 to r11 for 32-bit code; in 64-bit code
