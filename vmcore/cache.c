@@ -190,6 +190,45 @@ static bool overlaps(const struct block *b, bool second, uint32_t off, uint32_t 
     return false;
 }
 
+bool cache_overlaps(const struct cache *c, uint32_t bpn, uint32_t off, uint32_t len)
+{
+    const struct code_page *p = &c->cpu->mem->code[bpn];
+
+    if (!(p->lines & mem_lines(off, len)))
+        return false;
+    for (const struct block *b = p->blocks; b; b = b->page_next)
+        if (overlaps(b, false, off, len))
+            return true;
+    for (const struct block *b = p->straddle; b; b = b->page2_next)
+        if (overlaps(b, true, off, len))
+            return true;
+    return false;
+}
+
+static void no_room(uint8_t room[4096], uint32_t off, uint32_t len)
+{
+    memset(room + off, 0, MIN(len, 4096 - off));
+}
+
+void cache_room(const struct cache *c, uint32_t bpn, uint8_t room[4096])
+{
+    const struct code_page *p = &c->cpu->mem->code[bpn];
+    unsigned n = 255;
+
+    memset(room, 1, 4096);
+    for (const struct block *b = p->blocks; b; b = b->page_next) {
+        no_room(room, b->off, b->glen);
+        for (unsigned i = 0; i < b->nlook; i++)
+            no_room(room, b->look[i].off, b->look[i].len);
+    }
+    for (const struct block *b = p->straddle; b; b = b->page2_next)
+        no_room(room, 0, (uint32_t)b->off + b->glen - 4096);
+    for (unsigned i = 4096; i-- > 0;) {
+        n = room[i] ? n + (n < 255) : 0;
+        room[i] = (uint8_t)n;
+    }
+}
+
 static void list_remove(struct block **list, struct block *b, bool second)
 {
     while (*list != b)

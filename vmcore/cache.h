@@ -88,6 +88,10 @@ struct cache {
 
 int cache_new(struct cpu *cpu, size_t size, struct cache **ret, struct err *e);
 void cache_free(struct cache *c);
+/* Does a translation rest on any of these bytes of a page? */
+bool cache_overlaps(const struct cache *c, uint32_t bpn, uint32_t off, uint32_t len);
+/* How many bytes from each one of the page on none does, up to 255. */
+void cache_room(const struct cache *c, uint32_t bpn, uint8_t room[4096]);
 void cache_flush(struct cache *c); /* outside of translated code only */
 
 struct block *cache_find(struct cache *c, uint32_t bpn, uint32_t off, uint32_t mode, uint32_t bpn2_lin);

@@ -47,7 +47,7 @@ struct jump_near {
 struct mixed_page {
     uint64_t minus_lin; /* its linear address negated, or CPU_NO_STACK */
     uint64_t addend;
-    uint64_t lines; /* those where no write may begin: they or the next hold code */
+    uint8_t room[4096]; /* bytes from each place on that no translation rests on; 255: so many or more */
 };
 
 /* The set for data accesses of code that runs in a mode: its own, or the processor's in its name (descriptor tables,

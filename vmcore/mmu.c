@@ -531,7 +531,7 @@ static bool beside_code(const struct cpu *c, uint64_t pa, unsigned size)
     uint32_t bpn = mem_bpn(c->mem, pa);
 
     return bpn != MEM_NONE && mem_wbpn(c->mem, pa) == bpn && !c->dr_active && !c->debug && mem_has_code(c->mem, bpn) &&
-           !(c->mem->code[bpn].lines & mem_lines(pa & 0xfff, size));
+           !cache_overlaps(c->cache, bpn, pa & 0xfff, size);
 }
 
 /* Such a write is about to be: its page, for mixed_check() in rewrite.c, and the page of the block that does it, whose
@@ -541,11 +541,10 @@ static void note_beside(struct cpu *c, const struct site *s, uint64_t lin, uint3
     const struct block *own = cache_by_host(c->cache, s);
     struct code_page *p = own ? &c->mem->code[own->bpn] : NULL;
     struct mixed_page *m = &c->mixed[data_set(c, 0)];
-    uint64_t lines = c->mem->code[bpn].lines;
 
     m->minus_lin = 0 - (lin & ~0xfffull);
     m->addend = (uint64_t)host - (lin & ~0xfffull);
-    m->lines = lines | lines >> 1;
+    cache_room(c->cache, bpn, m->room);
     if (p && p->beside < MEM_MIXED && ++p->beside == MEM_MIXED)
         mem_wrote(c->mem, own->bpn, 0, VT_PAGE_SIZE);
 }

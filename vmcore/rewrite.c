@@ -370,7 +370,7 @@ static uint8_t *frame_check(struct tb *t, struct em *h, unsigned size)
     return within_page(t, h, size);
 }
 
-/* For blocks whose page is written by its own code: is ra in the page of code that was written last, and in lines that
+/* For blocks whose page is written by its own code: is ra in the page of code that was written last, at bytes that
  * hold none? */
 static void mixed_check(struct tb *t, struct em *h, unsigned size, uint8_t *miss[2])
 {
@@ -381,9 +381,8 @@ static void mixed_check(struct tb *t, struct em *h, unsigned size, uint8_t *miss
     e_rr(h, 1, 0x81, 7, t->rx); /* cmp rx, 4096 - size */
     e32(h, 4096 - size);
     miss[0] = e_jcc32(h, CC_A);
-    e_shift64(h, 5, t->rx, 6);
-    e_gs(h, 1, 0x8b, t->rb, H_NONE, 0, at + (int)offsetof(struct mixed_page, lines));
-    e_rr(h, 1, 0x0fa3, t->rx, t->rb); /* bt rb, rx */
+    e_gs(h, 0, 0x80, 7, t->rx, 0, at + (int)offsetof(struct mixed_page, room)); /* cmp byte gs:[...], size */
+    e8(h, size);
     miss[1] = e_jcc32(h, CC_B);
     e_gs(h, 1, 0x8b, t->rb, H_NONE, 0, at + (int)offsetof(struct mixed_page, addend));
 }

@@ -76,7 +76,7 @@ struct tb {
     uint32_t mode, bpn, bpn2;
     const uint8_t *code;     /* the page, or `pair` */
     uint8_t pair[4096 + 16]; /* the page and what an instruction needs of the one after, where it crosses */
-    uint32_t avail;         /* bytes of code[] that may be read */
+    uint32_t avail;          /* bytes of code[] that may be read */
     struct ginsn in[TB_MAX_INSN];
     unsigned n;
     struct ginsn *cur;
