@@ -660,7 +660,7 @@ struct block *block_translate(struct cpu *cpu, uint32_t bpn, uint32_t off)
             return NULL;
     } else if (t->in[0].off + t->in[0].len <= 4096)
         t->avail = 4096;
-    for (unsigned max = t->n;; max = max / 2) {
+    for (unsigned max = t->m64 ? MAX(plan_longest(t), 1u) : t->n;; max = max / 2) {
         t->n = max;
         t->too_big = !plan_make(t, plan_hint(cpu));
         if (!t->too_big)

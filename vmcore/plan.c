@@ -28,6 +28,22 @@ static uint32_t named(const struct ginsn *g)
     return m;
 }
 
+/* How many instructions of the block leave four candidates free. */
+unsigned plan_longest(const struct tb *t)
+{
+    uint32_t used = 0;
+
+    for (unsigned i = 0; i < t->n; i++) {
+        unsigned n = 0;
+        used |= named(&t->in[i]);
+        for (unsigned k = 0; k < sizeof candidates; k++)
+            n += !(used >> candidates[k] & 1);
+        if (n < 4)
+            return i;
+    }
+    return t->n;
+}
+
 static void take(struct tb *t, uint16_t plan)
 {
     t->plan = plan;

@@ -173,6 +173,7 @@ bool emit_rep_inline(struct tb *t, unsigned seg, uint32_t arg, uint32_t arg2);
 
 /* plan.c: scratch registers of 64-bit code */
 bool plan_make(struct tb *t, uint16_t hint); /* false: the block names too many registers */
+unsigned plan_longest(const struct tb *t);   /* how many of its instructions a plan can be made for */
 void plan_spill(struct tb *t, struct em *e);
 void plan_restore(struct tb *t, struct em *e);
 uint8_t *plan_leave(struct tb *t); /* code that completes the guest's registers and goes to the stub; rx: the site */
