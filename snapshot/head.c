@@ -62,7 +62,15 @@ int head_make_log(struct head *h, struct db *db, struct hlog **ret, struct err *
             break;
         r = r == VT_EXISTS ? 0 : err_set(e, r, "%s", mine.msg); /* left by one that was killed */
     }
-    return r ? r : db_run(db, SQL_NEXT_LOG_SET, e, "i", id + 1);
+    if (r)
+        return r;
+    r = db_run(db, SQL_NEXT_LOG_SET, e, "i", id + 1);
+    if (r) {
+        sio_unlink(&h->s->io, (*ret)->f.path, NULL);
+        hlog_unref(*ret);
+        *ret = NULL;
+    }
+    return r;
 }
 
 static int set_logs(struct head *h, struct db *db, const struct newlogs *add, struct err *e)
