@@ -282,7 +282,8 @@ class Qemu(Running):
         g = self.guest
         words = [qemu.PROGRAM_64 if "amd64" in g.name else qemu.PROGRAM, "-accel", "tcg", "-cpu", "max",
                  "-m", self.memory, "-display", "none", "-nodefaults", "-no-reboot", "-kernel", g.kernel,
-                 "-initrd", g.initrd, "-append", g.append, "-device", "virtio-rng-pci", "-drive", f"file={self.dir}/disk.qcow2,format=qcow2,if=virtio",
+                 "-initrd", g.initrd, "-append", g.append, "-device", "virtio-rng-pci",
+                 "-drive", f"file={self.dir}/disk.qcow2,format=qcow2,if=virtio",
                  "-serial", f"unix:{self.dir}/serial,server=on,wait=off",
                  "-qmp", f"unix:{self.dir}/qmp,server=on,wait=off"]
         return words + (["-loadvm", snap] if snap else [])
