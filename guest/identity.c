@@ -37,6 +37,66 @@ static bool set_clock(uint64_t sec, uint32_t nsec)
     return rc == 0;
 }
 
+/* The kernel's struct ifreq; the larger of the two machines'. */
+struct card {
+    char name[16];
+    union {
+        int32_t index;
+        int16_t flags;
+        struct {
+            uint16_t family;
+            uint8_t address[14];
+        } hw;
+        uint8_t room[24];
+    };
+};
+
+static bool set_mac(int fd, struct card *c, const uint8_t *fresh)
+{
+    long rc;
+
+    memcpy(c->hw.address, fresh, 6);
+    rc = sys(SYS_ioctl, fd, SIOCSIFHWADDR, c);
+    if (rc == -EBUSY) { /* a driver that does it only while the interface is down */
+        struct card down = *c;
+        int16_t flags;
+        if (sys(SYS_ioctl, fd, SIOCGIFFLAGS, &down) < 0)
+            return false;
+        flags = down.flags;
+        down.flags = (int16_t)(flags & ~IFF_UP);
+        sys(SYS_ioctl, fd, SIOCSIFFLAGS, &down);
+        rc = sys(SYS_ioctl, fd, SIOCSIFHWADDR, c);
+        down.flags = flags;
+        sys(SYS_ioctl, fd, SIOCSIFFLAGS, &down);
+    }
+    return rc == 0;
+}
+
+/* Every card that has an old address gets the fresh one. False: one of them was not found, or would not. */
+static bool set_macs(const struct ew_mac *mac)
+{
+    static const uint8_t none[6];
+    unsigned want = 0, done = 0;
+    int fd = (int)sys(SYS_socket, AF_INET, SOCK_DGRAM | O_CLOEXEC, 0);
+
+    if (fd < 0)
+        return false;
+    for (unsigned k = 0; k < EW_MACS; k++)
+        want += memcmp(mac[k].old, none, 6) != 0;
+    for (int32_t index = 1; index < 256 && done < want; index++) {
+        struct card c = {.index = index};
+        if (sys(SYS_ioctl, fd, SIOCGIFNAME, &c) < 0 || sys(SYS_ioctl, fd, SIOCGIFHWADDR, &c) < 0)
+            continue;
+        for (unsigned k = 0; k < EW_MACS; k++)
+            if (memcmp(mac[k].old, none, 6) != 0 && memcmp(mac[k].old, c.hw.address, 6) == 0) {
+                done += set_mac(fd, &c, mac[k].fresh);
+                break;
+            }
+    }
+    sys_close(&fd);
+    return done == want;
+}
+
 uint32_t identity_set(const struct ew_identity *id)
 {
     uint32_t done = 0;
@@ -45,5 +105,7 @@ uint32_t identity_set(const struct ew_identity *id)
         done |= EW_SEEDED;
     if ((id->flags & EW_CLOCK) && set_clock(id->sec, id->nsec))
         done |= EW_CLOCK;
+    if ((id->flags & EW_MAC) && set_macs(id->mac))
+        done |= EW_MAC;
     return done;
 }

@@ -19,6 +19,7 @@ enum {
     SYS_ioctl = 16,
     SYS_dup2 = 33,
     SYS_nanosleep = 35,
+    SYS_socket = 41,
     SYS_fork = 57,
     SYS_execve = 59,
     SYS_wait4 = 61,
@@ -81,6 +82,7 @@ enum {
     SYS_clock_gettime = 265,
     SYS_signalfd4 = 327,
     SYS_pipe2 = 331,
+    SYS_socket = 359,        /* Linux 4.3 */
     SYS_clock_settime = 404, /* 64-bit seconds; Linux 5.1 */
 };
 
@@ -137,6 +139,15 @@ enum {
     TIOCSPTLCK = 0x40045431,
     RNDADDENTROPY = 0x40085203,
     RNDRESEEDCRNG = 0x5207,
+
+    AF_INET = 2,
+    SOCK_DGRAM = 2,
+    IFF_UP = 1,
+    SIOCGIFNAME = 0x8910,
+    SIOCGIFFLAGS = 0x8913,
+    SIOCSIFFLAGS = 0x8914,
+    SIOCSIFHWADDR = 0x8924,
+    SIOCGIFHWADDR = 0x8927,
 };
 
 struct pollfd {

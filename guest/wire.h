@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 #define EW_PORT       "org.vmtest.exec.0"
-#define EW_VERSION    1u
+#define EW_VERSION    2u
 #define EW_MARK       0x5856u
 #define EW_TAIL_MARK  0x21444e45u
 #define EW_HEAD       12u
@@ -26,6 +26,7 @@
 #define EW_WORDS_MAX  (1u << 20) /* all words of one command */
 #define EW_SESSIONS   64u
 #define EW_SEED       64u
+#define EW_MACS       4u
 
 enum ew_type {
     /* both ways, session 0 */
@@ -64,15 +65,19 @@ struct ew_start {
     uint32_t credit; /* for output */
 };
 
-enum { EW_SEEDED = 1, EW_CLOCK = 2 }; /* ew_identity.flags, and the answer's */
+enum { EW_SEEDED = 1, EW_CLOCK = 2, EW_MAC = 4 }; /* ew_identity.flags, and the answer's */
+struct ew_mac {
+    uint8_t old[6], fresh[6];
+};
 struct ew_identity {
     uint32_t flags;
     uint32_t nsec;
     uint64_t sec; /* since 1970 */
     uint8_t seed[EW_SEED];
+    struct ew_mac mac[EW_MACS]; /* all zero: unused */
 };
 
 _Static_assert(sizeof(struct ew_start) == 20, "as sent");
-_Static_assert(sizeof(struct ew_identity) == 16 + EW_SEED, "as sent");
+_Static_assert(sizeof(struct ew_identity) == 16 + EW_SEED + EW_MACS * 12, "as sent");
 
 #endif

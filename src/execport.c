@@ -505,13 +505,15 @@ bool execport_connected(struct execport *p)
 
 /* ---- identity */
 
-static int ask_identity(struct execport *p, uint32_t flags, struct err *e)
+static int ask_identity(struct execport *p, uint32_t flags, const struct ew_mac *mac, struct err *e)
 {
     int64_t now = clock_wall_ns();
     struct ew_identity id = {
         .flags = flags, .sec = (uint64_t)(now / (int64_t)NS_PER_SEC), .nsec = (uint32_t)(now % (int64_t)NS_PER_SEC)};
     int rc = 0;
 
+    if (flags & EW_MAC)
+        memcpy(id.mac, mac, sizeof id.mac);
     if (getrandom(id.seed, sizeof id.seed, 0) != (ssize_t)sizeof id.seed)
         return err_set(e, VT_FAIL, "getrandom: %m");
     pthread_mutex_lock(&p->lock);
@@ -526,10 +528,11 @@ static int ask_identity(struct execport *p, uint32_t flags, struct err *e)
     return rc;
 }
 
-static int identity_locked(struct execport *p, uint32_t flags, int cancel_fd, uint32_t *ret_done, struct err *e)
+static int identity_locked(struct execport *p, uint32_t flags, const struct ew_mac *mac, int cancel_fd,
+                           uint32_t *ret_done, struct err *e)
 {
     uint64_t until = clock_mono_ns() + CONNECT_NS;
-    int rc = ask_identity(p, flags, e);
+    int rc = ask_identity(p, flags, mac, e);
 
     while (rc == 0) {
         bool answered;
@@ -549,13 +552,14 @@ static int identity_locked(struct execport *p, uint32_t flags, int cancel_fd, ui
     return rc;
 }
 
-int execport_identity(struct execport *p, uint32_t flags, int cancel_fd, uint32_t *ret_done, struct err *e)
+int execport_identity(struct execport *p, uint32_t flags, const struct ew_mac mac[EW_MACS], int cancel_fd,
+                      uint32_t *ret_done, struct err *e)
 {
     int rc;
 
     *ret_done = 0;
     pthread_mutex_lock(&p->connecting);
-    rc = identity_locked(p, flags, cancel_fd, ret_done, e);
+    rc = identity_locked(p, flags, mac, cancel_fd, ret_done, e);
     pthread_mutex_unlock(&p->connecting);
     return rc;
 }

@@ -38,7 +38,8 @@ bool execport_connected(struct execport *p);
 
 /* flags: EW_SEEDED with fresh random numbers of the host, EW_CLOCK with its time. *ret_done: those that the guest says
  * it did. */
-int execport_identity(struct execport *p, uint32_t flags, int cancel_fd, uint32_t *ret_done, struct err *e);
+int execport_identity(struct execport *p, uint32_t flags, const struct ew_mac mac[EW_MACS], int cancel_fd,
+                      uint32_t *ret_done, struct err *e);
 
 /* ---- for sessions */
 struct execlink;

@@ -1,6 +1,8 @@
 /* Making a guest ready for a command: the helper or the agent answers, and a guest of an earlier time has become one of
  * its own. */
 #include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
 #include "src/base/banned.h"
 #include "src/base/units.h"
 #include "src/base/util.h"
@@ -53,15 +55,53 @@ static int set_clock(struct agent *a, struct err *e)
     return exec_script(a, script, (const char *[]){text, NULL}, &r, e);
 }
 
+/* A fork's cards on private networks get addresses of their own before they are connected. */
+static bool fresh_macs(const struct monitor *m, struct ew_mac mac[EW_MACS])
+{
+    unsigned n = 0;
+
+    _Static_assert(EW_MACS >= CONFIG_MAX_NICS, "room for all");
+    for (unsigned i = 0; i < m->config.nnics && m->fork_of; i++) {
+        uint8_t random[3];
+        if (!*m->config.nic[i].net || getrandom(random, sizeof random, 0) != (ssize_t)sizeof random)
+            continue;
+        mac[n] = (struct ew_mac){.fresh = {0x52, 0x54, 0x00, random[0], random[1], random[2]}};
+        memcpy(mac[n++].old, m->config.nic[i].mac, 6);
+    }
+    return n > 0;
+}
+
+struct joining {
+    struct machine *machine;
+    struct err err;
+    int rc;
+};
+
+static void join(void *opaque)
+{
+    struct joining *j = opaque;
+
+    j->rc = machine_join(j->machine, &j->err);
+}
+
 static int by_helper(struct monitor *m, const struct qmp_call *call, struct execport *port, struct err *e)
 {
-    uint32_t want = EW_SEEDED | (m->keep_clock ? 0 : EW_CLOCK), done = 0;
-    int rc = execport_identity(port, want, qmp_call_gone_fd(call), &done, e);
+    struct ew_mac mac[EW_MACS] = {0};
+    uint32_t want = EW_SEEDED | (m->keep_clock ? 0 : EW_CLOCK) | (fresh_macs(m, mac) ? EW_MAC : 0), done = 0;
+    int rc = execport_identity(port, want, mac, qmp_call_gone_fd(call), &done, e);
 
     if (rc == 0 && !(done & EW_SEEDED))
         log_msg(&m->log, LOG_WARN, "the guest's random numbers could not be reseeded");
     if (rc == 0 && (want & ~done & EW_CLOCK))
         log_msg(&m->log, LOG_WARN, "the guest's clock could not be set");
+    if (rc == 0 && (want & ~done & EW_MAC))
+        log_msg(&m->log, LOG_WARN, "the guest's hardware addresses could not be set: its private networks stay away");
+    if (rc == 0 && (done & EW_MAC)) {
+        struct joining j = {.machine = m->machine};
+        loop_call_wait(m->loop, join, &j);
+        if (j.rc < 0)
+            log_msg(&m->log, LOG_WARN, "the fork is on no private network: %s", j.err.msg);
+    }
     return rc;
 }
 

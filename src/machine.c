@@ -102,13 +102,13 @@ static int make_nat(struct machine *m, unsigned n, const struct machine_spec *sp
     return rc;
 }
 
-static int make_switch(struct machine *m, unsigned n, const struct machine_spec *spec, struct err *e)
+static int make_switch(struct machine *m, unsigned n, struct err *e)
 {
     int fd, rc;
 
-    if (!spec->store_uuid)
+    if (!m->store_uuid)
         return err_set(e, VT_USAGE, "private networks are between machines of a store");
-    rc = nets_open(spec->store_uuid, m->config->nic[n].net, &fd, e);
+    rc = nets_open(m->store_uuid, m->config->nic[n].net, &fd, e);
     if (rc == 0)
         rc = switch_new(fd, &m->net[n], &m->net_switch[n], e);
     m->net_source[n] =
@@ -125,7 +125,7 @@ static int make_nic(struct machine *m, unsigned n, const struct machine_spec *sp
         return err_set(e, VT_FAIL, "out of memory");
     if (private && spec->alone)
         return 0;
-    rc = private ? make_switch(m, n, spec, e) : make_nat(m, n, spec, e);
+    rc = private ? make_switch(m, n, e) : make_nat(m, n, spec, e);
     if (rc == 0)
         loop_source_add(m->loop, &m->net_source[n]);
     return rc;
@@ -305,6 +305,8 @@ int machine_new(struct loop *l, const struct machine_spec *spec, struct machine 
         return err_set(e, VT_FAIL, "out of memory");
     m->loop = l;
     m->config = spec->config;
+    m->store_uuid = spec->store_uuid;
+    m->alone = spec->alone;
     rc = make_hardware(m, spec, e);
     if (rc == 0)
         typist_set_vm(m->typist, m->vm);
@@ -436,6 +438,18 @@ void machine_retry_disks(struct machine *m)
         blkworker_retry(m->disk[i]);
 }
 
+/* Off the private networks again: the guest is about to have its parent's addresses. */
+static void part(struct machine *m)
+{
+    for (unsigned i = 0; i < m->config->nnics; i++) {
+        if (!m->net_switch[i])
+            continue;
+        loop_source_del(m->loop, &m->net_source[i]);
+        switch_free(m->net_switch[i]);
+        m->net_switch[i] = NULL;
+    }
+}
+
 int machine_drop_connections(struct machine *m, struct err *e)
 {
     int rc = 0;
@@ -448,11 +462,30 @@ int machine_drop_connections(struct machine *m, struct err *e)
     chrhost_discard(m->exec_host, true);
     chrhost_discard(m->serial_host, false);
     typist_discard(m->typist);
+    if (m->alone)
+        part(m);
     for (unsigned i = 0; i < m->config->nnics; i++) {
         int one = m->nat[i] ? nat_reset_connections(m->nat[i], e) : 0;
         rc = rc < 0 ? rc : one;
         if (m->net_switch[i])
             switch_discard(m->net_switch[i]);
+    }
+    return rc;
+}
+
+int machine_join(struct machine *m, struct err *e)
+{
+    int rc = 0;
+
+    for (unsigned i = 0; i < m->config->nnics && rc == 0; i++) {
+        if (!*m->config->nic[i].net || m->net_switch[i])
+            continue;
+        rc = make_switch(m, i, e);
+        if (rc < 0)
+            break;
+        loop_source_add(m->loop, &m->net_source[i]);
+        switch_set_vm(m->net_switch[i], m->vm);
+        switch_discard(m->net_switch[i]); /* what it sent to nobody, under its old address */
     }
     return rc;
 }

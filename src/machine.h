@@ -22,10 +22,10 @@
 #include "vmcore/vmcore.h"
 
 struct machine_spec {
-    const struct machine_config *config;     /* outlives the machine */
-    const char *store_uuid;                  /* whose private networks it may be on; NULL: none */
-    bool alone;                              /* its cards on private networks are connected to nothing */
-    const char *hostname;                    /* told to the guest by DHCP; NULL: none */
+    const struct machine_config *config; /* outlives the machine */
+    const char *store_uuid;              /* whose private networks it may be on; NULL: none */
+    bool alone;                          /* its cards on private networks are connected to nothing until machine_join */
+    const char *hostname;                /* told to the guest by DHCP; NULL: none */
     struct blockdev *disk[CONFIG_MAX_DISKS]; /* for config->disk[n]; outlive the machine */
     /* On the vCPU thread: the guest has come to an end. A reset is one, too: machine_boot and vcpu_restart reboot it.
      */
@@ -39,7 +39,8 @@ struct machine {
     const struct machine_config *config;
     struct vm *vm;
     struct vcpu *vcpu; /* paused once until machine_go */
-    bool connected;
+    bool connected, alone;
+    const char *store_uuid;
     struct chrport serial, agent_port, exec_port;
     struct chrhost *serial_host, *agent_host, *exec_host;
     struct agent *agent;
@@ -73,6 +74,9 @@ int machine_quiesce_disks(struct machine *m, struct err *e);
 void machine_retry_disks(struct machine *m);
 /* [vCPU paused, loop's thread] The guest is another one now: bytes under way are dropped, connections reset. */
 int machine_drop_connections(struct machine *m, struct err *e);
+/* Connects the cards on private networks of a machine that was made alone; machine_drop_connections parts it again. On
+ * the loop's thread. */
+int machine_join(struct machine *m, struct err *e);
 /* [vCPU paused, any thread] Another disc in the CD drive, "" for none. VT_BUSY: the machine has no CD drive. */
 int machine_change_disc(struct machine *m, const char *path, struct err *e);
 /* The same of a floppy drive; NULL: its own disk. VT_BUSY: there is no such drive, or it has no disk of its own. */

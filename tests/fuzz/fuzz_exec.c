@@ -93,7 +93,7 @@ static void use(struct execport *p)
         vt_assert(status >= 0 && status <= 255);
     else
         vt_assert(e.code < 0 && *e.msg);
-    execport_identity(p, EW_SEEDED | EW_CLOCK, -1, &done, NULL);
+    execport_identity(p, EW_SEEDED | EW_CLOCK, NULL, -1, &done, NULL);
     vt_assert((done & ~(uint32_t)(EW_SEEDED | EW_CLOCK)) == 0);
 }
 

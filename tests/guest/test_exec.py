@@ -22,6 +22,35 @@ from harness import vmtest
 MIB = 1 << 20
 
 
+# Says its hardware address on the private network, and the one of who answers there.
+PEER = """
+import os, pathlib, socket, subprocess, sys, time
+job = int(os.environ["VMTEST_JOB"])
+card = sorted(p.name for p in pathlib.Path("/sys/class/net").glob("e*"))[1]
+subprocess.run(["ip", "addr", "add", f"10.9.0.{job}/24", "dev", card], check=True)
+subprocess.run(["ip", "link", "set", card, "up"], check=True)
+own = pathlib.Path(f"/sys/class/net/{card}/address").read_text().strip()
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(("0.0.0.0", 9))
+s.settimeout(0.1)
+other, heard, end = (f"10.9.0.{3 - job}", 9), None, time.monotonic() + 60
+while time.monotonic() < end:
+    try:
+        s.sendto(own.encode() + (b"+" if heard else b"-"), other)
+        data, who = s.recvfrom(100)
+    except OSError:
+        continue
+    heard = data[:-1].decode()
+    if data.endswith(b"+"):  # it has heard us, too
+        for _ in range(5):
+            s.sendto(own.encode() + b"+", other)
+            time.sleep(0.05)
+        print(own, heard)
+        sys.exit(0)
+sys.exit(1)
+"""
+
+
 def until(fd, text, seconds=30):
     """Reads from fd until text is there; all that came."""
     got, end = b"", time.monotonic() + seconds
@@ -48,7 +77,8 @@ class Exec(unittest.TestCase):
     def setUpClass(cls):
         cls.store = vmtest.Store()
         cls.addClassCleanup(cls.store.close)
-        cls.store.run("create", "web", *common.debian().words)
+        cls.store.run("net", "create", "lab")
+        cls.store.run("create", "web", *common.debian().words, "--net", "nat", "--net", "private:lab")
         cls.store.run("start", "web", timeout=1500)
 
     def run_in(self, *words, want=0, **kwargs):
@@ -230,6 +260,19 @@ class Exec(unittest.TestCase):
         # A clock that goes on from the snapshot's is behind by all that was done since.
         self.assertLess(times[2], times[0])
         self.assertLess(times[3], times[0])
+
+    def test_forks_meet_on_a_private_network(self):
+        self.store.run("snapshot", "meet")
+        self.addCleanup(self.store.run, "delete", "meet", want=None)
+        with tempfile.TemporaryDirectory() as folder:
+            peer = Path(folder) / "peer.py"
+            peer.write_text(PEER)
+            got = self.store.run("run", "--from", "meet", "-j", 2, "--copy-in", peer, "--", "python3", "peer.py")
+        said = dict(line.split(": ", 1) for line in got.text.splitlines())
+        ours = self.sh(r"cat /sys/class/net/e*/address").text.split()
+        own, heard = zip(*(said[n].split() for n in "12"))
+        self.assertEqual(heard, own[::-1])  # each has the other's hardware address
+        self.assertEqual(len({*own, *ours}), 4)
 
     def parked(self):
         """Process ids of the store's forks that wait."""
