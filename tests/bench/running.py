@@ -188,9 +188,11 @@ class Running:
         self.at[snap] = self.console.tick(SETTLE)
         syncs, begin = self.syncs.count(), time.monotonic()
         answer = self.take(snap)
-        end = time.monotonic()
-        return {"durable": end - begin, "syncs": self.syncs.count() - syncs,
-                "silent": self.console.silence(begin, end), "stopped": answer.get("stopped_seconds", end - begin)}
+        end, answered = time.monotonic(), self.syncs.count()
+        silent = self.console.silence(begin, end)
+        self.console.tick(SETTLE)
+        return {"durable": end - begin, "syncs": answered - syncs, "syncs after": self.syncs.count() - answered,
+                "silent": silent, "stopped": answer.get("stopped_seconds", end - begin)}
 
     def revert(self, snap, go=None):
         """Reverts by go (the monitor, unless given). The guest must have made ticks since the snapshot."""

@@ -10,9 +10,11 @@ are printed, in milliseconds. What changes between two states is random bytes in
 monitor's answer; `output` the guest's next line on its serial port, whose number says what the guest goes on from (it
 prints one every few milliseconds, which a row tells); `silent` the longest time without such a line. QEMU's savevm
 leaves the guest stopped for all of its time. Syncs are counted, and slowed for the rows that say so, in all processes
-of both. Curves are of the same guest: over dirty memory, with memory for twice the largest of --sizes; over --memories,
-a boot each; over the depth of a chain of snapshots. Growth is of all of the store's files, and beside it is what zstd
-makes of the pages that changed, as the store itself holds them.
+of both; `syncs after` are those of the store's upkeep, which begins with the answer and may get ahead of the counting:
+nobody waits for it. The first change after a revert makes the new head durable, too. Curves are of the same guest: over
+dirty memory, with memory for twice the largest of --sizes; over --memories, a boot each; over the depth of a chain of
+snapshots. Growth is of all of the store's files, and beside it is what zstd makes of the pages that changed, as the
+store itself holds them.
 
 The last table holds what vmtest-limits(7) says, with the section, against what was measured. These figures say little
 where the host had other work: its load is printed. --quick is for whether it all works.
@@ -208,7 +210,7 @@ def main_rows(result):
             if key == "pages":
                 continue
             a, b = ours.get(key), theirs.get(key)
-            if key != "syncs":
+            if not key.startswith("syncs"):
                 a, b = milliseconds(a), milliseconds(b)
             rows.append([f"{what}: {key}", a, b, b / a if a and b else None])
     return rows
