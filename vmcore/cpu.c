@@ -51,12 +51,14 @@ void cpu_forget_mixed(struct cpu *c)
 
 void cpu_forget_near(struct cpu *c)
 {
-    if (!c->near_used)
-        return;
-    memset(c->near, 0, sizeof c->near);
-    for (unsigned i = 0; i < ARRAY_LEN(c->near); i++)
+    if (c->near_n == NEAR_LIST)
+        memset(c->near, 0, sizeof c->near);
+    else
+        for (uint32_t i = 0; i < c->near_n; i++)
+            ((struct jump_near *)((char *)c->near + c->near_at[i]))->eip = 0;
+    for (unsigned i = 0; i < ARRAY_LEN(c->near) && c->near_n; i++)
         c->near[i][0].eip = 1; /* no EIP of 0 there */
-    c->near_used = 0;
+    c->near_n = 0;
 }
 
 static bool flat(const struct cpu_seg *s)
@@ -205,7 +207,7 @@ void cpu_reset(struct cpu *c)
     memcpy(c->fx, fx_init, sizeof fx_init);
     c->fx[0] = 0x40; /* power-up control word; FINIT gives 037Fh */
     c->fx[1] = 0;
-    c->near_used = 1;
+    c->near_n = NEAR_LIST;
     mmu_flush_all(c);
     cpu_update_mode(c);
 }

@@ -136,10 +136,11 @@ struct cpu {
 
     uint64_t ram_base, ram_last; /* checked builds: host addresses that accesses may name */
     struct mixed_page mixed[TLB_SETS];
-    uint8_t near_used;            /* near[] is not empty */
-    struct cpu_seg seg_before[2]; /* what FS and GS were before the last load that changed them */
-    const struct site *from;      /* the site whose exit is on its way to a block */
-    struct cpu_model own_model;   /* with the features that this machine has of it */
+    uint32_t near_n;                 /* entries of near[] that were filled, at near_at[]; NEAR_LIST: more than that */
+    uint32_t near_at[NEAR_LIST + 1]; /* their offsets in near[] */
+    struct cpu_seg seg_before[2];    /* what FS and GS were before the last load that changed them */
+    const struct site *from;         /* the site whose exit is on its way to a block */
+    struct cpu_model own_model;      /* with the features that this machine has of it */
     const struct cpu_model *model;
     struct mem *mem;
     struct cache *cache;

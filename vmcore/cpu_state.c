@@ -148,7 +148,7 @@ static int loaded(void *dev, const char **why)
     cpu_debug_changed(c);
     mmu_flush_all(c);
     memset(c->jh, 0, sizeof c->jh);
-    c->near_used = 1;
+    c->near_n = NEAR_LIST;
     cpu_forget_near(c);
     cpu_update_mode(c);
     cpu_update_intr(c);

@@ -36,7 +36,8 @@ struct jump_hash {
 /* What the jump hash and the code TLB together said since either changed, or the mode but for its privilege: no other
  * check is needed. One for supervisor, one for user mode, one for the supervisor under M_LIFT; see cpu_forget_near().
  */
-#define NEAR_SIZE 128
+#define NEAR_SIZE 1024
+#define NEAR_LIST 512 /* so many fills are noted, to be taken back one by one */
 struct jump_near {
     uint64_t eip; /* unused: one that belongs elsewhere */
     const void *code, *spilled;

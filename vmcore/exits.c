@@ -318,10 +318,12 @@ static uint8_t *jump_routine(struct tb *t)
         e_rr(c, 1, 0x01, t->ra, t->rb);
         e_gs(c, 1, 0x89, t->rb, t->rx, 0, near_table(t) + (int)offsetof(struct jump_near, spilled));
     }
-    e8(c, 0x65); /* mov byte gs:[near_used], 1 */
-    e8(c, 0xc6);
-    e_modrm_mem(c, 0, H_NONE, H_NONE, 0, (int)offsetof(struct cpu, near_used));
-    e8(c, 1);
+    e_lea(c, t->ra, t->rx, near_table(t) - (int)offsetof(struct cpu, near));
+    e_gs(c, 0, 0x8b, t->rb, H_NONE, 0, (int)offsetof(struct cpu, near_n));
+    e_gs(c, 0, 0x89, t->ra, t->rb, 2, (int)offsetof(struct cpu, near_at));
+    e_alu_i32(c, 7, t->rb, NEAR_LIST); /* cmp */
+    e_alu_i8(c, 2, t->rb, 0);          /* adc: stays at NEAR_LIST */
+    e_gs(c, 0, 0x89, t->rb, H_NONE, 0, (int)offsetof(struct cpu, near_n));
     t_mov(t, c, t->ra, t->rx);
     near_jump(t, c);
     for (unsigned i = 0; i < 5; i++)
