@@ -12,8 +12,8 @@ from harness import arch, qmp, vmtest
 
 MACHINE = "floppy"
 # Code with its data and stack on its own page, written all the time, in parts of the speed of the same code with data
-# elsewhere. The aim is a tenth; this is what it must not fall below.
-ONE_PAGE = 0.02
+# elsewhere: what it must not fall below.
+ONE_PAGE = 0.1
 LINES = ["short", "the quick brown fox jumps over the lazy dog", "~!@#$%^&*()_+{}|:<>?", "ABC xyz 0123456789 -=[];',./"]
 
 
