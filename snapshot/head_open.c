@@ -173,8 +173,14 @@ int images_new_logs(struct head *h, struct db *db, struct images *im, struct err
         if (!im->disks[i])
             continue;
         r = head_make_log(h, db, &l, e);
-        if (!r)
-            r = disk_add_log(im->disks[i], l, e);
+        if (r)
+            return r;
+        r = disk_add_log(im->disks[i], l, e);
+        if (r) {
+            if (!h->throwaway)
+                sio_unlink(&h->s->io, l->f.path, NULL);
+            hlog_unref(l);
+        }
     }
     return r;
 }
