@@ -63,8 +63,10 @@ static bool fresh_macs(const struct monitor *m, struct ew_mac mac[EW_MACS])
     _Static_assert(EW_MACS >= CONFIG_MAX_NICS, "room for all");
     for (unsigned i = 0; i < m->config.nnics && m->fork_of; i++) {
         uint8_t random[3];
-        if (!*m->config.nic[i].net || getrandom(random, sizeof random, 0) != (ssize_t)sizeof random)
+        if (!*m->config.nic[i].net)
             continue;
+        if (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random)
+            return false; /* then they stay apart */
         mac[n] = (struct ew_mac){.fresh = {0x52, 0x54, 0x00, random[0], random[1], random[2]}};
         memcpy(mac[n++].old, m->config.nic[i].mac, 6);
     }
