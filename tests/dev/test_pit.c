@@ -301,6 +301,118 @@ static void test_mode_3(void **state)
     rig_free(r);
 }
 
+/* What each take-over may be late, for times are in whole nanoseconds. */
+static void late(struct rig *r)
+{
+    vclock_advance(&r->clock, 2);
+}
+
+/* A new count takes over at the end of the half-cycle that it was written in (82C54 data sheet, mode 3). */
+static void test_mode_3_new_count(void **state)
+{
+    struct rig *r = rig_new();
+    uint64_t t = 0;
+
+    gate(r, true);
+    start(r, 3, 20);
+    go(r, &t, 4); /* amid the high half, which ends at 10 */
+    out8(r, 0x42, 7);
+    out8(r, 0x42, 0);
+    out8(r, 0x43, 0xe8);
+    assert_int_equal(in8(r, 0x42), 0xf6); /* high, and the count waits */
+    late(r);
+    go(r, &t, 5);
+    assert_true(high(r));
+    r = rig_reload(r);
+    for (unsigned i = 0; i < 21; i++) { /* three clocks low, four high */
+        go(r, &t, 1);
+        assert_int_equal(high(r), i % 7 >= 3);
+    }
+    out8(r, 0x43, 0xe8);
+    assert_int_equal(in8(r, 0x42), 0xb6); /* high, and no count waits */
+    go(r, &t, 2);                         /* amid the low half, with one clock to go */
+    assert_false(high(r));
+    out8(r, 0x42, 12);
+    out8(r, 0x42, 0);
+    go(r, &t, 1);
+    assert_false(high(r));
+    late(r);
+    for (unsigned i = 0; i < 24; i++) {
+        go(r, &t, 1);
+        assert_int_equal(high(r), i % 12 < 6);
+        assert_int_equal(read16(r, 0x42), 12 - 2 * (i % 6));
+    }
+    /* the trigger comes first */
+    go(r, &t, 2);
+    out8(r, 0x42, 30);
+    out8(r, 0x42, 0);
+    gate(r, false);
+    gate(r, true);
+    t = 0;
+    for (unsigned i = 0; i < 60; i++) {
+        assert_int_equal(high(r), i % 30 < 15);
+        go(r, &t, 1);
+    }
+    /* written while the gate is low, it waits for the trigger */
+    gate(r, false);
+    out8(r, 0x42, 8);
+    out8(r, 0x42, 0);
+    go(r, &t, 100);
+    assert_int_equal(read16(r, 0x42), 30);
+    out8(r, 0x43, 0xe8);
+    assert_int_equal(in8(r, 0x42), 0xf6);
+    gate(r, true);
+    assert_int_equal(read16(r, 0x42), 8);
+    t = 0;
+    for (unsigned i = 0; i < 16; i++) {
+        assert_int_equal(high(r), i % 8 < 4);
+        go(r, &t, 1);
+    }
+    rig_free(r);
+}
+
+/* The interrupts of a new count in mode 3: the low half of it follows the high one of the old. */
+static void test_mode_3_interrupts(void **state)
+{
+    struct rig *r = rig_new();
+    uint64_t t = 0;
+
+    pic_setup(r);
+    out8(r, 0x43, 0x36);
+    out8(r, 0x40, 0xe8); /* 1000 */
+    out8(r, 0x40, 0x03);
+    irq0s(r, 0); /* the output's first rise */
+    go(r, &t, 100);
+    out8(r, 0x40, 0xc8); /* 200, from clock 500 on: low to 600, then high to 700 */
+    out8(r, 0x40, 0x00);
+    go(r, &t, 499);
+    assert_int_equal(r->intr, 0);
+    r = rig_reload(r);
+    late(r);
+    go(r, &t, 1);
+    assert_int_equal(take_irq(r), 0x20);
+    out8(r, 0x20, 0x20);
+    go(r, &t, 199);
+    assert_int_equal(r->intr, 0);
+    go(r, &t, 1);
+    assert_int_equal(take_irq(r), 0x20);
+    out8(r, 0x20, 0x20);
+    go(r, &t, 150); /* amid the low half, which ends at 1000 */
+    out8(r, 0x40, 0xe8);
+    out8(r, 0x40, 0x03);
+    go(r, &t, 49);
+    assert_int_equal(r->intr, 0);
+    late(r);
+    go(r, &t, 1);
+    assert_int_equal(take_irq(r), 0x20);
+    out8(r, 0x20, 0x20);
+    go(r, &t, 999);
+    assert_int_equal(r->intr, 0);
+    go(r, &t, 1);
+    assert_int_equal(take_irq(r), 0x20);
+    rig_free(r);
+}
+
 static void test_mode_4(void **state)
 {
     struct rig *r = rig_new();
@@ -411,6 +523,8 @@ int main(void)
         cmocka_unit_test(test_mode_1),
         cmocka_unit_test(test_mode_2),
         cmocka_unit_test(test_mode_3),
+        cmocka_unit_test(test_mode_3_new_count),
+        cmocka_unit_test(test_mode_3_interrupts),
         cmocka_unit_test(test_mode_4),
         cmocka_unit_test(test_mode_5),
         cmocka_unit_test(test_read_back),

@@ -21,13 +21,31 @@ static uint32_t modulus(const struct pit_counter *c)
 }
 
 /* The divisor: 1..65536 (10000 in BCD). Digits above 9 are taken at face value and wrapped. */
-static uint32_t divisor(const struct pit_counter *c)
+static uint32_t divisor_of(const struct pit_counter *c, uint16_t written)
 {
-    uint32_t n = c->bcd ? from_bcd(c->reload) % 10000 : c->reload;
+    uint32_t n = c->bcd ? from_bcd(written) % 10000 : written;
     if (!n)
         n = modulus(c);
     /* A count of 1 is illegal in modes 2 and 3; it acts as 2 here, so that periods have two edges. */
     return n == 1 && (c->mode == 2 || c->mode == 3) ? 2 : n;
+}
+
+static uint32_t divisor(const struct pit_counter *c)
+{
+    return divisor_of(c, c->reload);
+}
+
+/* Mode 3 is high for the longer half of an odd count. */
+static uint32_t high_half(uint32_t n)
+{
+    return (n + 1) / 2;
+}
+
+/* Where in its period a counter of mode 2 or 3 is, d clocks after its load. */
+static uint32_t phase(const struct pit_counter *c, uint64_t d)
+{
+    uint32_t n = divisor(c);
+    return (uint32_t)((d + (c->low_first ? high_half(n) : 0)) % n);
 }
 
 static uint64_t ns_of(uint64_t clocks)
@@ -40,19 +58,30 @@ static bool counting(const struct pit_counter *c)
     return c->running && (c->gate || c->mode == 1 || c->mode == 5);
 }
 
-/* Clocks since the load; lets a count that waited for the period's end take over first. */
+static uint64_t clocks_of(uint64_t ns)
+{
+    return mul_div(ns, PIT_HZ, NS_PER_S);
+}
+
+/* The count that waited takes over, in mode 3 with the half that begins there. */
+static void take_next(struct pit_counter *c, uint64_t at)
+{
+    c->low_first = c->mode == 3 && at > c->start && phase(c, clocks_of(at - c->start)) != 0;
+    c->start = at;
+    c->reload = c->next;
+    c->switch_at = UINT64_MAX;
+    c->null_count = false;
+}
+
+/* Clocks since the load; lets a count that waited for the period's or half-cycle's end take over first. */
 static uint64_t elapsed(struct pit *p, struct pit_counter *c)
 {
     uint64_t now = vclock_now(p->clock);
     if (!counting(c))
         return c->held;
-    if (now >= c->switch_at) {
-        c->start = c->switch_at;
-        c->reload = c->next;
-        c->switch_at = UINT64_MAX;
-        c->null_count = false;
-    }
-    return now > c->start ? mul_div(now - c->start, PIT_HZ, NS_PER_S) : 0;
+    if (now >= c->switch_at)
+        take_next(c, c->switch_at);
+    return now > c->start ? clocks_of(now - c->start) : 0;
 }
 
 static uint16_t count(struct pit *p, struct pit_counter *c)
@@ -62,10 +91,10 @@ static uint16_t count(struct pit *p, struct pit_counter *c)
 
     switch (c->mode) {
     case 2:
-        v = n - (uint32_t)(d % n);
+        v = n - phase(c, d);
         break;
     case 3: {
-        uint32_t r = (uint32_t)(d % n), high = (n + 1) / 2;
+        uint32_t r = phase(c, d), high = high_half(n);
         v = (n & ~1u) - 2 * (r < high ? r : r - high);
         break;
     }
@@ -88,12 +117,23 @@ static bool output(struct pit *p, struct pit_counter *c)
     case 1:
         return d >= n;
     case 2:
-        return !c->gate || d % n != n - 1;
+        return !c->gate || phase(c, d) != n - 1;
     case 3:
-        return !c->gate || d % n < (n + 1) / 2;
+        return !c->gate || phase(c, d) < high_half(n);
     default:
         return d != n;
     }
+}
+
+/* When a counter of mode 2 or 3 rises next, d clocks after its load. */
+static uint64_t next_rise(const struct pit_counter *c, uint64_t d)
+{
+    uint32_t n = divisor(c), at = phase(c, d);
+
+    if (c->switch_at == UINT64_MAX)
+        return c->start + ns_of(d + n - at);
+    /* A count that waits for the end of the high half counts the low one first. */
+    return c->switch_at + (c->mode == 3 && at < high_half(n) ? ns_of(divisor_of(c, c->next) / 2) : 0);
 }
 
 /* Counter 0's line and the time of its next rising edge. The low pulses of modes 2 to 5 are shown at their end only. */
@@ -105,7 +145,7 @@ static void schedule(struct pit *p)
 
     if (counting(c)) {
         if (c->mode == 2 || c->mode == 3)
-            at = c->switch_at != UINT64_MAX ? c->switch_at : c->start + ns_of((d / n + 1) * n);
+            at = next_rise(c, d);
         else if (c->edge_due) /* past already, maybe, as host time goes on while this runs: then at once */
             at = c->start + ns_of(c->mode < 2 ? n : n + 1);
     }
@@ -136,9 +176,11 @@ static void load(struct pit *p, unsigned n, uint16_t value)
     uint64_t now = vclock_now(p->clock);
 
     c->null_count = true;
-    if ((c->mode == 2 || c->mode == 3) && counting(c)) {
-        uint32_t period = divisor(c);
-        c->switch_at = c->start + ns_of((elapsed(p, c) / period + 1) * period);
+    if ((c->mode == 2 || c->mode == 3) && c->running) {
+        uint64_t d = elapsed(p, c);
+        uint32_t period = divisor(c), at = phase(c, d), half = high_half(period);
+        /* What is written while the gate is low waits for its rise. */
+        c->switch_at = c->gate ? c->start + ns_of(d + (c->mode == 3 && at < half ? half : period) - at) : now;
         c->next = value;
     } else if (c->mode == 1 || c->mode == 5) {
         c->next = value;
@@ -146,7 +188,7 @@ static void load(struct pit *p, unsigned n, uint16_t value)
     } else {
         c->reload = value;
         c->running = c->edge_due = true;
-        c->null_count = false;
+        c->null_count = c->low_first = false;
         c->start = now;
         c->held = 0;
     }
@@ -175,11 +217,9 @@ static void set_gate(struct pit *p, unsigned n, bool level)
                 c->start = now;
             }
         } else if (c->mode == 2 || c->mode == 3) {
-            if (c->switch_at != UINT64_MAX) {
-                c->reload = c->next;
-                c->switch_at = UINT64_MAX;
-            }
-            c->null_count = false;
+            if (c->switch_at != UINT64_MAX)
+                take_next(c, now);
+            c->low_first = false;
             c->start = now;
             c->held = 0;
         } else {
@@ -312,7 +352,7 @@ static const struct bus_ops port61_ops = {port61_read, port61_write, 1, 1};
         CH(i, prefix, null_count, F_BOOL), CH(i, prefix, running, F_BOOL), CH(i, prefix, armed, F_BOOL),              \
         CH(i, prefix, latched_count, F_BOOL), CH(i, prefix, latched_status, F_BOOL), CH(i, prefix, edge_due, F_BOOL), \
         CH(i, prefix, start, F_U64), CH(i, prefix, held, F_U64), CH(i, prefix, switch_at, F_U64),                     \
-        CH(i, prefix, next, F_U16), CH_SINCE(i, prefix, waits, F_BOOL, 3)
+        CH(i, prefix, next, F_U16), CH_SINCE(i, prefix, waits, F_BOOL, 3), CH_SINCE(i, prefix, low_first, F_BOOL, 4)
 
 static const struct field pit_fields[] = {
     CH_FIELDS(0, "ch0."),
@@ -339,7 +379,15 @@ static int pit_loaded(void *dev, const char **why)
     return 0;
 }
 
-static const struct state_table pit_table = {"i8254", 3, pit_fields, pit_loaded, NULL};
+/* What is due is done: a saved state is the same whether or not a guest looked at the counters before. */
+static void before_save(void *dev)
+{
+    struct pit *p = dev;
+    for (unsigned i = 0; i < 3; i++)
+        elapsed(p, &p->ch[i]);
+}
+
+static const struct state_table pit_table = {"i8254", 4, pit_fields, pit_loaded, before_save};
 
 void pit_reset(struct pit *p)
 {

@@ -27,9 +27,10 @@ struct pit_counter {
     uint64_t start; /* virtual ns of the load */
     uint64_t held;  /* clocks elapsed when it was stopped */
     bool waits;     /* modes 1 and 5: next waits for a gate edge, which ends the one-shot under way */
-    /* Modes 2 and 3: a count written while running takes effect at the period's end. */
+    /* A count written while running takes effect at the end of the period in mode 2, of the half-cycle in mode 3. */
     uint64_t switch_at; /* virtual ns; UINT64_MAX: none */
     uint16_t next;
+    bool low_first; /* mode 3: the low half began at the load */
 };
 struct pit {
     struct pit_counter ch[3];
