@@ -12,6 +12,7 @@
 #include "src/base/units.h"
 #include "src/base/util.h"
 
+struct settings;
 struct store;
 struct verb;
 
@@ -54,9 +55,11 @@ struct cli {
     char **guest; /* after "--"; NULL-terminated */
     int nguest;
     bool has_guest; /* there was a "--" */
+    uint64_t given; /* bit n: the nth of the verb's options */
     uint64_t started;
-    struct store *store; /* see resolve.h */
-    json_t *result;      /* with --json: what the verb's out_* calls gathered */
+    struct settings *settings; /* see settings.h; NULL: not asked for yet */
+    struct store *store;       /* see resolve.h */
+    json_t *result;            /* with --json: what the verb's out_* calls gathered */
 };
 
 /* ---- the table (main.c) */
@@ -80,6 +83,10 @@ const struct verb *verb_find(const char *name); /* aliases too; NULL */
 
 /* Parses argv past the program's name. With VT_USAGE, c->verb is set as far as it was seen. *ret_opts is malloc'ed. */
 int opt_parse(struct cli *c, int argc, char **argv, void **ret_opts, struct err *e);
+/* Puts a value, which may be an OPT_FLAG's NULL, into the struct at base. VT_USAGE names the option. */
+int opt_store(const struct opt *o, void *base, const char *value, struct err *e);
+/* r, and where that is an error, "--NAME: " before its message. */
+int opt_named(int r, const char *name, struct err *e);
 void opt_release(const struct verb *v, void *opts);
 void opt_print_help(const struct verb *v);
 void opt_print_overview(void);

@@ -98,7 +98,7 @@ static int fill_config(struct machine_config *cfg, const struct create_opts *o, 
     config_init(cfg);
     if (o->mem) {
         cfg->mem = o->mem;
-        r = config_mem_check(o->mem, e);
+        r = opt_named(config_mem_check(o->mem, e), "mem", e);
     }
     if (!r)
         r = config_set_boot(cfg, o->kernel, o->initrd, o->append, e);
@@ -107,16 +107,16 @@ static int fill_config(struct machine_config *cfg, const struct create_opts *o, 
     if (!r && o->cpu && !(cfg->cpu = strdup(o->cpu)))
         r = err_set(e, VT_FAIL, "out of memory");
     if (!r && o->disk_bus)
-        r = config_set_disk_bus(cfg, o->disk_bus, e);
+        r = opt_named(config_set_disk_bus(cfg, o->disk_bus, e), "disk-bus", e);
     if (!r && o->cdrom)
         r = config_set_cdrom(cfg, o->cdrom, e);
     cfg->hpet = o->hpet;
     if (!r && o->nets.n)
-        r = config_set_nets(cfg, o->nets.items, o->nets.n, e);
+        r = opt_named(config_set_nets(cfg, o->nets.items, o->nets.n, e), "net", e);
     if (!r && o->nic)
-        r = config_set_nic(cfg, o->nic, e);
+        r = opt_named(config_set_nic(cfg, o->nic, e), "nic", e);
     for (size_t i = 0; i < o->forwards.n && !r; i++)
-        r = config_forward_add(cfg, o->forwards.items[i], e);
+        r = opt_named(config_forward_add(cfg, o->forwards.items[i], e), "forward", e);
     return r ? r : config_forwards_check(cfg, e);
 }
 

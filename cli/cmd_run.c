@@ -10,6 +10,7 @@
 #include "cli/jobs.h"
 #include "cli/life.h"
 #include "cli/resolve.h"
+#include "cli/settings.h"
 #include "src/base/floppyformat.h"
 #include "src/config.h"
 #include "src/imagefile.h"
@@ -109,9 +110,9 @@ static int boot_machine(struct cli *c, const struct run_opts *o, struct err *e)
     for (size_t i = 0; i < o->floppies.n && !r; i++)
         r = config_floppy_add_file(&checked, o->floppies.items[i], e);
     if (!r && o->nic)
-        r = config_set_nic(&checked, o->nic, e);
+        r = opt_named(config_set_nic(&checked, o->nic, e), "nic", e);
     if (!r && o->disk_bus)
-        r = config_set_disk_bus(&checked, o->disk_bus, e);
+        r = opt_named(config_set_disk_bus(&checked, o->disk_bus, e), "disk-bus", e);
     if (!r && o->cdrom)
         r = config_set_cdrom(&checked, o->cdrom, e);
     if (!r)
@@ -257,10 +258,10 @@ static int become_job(struct cli *c, struct run_opts *o, unsigned job, struct st
     return 0;
 }
 
-/* How long a parked fork waits: $VMTEST_WARM_IDLE, else five minutes. */
-static int read_warm(const struct run_opts *o, uint64_t *ret, struct err *e)
+/* How long a parked fork waits: the setting, else five minutes. */
+static int read_warm(struct cli *c, const struct run_opts *o, uint64_t *ret, struct err *e)
 {
-    const char *text = getenv("VMTEST_WARM_IDLE");
+    struct setting_value v;
     int r;
 
     *ret = 0;
@@ -269,8 +270,11 @@ static int read_warm(const struct run_opts *o, uint64_t *ret, struct err *e)
     if (o->jobs)
         return err_set(e, VT_USAGE, "--warm: one is parked at a time; it does not go with --jobs");
     *ret = 300 * NS_PER_SEC;
-    r = text && *text ? duration_parse(text, ret, e) : 0;
-    return r ? err_prefix(e, r, "VMTEST_WARM_IDLE") : 0;
+    r = settings_get(c, "warm-idle", &v, e);
+    if (r || !v.text)
+        return r;
+    r = duration_parse(v.text, ret, e);
+    return r ? err_prefix(e, r, "%s", v.origin) : 0;
 }
 
 /* The parked fork, where there is one, else a new one. */
@@ -327,7 +331,7 @@ static int from_snapshot(struct cli *c, struct run_opts *o, struct err *e)
     if (!r)
         r = guest_opts_check(&o->guest, e);
     if (!r)
-        r = read_warm(o, &spec.park, e);
+        r = read_warm(c, o, &spec.park, e);
     if (!r)
         r = check_jobs(o, e);
     if (!r)

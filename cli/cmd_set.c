@@ -127,7 +127,7 @@ static int apply(struct machine_config *cfg, const struct set_opts *o, struct er
 
     cfg->hpet = (cfg->hpet || o->hpet) && !o->no_hpet;
     if (!r && o->mem) {
-        r = config_mem_check(o->mem, e);
+        r = opt_named(config_mem_check(o->mem, e), "mem", e);
         cfg->mem = o->mem;
     }
     if (!r && o->cpu) {
@@ -141,17 +141,17 @@ static int apply(struct machine_config *cfg, const struct set_opts *o, struct er
     if (!r)
         r = config_set_bios(cfg, o->bios, o->boot, e);
     if (!r && o->nets.n)
-        r = config_set_nets(cfg, o->nets.items, o->nets.n, e);
+        r = opt_named(config_set_nets(cfg, o->nets.items, o->nets.n, e), "net", e);
     if (!r && o->nic)
-        r = config_set_nic(cfg, o->nic, e);
+        r = opt_named(config_set_nic(cfg, o->nic, e), "nic", e);
     if (!r && o->disk_bus)
-        r = config_set_disk_bus(cfg, o->disk_bus, e);
+        r = opt_named(config_set_disk_bus(cfg, o->disk_bus, e), "disk-bus", e);
     if (!r)
         r = apply_discs(cfg, o, e);
     for (size_t i = 0; i < o->no_forwards.n && !r; i++)
         r = remove_forward(cfg, o->no_forwards.items[i], e);
     for (size_t i = 0; i < o->forwards.n && !r; i++)
-        r = config_forward_add(cfg, o->forwards.items[i], e);
+        r = opt_named(config_forward_add(cfg, o->forwards.items[i], e), "forward", e);
     if (!r && o->automatic)
         r = config_set_auto(cfg, o->automatic, e);
     if (!r)

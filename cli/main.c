@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "cli/cmd.h"
+#include "cli/settings.h"
 #include "snapshot/snapshot.h"
 
 #define ROW(name, usage, summary, min, max, flags)                         \
@@ -135,10 +136,15 @@ int main(int argc, char **argv)
         else
             opt_print_overview();
     } else if (r == 0) {
-        r = c.verb->run(&c, opts, &e);
+        r = settings_apply(&c, opts, &e);
+        if (!r)
+            r = c.verb->run(&c, opts, &e);
+        if (r == VT_USAGE)
+            settings_blame(&c, &e);
     }
     opt_release(c.verb, opts);
     store_close(c.store);
+    settings_free(c.settings);
     free(c.words);
     return out_finish(&c, r, &e);
 }

@@ -10,7 +10,8 @@
 
 /* The options that every verb takes; parsed into struct cli itself. */
 static const struct opt global_options[] = {
-    {"store", "DIR", "the store to use, instead of $VMTEST_HOME", offsetof(struct cli, store_dir), OPT_STR, 0},
+    {"store", "DIR", "the store to use, instead of that of $VMTEST_HOME or vmtest.conf(5)",
+     offsetof(struct cli, store_dir), OPT_STR, 0},
     {"machine", "MACHINE", "the machine to act on", offsetof(struct cli, machine), OPT_STR, 'm'},
     {"json", NULL, "print one JSON object", offsetof(struct cli, json), OPT_FLAG, 0},
     {"quiet", NULL, "print results and errors only", offsetof(struct cli, quiet), OPT_FLAG, 'q'},
@@ -48,10 +49,12 @@ static const struct opt *find_option(struct scan *s, const char *name, size_t le
     const struct opt *o = s->c->verb ? find_in(s->c->verb->options, name, len, letter) : NULL;
 
     *ret_base = o ? s->opts : (void *)s->c;
+    if (o)
+        s->c->given |= UINT64_C(1) << (o - s->c->verb->options);
     return o ? o : find_in(global_options, name, len, letter);
 }
 
-static int store_value(const struct opt *o, void *base, const char *value, struct err *e)
+int opt_store(const struct opt *o, void *base, const char *value, struct err *e)
 {
     void *p = (char *)base + o->offset;
     int r = 0;
@@ -77,6 +80,11 @@ static int store_value(const struct opt *o, void *base, const char *value, struc
         break;
     }
     return r ? err_prefix(e, r, "--%s", o->name) : 0;
+}
+
+int opt_named(int r, const char *name, struct err *e)
+{
+    return r ? err_prefix(e, r, "--%s", name) : 0;
 }
 
 static int unknown_option(struct scan *s, const char *name, size_t len, struct err *e)
@@ -108,7 +116,7 @@ static int long_option(struct scan *s, const char *arg, struct err *e)
         return err_set(e, VT_USAGE, "--%s takes no value", o->name);
     if (o->arg && !eq && s->i + 1 >= s->argc)
         return err_set(e, VT_USAGE, "--%s: %s is missing", o->name, o->arg);
-    return store_value(o, base, !o->arg ? NULL : eq ? eq + 1 : s->argv[++s->i], e);
+    return opt_store(o, base, !o->arg ? NULL : eq ? eq + 1 : s->argv[++s->i], e);
 }
 
 static int short_options(struct scan *s, const char *arg, struct err *e)
@@ -122,14 +130,14 @@ static int short_options(struct scan *s, const char *arg, struct err *e)
         if (!o)
             return err_set(e, VT_USAGE, "-%c: no such option", *arg);
         if (!o->arg) {
-            r = store_value(o, base, NULL, e);
+            r = opt_store(o, base, NULL, e);
             if (r)
                 return r;
             continue;
         }
         if (!arg[1] && s->i + 1 >= s->argc)
             return err_set(e, VT_USAGE, "-%c: %s is missing", *arg, o->arg);
-        return store_value(o, base, arg[1] ? arg + 1 : s->argv[++s->i], e);
+        return opt_store(o, base, arg[1] ? arg + 1 : s->argv[++s->i], e);
     }
     return 0;
 }
@@ -242,7 +250,7 @@ void opt_print_help(const struct verb *v)
     }
     printf("\noptions of every verb:\n");
     print_options(global_options);
-    printf("\nSee vmtest-%s(1).\n", v->name);
+    printf("\nSee vmtest-%s(1); what is to hold each time goes into vmtest.conf(5).\n", v->name);
 }
 
 void opt_print_overview(void)
@@ -254,5 +262,6 @@ void opt_print_overview(void)
     printf("\noptions of every verb:\n");
     print_options(global_options);
     printf("      --version               print the version\n"
-           "\nvmtest VERB --help and vmtest-VERB(1) tell more of each; start at vmtest(1).\n");
+           "\nWhat is to hold each time goes into a file: vmtest.conf(5).\n"
+           "vmtest VERB --help and vmtest-VERB(1) tell more of each; start at vmtest(1).\n");
 }

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include "cli/settings.h"
 #include "src/base/io.h"
 #include "src/config.h"
 #include "src/nets.h"
@@ -20,14 +21,17 @@ static char *xdg_dir(const char *var, const char *fallback)
 
 int cli_store(struct cli *c, bool create, struct err *e)
 {
-    const char *given = c->store_dir ? c->store_dir : getenv("VMTEST_HOME");
-    cleanup(cleanup_free) char *dir = given && *given ? strdup(given) : xdg_dir("XDG_DATA_HOME", ".local/share");
-
+    struct setting_value given = {.text = c->store_dir};
+    cleanup(cleanup_free) char *dir = NULL;
     struct err why = {0};
     int r;
 
     if (c->store)
         return 0;
+    r = given.text ? 0 : settings_get(c, "store", &given, e);
+    if (r)
+        return r;
+    dir = given.text && *given.text ? strdup(given.text) : xdg_dir("XDG_DATA_HOME", ".local/share");
     if (!dir)
         return err_set(e, VT_USAGE, "no store: give --store DIR, or set VMTEST_HOME or HOME");
     r = store_open(dir, create ? STORE_CREATE : 0, &c->store, &why);
@@ -57,20 +61,26 @@ static int only_machine(struct cli *c, int64_t *ret_id, struct err *e)
 
 int cli_machine(struct cli *c, const char *word, bool exact, struct machine_info *ret, struct err *e)
 {
-    const char *env = getenv("VMTEST_MACHINE");
+    struct setting_value set = {0};
+    struct err why = {0};
     int64_t id = 0;
-    int r;
+    int r = 0;
 
     if (word && !*word)
         word = NULL;
     if (word && c->machine && strcmp(word, c->machine))
         return err_set(e, VT_USAGE, "the machine is given twice: \"%s\" and -m %s", word, c->machine);
     if (!word)
-        word = c->machine ? c->machine : env && *env ? env : NULL;
-    r = cli_store(c, false, e);
-    if (!r && word)
-        r = machine_find(c->store, word, exact, &id, e);
-    else if (!r) {
+        word = c->machine;
+    if (!word)
+        r = settings_get(c, "machine", &set, e);
+    if (!r)
+        r = cli_store(c, false, e);
+    if (!r && (word || set.text)) {
+        r = machine_find(c->store, word ? word : set.text, exact, &id, &why);
+        if (r)
+            r = word ? err_set(e, r, "%s", why.msg) : err_set(e, r, "%s (from %s)", why.msg, set.origin);
+    } else if (!r) {
         r = store_use_get(c->store, &id, e);
         if (!r && !id)
             r = only_machine(c, &id, e);

@@ -7,10 +7,11 @@
 #include "snapshot/snapshot.h"
 #include "src/client.h"
 
-/* Opens the store into c->store: --store, $VMTEST_HOME, $XDG_DATA_HOME/vmtest. create: make one where there is none. */
+/* Opens the store into c->store: --store, else the setting (settings.h), else $XDG_DATA_HOME/vmtest. create: make one
+ * where there is none. */
 int cli_store(struct cli *c, bool create, struct err *e);
 
-/* The machine meant, by: word (may be NULL or ""), -m, $VMTEST_MACHINE, `use`, the only machine. exact: no prefixes.
+/* The machine meant, by: word (may be NULL or ""), -m, the setting, `use`, the only machine. exact: no prefixes.
  * VT_USAGE: none is named and there are several, or two are named. *ret must be released. */
 int cli_machine(struct cli *c, const char *word, bool exact, struct machine_info *ret, struct err *e);
 

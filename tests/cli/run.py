@@ -40,7 +40,7 @@ def run(script, args):
     env = {
         "PATH": f"{tmp}/bin:{os.environ['PATH']}", "HOME": str(tmp), "TMPDIR": str(tmp), "LC_ALL": "C.UTF-8",
         "VMTEST_HOME": f"{tmp}/store", "XDG_RUNTIME_DIR": f"{tmp}/run", "XDG_STATE_HOME": f"{tmp}/state",
-        "LIB": str(HERE / "lib.sh"),
+        "XDG_CONFIG_DIRS": f"{tmp}/etc", "LIB": str(HERE / "lib.sh"),
     }
     env |= {k: v for k, v in os.environ.items() if k.startswith(("ASAN_", "UBSAN_", "LSAN_"))}
     env["VMTEST_LIBEXEC"] = f"{tmp}/libexec"
