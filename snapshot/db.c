@@ -362,12 +362,17 @@ int db_get(struct store *s, struct db **ret, struct err *e)
     return 0;
 }
 
+void db_rollback(struct db *db)
+{
+    if (!sqlite3_get_autocommit(db->h))
+        sqlite3_exec(db->h, "ROLLBACK", NULL, NULL, NULL);
+}
+
 void db_put(struct db *db)
 {
     if (!db)
         return;
-    if (!sqlite3_get_autocommit(db->h))
-        sqlite3_exec(db->h, "ROLLBACK", NULL, NULL, NULL);
+    db_rollback(db);
     pthread_mutex_lock(&db->s->pool.lock);
     db->next = db->s->pool.idle;
     db->s->pool.idle = db;
@@ -574,6 +579,11 @@ int64_t db_last_id(struct db *db)
 int db_changes(struct db *db)
 {
     return sqlite3_changes(db->h);
+}
+
+int db_all_changes(struct db *db)
+{
+    return sqlite3_total_changes(db->h);
 }
 
 static int bind(struct db *db, sqlite3_stmt *st, const char *types, va_list ap)

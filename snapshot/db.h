@@ -165,8 +165,10 @@ int db_begin(struct db *db, enum db_sync sync, struct err *e);
 /* One state of all rows for the reads that follow; keeps nobody from writing. Ended by db_put. */
 int db_begin_read(struct db *db, struct err *e);
 int db_commit(struct db *db, struct err *e);
+void db_rollback(struct db *db); /* nothing where no transaction is open */
 int64_t db_last_id(struct db *db);
-int db_changes(struct db *db); /* rows that the last statement changed */
+int db_changes(struct db *db);     /* rows that the last statement changed */
+int db_all_changes(struct db *db); /* and all on this connection, ever: to compare with what it was */
 /* Makes durable all that was committed before. */
 int db_make_durable(struct db *db, struct err *e);
 /* Moves the write-ahead log into the database and starts it anew. busy readers make it do less; that is fine. */

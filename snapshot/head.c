@@ -186,12 +186,11 @@ int head_solidify(struct head *h, struct err *e)
     return r;
 }
 
-int head_prepare(struct head *h, struct err *e)
+/* Caller holds h->row. */
+static int make_spares(struct head *h, struct err *e)
 {
     bool enough = true;
-    int r = 0;
 
-    pthread_mutex_lock(&h->row);
     for (size_t i = 0; i < STORE_DISKS_MAX; i++) {
         struct disk *d = head_disk_at(h, i);
         if (!d)
@@ -200,8 +199,25 @@ int head_prepare(struct head *h, struct err *e)
         enough = enough && d->n_logs >= d->current + 2;
         pthread_mutex_unlock(&d->lock);
     }
-    if (!enough)
-        r = head_make_logs(h, 2, e);
+    return enough ? 0 : head_make_logs(h, 2, e);
+}
+
+int head_spare(struct head *h, struct err *e)
+{
+    int r;
+
+    pthread_mutex_lock(&h->row);
+    r = make_spares(h, e);
+    pthread_mutex_unlock(&h->row);
+    return r;
+}
+
+int head_prepare(struct head *h, struct err *e)
+{
+    int r;
+
+    pthread_mutex_lock(&h->row);
+    r = make_spares(h, e);
     if (!r && !h->throwaway && !h->durable)
         r = solidify(h, e);
     pthread_mutex_unlock(&h->row);

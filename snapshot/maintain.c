@@ -109,17 +109,25 @@ static int named_logs(struct db *db, struct ids *ret, struct err *e)
     return r;
 }
 
+static bool any_but(const struct ids *of, const struct ids *these)
+{
+    for (size_t i = 0; i < of->n; i++)
+        if (!ids_has(these, of->v[i]))
+            return true;
+    return false;
+}
+
 /* The files are listed inside the transaction: a log is made inside the one that names it. They are removed after its
- * commit, which is a durable one: no earlier state of the rows, which might name them, can come back. */
+ * commit, which is a durable one: no earlier state of the rows, which might name them, can come back. Where there is
+ * nothing to remove, nothing is committed, and nothing synced. */
 int sweep_logs(struct store *s, struct db *db, struct gc_stats *stats, struct err *e)
 {
     struct ids files cleanup(ids_release) = {0}, named cleanup(ids_release) = {0};
+    int changes = db_all_changes(db);
     struct stat st;
     char path[40];
     int r = db_begin(db, DB_FULL, e);
 
-    if (!r)
-        r = db_run(db, SQL_TICK, e, "");
     if (!r)
         r = undo_bound(s, db, e);
     if (!r)
@@ -128,6 +136,12 @@ int sweep_logs(struct store *s, struct db *db, struct gc_stats *stats, struct er
         r = list_files(s, "heads", ".log", &files, e);
     if (!r)
         r = named_logs(db, &named, e);
+    if (!r && db_all_changes(db) == changes && !any_but(&files, &named)) {
+        db_rollback(db);
+        return 0;
+    }
+    if (!r) /* a commit without a write would sync nothing */
+        r = db_run(db, SQL_TICK, e, "");
     if (!r)
         r = db_commit(db, e);
     for (size_t i = 0; i < files.n && !r; i++) {
@@ -154,11 +168,13 @@ static int pack_listed(struct db *db, int64_t id, bool *ret, struct err *e)
     return r < 0 ? r : 0;
 }
 
-/* A pack that is neither listed nor locked by its writer was left by one that was killed. Locked first, then asked
- * about: a writer that has just committed lets go of the lock afterwards. */
+/* A pack that is neither listed nor locked by its writer was left by one that was killed, or whose commit failed.
+ * Locked first, then asked about: a writer that has just committed lets go of the lock afterwards. A durable commit
+ * comes before the first removal: past it, no commit that failed can be found after a crash. */
 static int sweep_packs(struct store *s, struct db *db, struct err *e)
 {
     struct ids files cleanup(ids_release) = {0};
+    bool ruled_out = false;
     int r = list_files(s, "packs", ".pack", &files, e);
 
     for (size_t i = 0; i < files.n && !r; i++) {
@@ -173,6 +189,9 @@ static int sweep_packs(struct store *s, struct db *db, struct err *e)
             continue; /* its writer gave it up */
         if (!lock_byte(f.fd, 0, LOCK_EXCLUSIVE, false, NULL)) {
             r = pack_listed(db, files.v[i], &listed, e);
+            if (!r && !listed && !ruled_out)
+                r = db_make_durable(db, e);
+            ruled_out = ruled_out || (!r && !listed);
             if (!r && !listed)
                 r = sio_unlink(&s->io, path, e);
         }

@@ -262,7 +262,11 @@ int head_mark(struct head *h, struct head_pos *ret, struct err *e);
 int head_seal(struct head *h, struct head_pos *ret, struct err *e);
 /* Gives up a position that no snapshot will be made of. */
 void head_unmark(struct head *h, const struct head_pos *pos);
-/* Makes the spare logs that head_seal switches to, durably; call it where nobody waits. */
+/* Makes the spare logs that head_seal switches to, where they are not there. Syncs nothing: a snapshot needs no more,
+ * as its pack has what the logs had, and its commit makes the head's row durable. Their names are not yet, and the row
+ * says so: the next flush of the guest would pay for that. */
+int head_spare(struct head *h, struct err *e);
+/* The same, durably; call it where nobody waits. */
 int head_prepare(struct head *h, struct err *e);
 
 /* Where the log of a disk has grown over `bytes` (HEAD_FOLD_BYTES is a good number), half of it overwritten since,

@@ -235,7 +235,7 @@ int capture_snapshot(struct capture *c, const struct capture_spec *spec, struct 
     int rc;
 
     *ret = (struct capture_result){0};
-    rc = head_prepare(c->head, e); /* so that the seal, with the guest stopped, makes no files */
+    rc = head_spare(c->head, e); /* so that the seal, with the guest stopped, makes no files */
     if (rc < 0)
         return rc;
     rc = quiesce(c, spec, &quiesced, &marked, ret->warning, sizeof ret->warning, e);

@@ -11,9 +11,9 @@ monitor's answer; `output` the guest's next line on its serial port, whose numbe
 prints one every few milliseconds, which a row tells); `silent` the longest time without such a line. QEMU's savevm
 leaves the guest stopped for all of its time. Syncs are counted, and slowed for the rows that say so, in all processes
 of both; `syncs after` are those of the store's upkeep, which begins with the answer and may get ahead of the counting:
-nobody waits for it. The first change after a revert makes the new head durable, too. Curves are of the same guest: over
-dirty memory, with memory for twice the largest of --sizes; over --memories, a boot each; over the depth of a chain of
-snapshots. Growth is of all of the store's files, and beside it is what zstd makes of the pages that changed, as the
+nobody waits for it. After the first snapshot upon a revert it makes the new head durable. Curves are of the same guest:
+over dirty memory, with memory for twice the largest of --sizes; over --memories, a boot each; over the depth of a chain
+of snapshots. Growth is of all of the store's files, and beside it is what zstd makes of the pages that changed, as the
 store itself holds them.
 
 The last table holds what vmtest-limits(7) says, with the section, against what was measured. These figures say little
@@ -42,6 +42,7 @@ AIMS = {
     "revert_output": ("revert, 4 MiB changed: to the next output", 5, "What is measured"),
     "revert_large_output": ("revert, 64 MiB changed: to the next output", 30, "What is measured"),
     "revert_command": ("revert, 4 MiB changed: whole command", 15, "What is measured"),
+    "snapshot_again_syncs": ("syncs of the first snapshot after a revert", 3, "Syncs"),
     "revert_syncs": ("syncs of a revert", 0, "Syncs"),
     "slow_snapshot": ("snapshot, 4 MiB changed, syncs 10 ms slower: durable", 50, "Syncs"),
     "slow_revert": ("revert, 4 MiB changed, syncs 10 ms slower: done", 10, "Syncs"),
@@ -242,6 +243,7 @@ def figures(result):
                             ("revert_output", "revert, 4 MiB changed", "output"),
                             ("revert_large_output", "revert, 64 MiB changed", "output"),
                             ("revert_command", "command, 4 MiB changed", "done"),
+                            ("snapshot_again_syncs", "snapshot after a revert, 4 MiB changed", "syncs"),
                             ("revert_syncs", "revert, 4 MiB changed", "syncs"),
                             ("restart_output", "start from a snapshot", "output")):
         value = rows[what]["vmtest"][key]

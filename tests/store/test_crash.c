@@ -105,12 +105,35 @@ static void branch(struct world *w)
     world_gc_beside(w);
 }
 
+/* Snapshots of a head whose logs are not durable, nor their names: their own three syncs must do. */
+static void right_after_a_revert(struct world *w)
+{
+    int from = w->n_snaps - 1;
+
+    world_reset(w, from);
+    world_spare(w);
+    world_write(w, 14, false);
+    world_snapshot(w, true, false, 0);
+    world_write(w, 15, false); /* into the spare log */
+    world_maintain(w, false);
+    world_reset(w, from + 1);
+    world_write(w, W_DISK0 + 2, false);
+    world_spare(w);
+    world_snapshot(w, true, true, 16);
+    world_write(w, 17, false);
+    world_spare(w);
+    world_snapshot(w, false, false, 0);
+    world_write(w, 18, false);
+    world_flush(w);
+}
+
 static void script(struct world *w)
 {
     snapshots(w);
     world_other(w);
     tree(w);
     branch(w);
+    right_after_a_revert(w);
     overwrite(w);
     world_write(w, 7, false);
     world_fold(w);

@@ -277,6 +277,46 @@ static void syncs_are_as_promised(void **state)
     assert_int_equal(after.syncs, before.syncs);
 }
 
+/* Its logs, whose names are not durable, it does not wait for; the next flush does. */
+static void a_snapshot_after_a_revert_makes_three_syncs(void **state)
+{
+    struct fixture *f = *state;
+    struct store_counts before, after;
+    int64_t a, b;
+
+    disk_put(f->h, "disk0", 1, 1);
+    a = take(f->h, "a", 0);
+    ok(head_reset(f->h, a, e));
+    disk_put(f->h, "disk0", 1, 2);
+    store_counts(f->s, &before);
+    ok(head_spare(f->h, e));
+    b = take(f->h, "b", 0);
+    store_counts(f->s, &after);
+    assert_int_equal(after.syncs - before.syncs, 3);
+    disk_put(f->h, "disk0", 1, 3);
+    disk_sync(f->h, "disk0");
+    store_counts(f->s, &before);
+    assert_in_range(before.syncs - after.syncs, 3, 4); /* heads/, the log that it wrote to, the row; an unused one */
+    ok(head_reset(f->h, b, e));
+    assert_int_equal(disk_tag(f->h, "disk0", 1), 2);
+}
+
+static void upkeep_without_work_makes_no_sync(void **state)
+{
+    struct fixture *f = *state;
+    struct store_counts before, after;
+
+    disk_put(f->h, "disk0", 1, 1);
+    take(f->h, "a", 0);
+    ok(store_maintain(f->s, e)); /* sets the ballast aside */
+    take(f->h, "b", 0);
+    store_counts(f->s, &before);
+    ok(store_maintain(f->s, e));
+    store_counts(f->s, &after);
+    assert_int_equal(after.syncs, before.syncs);
+    assert_int_equal(after.unlinks, before.unlinks);
+}
+
 static int slow_sync(void *opaque, const struct sio_op *op)
 {
     const struct timespec t = {.tv_nsec = 10000000};
@@ -355,6 +395,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_large_log_is_folded, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(a_fork_is_private, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(syncs_are_as_promised, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(a_snapshot_after_a_revert_makes_three_syncs, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(upkeep_without_work_makes_no_sync, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(slow_syncs_cost_what_was_promised, fixture_setup, fixture_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

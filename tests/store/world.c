@@ -261,6 +261,12 @@ void world_prepare(struct world *w)
     twice(w, head_prepare(w->h, e));
 }
 
+void world_spare(struct world *w)
+{
+    tell(w, "spare logs\n");
+    twice(w, head_spare(w->h, e));
+}
+
 /* ---- snapshots ---- */
 
 static int put_memory(struct snap *p, const struct model_snap *m, struct err *e)
@@ -718,7 +724,10 @@ static void store_step(struct world *w, struct rng *r)
         world_fold(w);
         break;
     case 5:
-        world_prepare(w);
+        if (rng_below(r, 2))
+            world_prepare(w);
+        else
+            world_spare(w);
         break;
     default:
         world_maintain(w, rng_below(r, 2));

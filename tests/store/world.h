@@ -116,6 +116,7 @@ void world_undo_reset(struct world *w, int index, uint32_t page);
 void world_rename(struct world *w, int index, bool second);
 void world_maintain(struct world *w, bool second);
 void world_prepare(struct world *w);
+void world_spare(struct world *w); /* the same, without a sync */
 void world_fold(struct world *w);
 void world_gc(struct world *w); /* with the machine stopped */
 void world_gc_beside(struct world *w);
