@@ -2,29 +2,39 @@
 #include "cli/cmd.h"
 
 #include <string.h>
+#include "cli/left.h"
 #include "cli/life.h"
 #include "src/offline.h"
 
 struct revert_opts {
-    bool now;
+    bool now, keep;
 };
 
 const struct opt revert_options[] = {
     {"now", NULL, "keep nothing of what it was for vmtest undo", offsetof(struct revert_opts, now), OPT_FLAG, 0},
+    {"keep", NULL, "of one that runs, keep its memory too: vmtest undo lets it go on",
+     offsetof(struct revert_opts, keep), OPT_FLAG, 0},
     OPT_END(struct revert_opts),
 };
 
 static int ask_monitor(struct cli *c, const struct target *t, const struct snapshot_info *s, struct client *client,
-                       struct err *e)
+                       bool keep, struct err *e)
 {
+    cleanup(snapshot_info_release) struct snapshot_info left = {0};
     cleanup(cleanup_json) json_t *a = NULL;
     cleanup(cleanup_free) char *detail = NULL;
     const char *power;
-    int r;
+    int r = keep ? left_take(c, &t->machine, client, s->name, &left, e) : 0;
 
+    if (r)
+        return r;
     r = client_call(client, "vmtest-revert", json_pack("{s:I}", "id", (json_int_t)s->id), &a, e);
+    if (r && left.id)
+        left_give_up(c, &left, client);
     if (r)
         return err_prefix(e, r, "%s", t->machine.name);
+    if (left.id)
+        out_set(c, "kept", json_string(left.name));
     power = json_string_value(json_object_get(a, "power"));
     detail = str_printf("%llu pages, %llu blocks", (unsigned long long)answer_u64(a, "pages"),
                         (unsigned long long)answer_u64(a, "blocks"));
@@ -50,7 +60,7 @@ static int from_off(struct cli *c, const struct target *t, const struct snapshot
         return 0;
     }
     r = life_start(c, &t->machine, lock, &(struct life_how){.paused = true}, &client, e);
-    return r ? r : ask_monitor(c, t, s, client, e);
+    return r ? r : ask_monitor(c, t, s, client, false, e);
 }
 
 /* Disks as they were at a time. No memory of it is kept, so the machine must be off. */
@@ -84,6 +94,8 @@ int cmd_revert(struct cli *c, void *opts, struct err *e)
     const int64_t begun = clock_wall_ns();
     int r;
 
+    if (o->now && o->keep)
+        return err_set(e, VT_USAGE, "--keep or --now, not both");
     r = cli_target(c, c->words, c->nwords, false, &t, e);
     if (!r && t.ref.when) {
         r = to_time(c, &t, t.ref.when, e);
@@ -97,6 +109,6 @@ int cmd_revert(struct cli *c, void *opts, struct err *e)
         return r;
     out_set(c, "machine", json_string(t.machine.name));
     out_set(c, "snapshot", json_string(s.name));
-    r = client ? ask_monitor(c, &t, &s, client, e) : from_off(c, &t, &s, &lock, e);
+    r = client ? ask_monitor(c, &t, &s, client, o->keep, e) : from_off(c, &t, &s, &lock, e);
     return r || !o->now ? r : undo_forget(c->store, t.machine.id, begun, e);
 }

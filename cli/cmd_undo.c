@@ -2,6 +2,7 @@
 #include "cli/cmd.h"
 
 #include <string.h>
+#include "cli/left.h"
 #include "cli/life.h"
 #include "src/offline.h"
 
@@ -53,8 +54,32 @@ static void show_list(struct cli *c, const struct undo_info *list, size_t n)
     out_set(c, "undo", array);
 }
 
-/* Disks and hardware come back; the memory that was reverted away from was not kept. A machine that runs loses its
- * power, as it does when it is reverted to a state without memory. */
+/* The machine is off and has its disks back: where its memory was kept with them, it goes on. */
+static int go_on(struct cli *c, const struct undo_info *u, int *lock, struct err *e)
+{
+    cleanup(machine_info_release) struct machine_info m = {0};
+    cleanup(snapshot_info_release) struct snapshot_info left = {0};
+    cleanup(cleanup_client) struct client *client = NULL;
+    bool running = false;
+    int r = machine_get(c->store, u->machine, &m, e); /* its hardware is another now */
+
+    if (!r)
+        r = left_find(c, &m, u->snapshot, &left, &running, e);
+    if (r)
+        return r;
+    if (left.id)
+        r = life_start(c, &m, lock, &(struct life_how){.paused = true, .snapshot = left.id}, &client, e);
+    if (!r && running)
+        r = client_call(client, "cont", NULL, NULL, e);
+    if (r)
+        return r;
+    out_set(c, "memory", json_boolean(left.id != 0));
+    out_set(c, "power", json_string(power_name(running ? POWER_RUNNING : left.id ? POWER_PAUSED : POWER_OFF)));
+    return 0;
+}
+
+/* Disks and hardware come back, memory only where it was kept: a machine that runs loses its power first, as it does
+ * when it is reverted to a state without memory. */
 static int undo_revert(struct cli *c, const struct undo_info *u, struct err *e)
 {
     cleanup(machine_info_release) struct machine_info m = {0};
@@ -70,6 +95,8 @@ static int undo_revert(struct cli *c, const struct undo_info *u, struct err *e)
         r = machine_lock(c->store, m.id, &lock, e);
     if (!r)
         r = offline_undo(c->store, &m, u, e);
+    if (!r)
+        r = go_on(c, u, &lock, e);
     return r ? err_prefix(e, r, "%s", u->machine_name) : 0;
 }
 

@@ -41,7 +41,7 @@ const struct verb verbs[] = {
     ROW(rename, "[MACHINE] SNAP NAME", "give a snapshot another name", 2, 3, 0),
     ROW(reset, "[MACHINE]", "press a machine's reset button", 0, 1, 0),
     ROW(resume, "[MACHINE]", "let a paused guest go on", 0, 1, 0),
-    ROW(revert, "[--now] [MACHINE] SNAP", "bring a machine back to a snapshot", 1, 2, 0),
+    ROW(revert, "[--now | --keep] [MACHINE] SNAP", "bring a machine back to a snapshot", 1, 2, 0),
     ROW(rm, "[--force] [--now] [MACHINE]", "remove a machine and its snapshots", 0, 1, 0),
     ROW(run,
         "{--from SNAP [--warm | --jobs N] [--copy-in PATH]... [--copy-out GUEST[:HOST]]... [--env NAME=VALUE]... "

@@ -45,6 +45,7 @@ static const struct row {
     {"user", "run", NULL, "from"},
     {"quiesce", "snapshot", NULL, NULL},
     {"quiesce-timeout", "snapshot", NULL, NULL},
+    {"keep", "revert", NULL, "!now"},
     {"warm-idle", "run", NULL, NULL},
 };
 
@@ -105,6 +106,8 @@ static int check_value(const struct row *row, const char *value, struct err *e)
     const struct opt *o = v ? find_opt(v, row->key) : NULL;
     uint64_t n;
 
+    if (o && o->kind == OPT_FLAG && strcmp(value, "yes") != 0 && strcmp(value, "no") != 0)
+        return err_set(e, VT_USAGE, "\"%s\" is neither yes nor no", value);
     if (o && o->kind == OPT_SIZE)
         return size_parse(value, &n, e);
     if (o ? o->kind == OPT_DURATION : !strcmp(row->key, "warm-idle"))
@@ -366,7 +369,13 @@ static int apply(struct cli *c, const struct row *row, const struct opt *o, void
     if (r || !v.text)
         return r;
     s = c->settings;
-    if (o->kind == OPT_LIST) { /* "a,b": as if given twice */
+    if (o->kind == OPT_FLAG) {
+        r = check_value(row, v.text, e);
+        if (!r && v.text[0] == 'y')
+            r = opt_store(o, opts, NULL, e);
+        if (r)
+            err_prefix(e, r, "--%s", row->key);
+    } else if (o->kind == OPT_LIST) { /* "a,b": as if given twice */
         cleanup(cleanup_free) char *words = strdup(v.text);
         char *rest = words, *word;
 

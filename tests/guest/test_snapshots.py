@@ -64,6 +64,15 @@ class Snapshots(unittest.TestCase):
         self.assertTrue(self.store.json("info", "web")["running"])
         self.assertEqual(keep.unlike(self.kept.show(), want), "")
 
+    def test_undo_of_a_revert_that_kept_the_memory(self):
+        rnd = random.Random(3)
+        want = self.kept.change(rnd, self.kept.show())
+        self.store.run("revert", "--keep", FIRST)
+        self.assertNotEqual(keep.unlike(self.kept.show(), want), "")
+        self.store.run("undo")
+        self.assertEqual(keep.unlike(self.kept.show(), want), "")
+        self.assertEqual(self.kept.change(rnd, want)["boot"], want["boot"])
+
     def test_snapshots_of_a_stopped_machine(self):
         store, kept = self.store, self.kept
         kept.do("echo one >/root/kept/word")
