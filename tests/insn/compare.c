@@ -255,6 +255,9 @@ bool compare_results(const struct decoder *dec, const struct insn_case *c, const
     if (is_access_fault(guest->fault.vector) && (at != guest_at || native->fault.vector != guest->fault.vector) &&
         (store_withheld(guest_at, native) || pops_part(guest_at)))
         return true;
+    find_unspecified(dec->mode, c, d, n, pointers, &p);
+    if (p.spread || takes_host_descriptor(guest_at, &guest->fault))
+        return true;
     /* 16-bit code may go on in the code of another case, which is in the same segment: that is not known here */
     bool elsewhere = dec->mode->mode == CPU_TEST_16 && native->out.rip - c->in.rip > c->len + 16u;
     if (elsewhere && native->fault.vector == 13 && native->fault.error & ERROR_IDT)
@@ -291,7 +294,6 @@ bool compare_results(const struct decoder *dec, const struct insn_case *c, const
                !elsewhere && !(at && (uses_mmx(at) || loads_x87(at))));
     if (decode_offered(dec, ZYDIS_ISA_SET_AVX))
         compare_ymm(&t, dec->mode->gprs, native->out.ymmh, guest->out.ymmh);
-    find_unspecified(dec->mode, c, d, n, pointers, &p);
     if (at && many_accesses(at)) { /* what was written before the fault */
         p.range[p.n].va = stack_top(dec->mode, &native->out) - PARTIAL_PUSHES;
         p.range[p.n++].len = PARTIAL_PUSHES;

@@ -123,11 +123,11 @@ static void check_native_only(struct run *r, uint32_t n)
     }
 }
 
-/* Natively a case ends in a jump, in the translator in an INT3. Code that reads itself or its neighbours sees that, and
- * 16-bit code may go on there: runs the case again with an INT3 behind each on both sides, and says whether the results
- * agree then. */
-static bool agrees_with_int3(struct run *r, uint32_t i, uint32_t n, const struct insn_result *guest, char *why,
-                             size_t size)
+/* Natively a case ends in a jump, in the translator in an INT3, and some of the host's bytes are not the guest's. Code
+ * that reads itself or its neighbours sees that, and 16-bit code may go on there: runs the case again with an INT3
+ * behind each on both sides, and says whether the results agree then. as_guest: with the guest's bytes, too. */
+static bool agrees_with_int3(struct run *r, uint32_t i, uint32_t n, bool as_guest, const struct insn_result *guest,
+                             char *why, size_t size)
 {
     struct insn_shm *shm = r->host.shm;
     struct insn_result kept = shm->results[i];
@@ -140,7 +140,7 @@ static bool agrees_with_int3(struct run *r, uint32_t i, uint32_t n, const struct
         shm->cases[k].skip_native = k != i;
         shm->cases[k].int3_end = true;
         memcpy(native[k], shm->cases[k].native, CODE_MAX);
-        if (k != i)
+        if (k != i && as_guest)
             memcpy(shm->cases[k].native, shm->cases[k].code, CODE_MAX);
     }
     host_submit(&r->host, n);
@@ -169,7 +169,8 @@ static void check_translated(struct run *r, struct insn_result *results, uint32_
             same = compare_refused(c, &results[i], why, sizeof(why));
         }
         if (!same && !c->skip_native)
-            same = agrees_with_int3(r, i, n, &results[i], why, sizeof(why));
+            same = agrees_with_int3(r, i, n, false, &results[i], why, sizeof(why)) ||
+                   agrees_with_int3(r, i, n, true, &results[i], why, sizeof(why));
         if (!same)
             report(r, c, c->skip_native ? &results[i] : &r->host.shm->results[i], why);
     }

@@ -14,6 +14,8 @@
 #define SEL_CODE32 0x23
 #define SEL_CODE64 0x33
 #define SEL_DATA   0x2b
+/* The host kernel's alone (with any RPL): its limit is the processor's number, and programs may load it. */
+#define SEL_HOST_CPU 0x78
 
 /* struct native_save, for assembly */
 #define SAVE_X_IN      0x000

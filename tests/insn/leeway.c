@@ -36,6 +36,32 @@ uint64_t stack_top(const struct mode *m, const struct cpu_test_regs *r)
     return (r->gpr[4] & (m->ss_base ? 0xffff : UINT64_MAX)) + m->ss_base;
 }
 
+static bool same_bytes(const struct unspecified *p, uint64_t va, uint32_t len)
+{
+    for (unsigned i = 0; i < p->n; i++)
+        if (va - p->range[i].va < p->range[i].len || p->range[i].va - va < len)
+            return true;
+    return false;
+}
+
+/* Does it read what is found already, or from where it is not known? */
+static bool reads_unspecified(const struct mode *m, const struct insn_case *c, const struct dec *d, unsigned k,
+                              uint32_t written, const struct unspecified *p)
+{
+    for (unsigned i = 0; i < d->i.operand_count && p->n; i++) {
+        const ZydisDecodedOperand *op = &d->op[i];
+        int base = dec_gpr(op->mem.base), index = dec_gpr(op->mem.index);
+        if (op->type != ZYDIS_OPERAND_TYPE_MEMORY || !(op->actions & ZYDIS_OPERAND_ACTION_MASK_READ))
+            continue;
+        if (dec_is_string(d) || op->mem.type == ZYDIS_MEMOP_TYPE_VSIB || (base >= 0 && written >> base & 1) ||
+            (index >= 0 && written >> index & 1))
+            return true;
+        if (same_bytes(p, dec_operand_va(m, d, op, &c->in, c->in.rip + c->off[k + 1]), op->size / 8))
+            return true;
+    }
+    return false;
+}
+
 void find_unspecified(const struct mode *m, const struct insn_case *c, const struct dec *d, unsigned n, bool pointers,
                       struct unspecified *p)
 {
@@ -43,6 +69,7 @@ void find_unspecified(const struct mode *m, const struct insn_case *c, const str
     *p = (struct unspecified){0};
     for (unsigned k = 0; k < n; k++) {
         uint32_t at, len;
+        p->spread |= reads_unspecified(m, c, &d[k], k, written, p);
         if (pushes_selector(&d[k])) { /* some processors write two bytes, some four */
             p->everywhere |= written >> 4 & 1;
             p->range[p->n].va = stack_top(m, &c->in) - (d[k].i.operand_width / 8 - 2u);
@@ -144,6 +171,18 @@ bool pops_part(const struct dec *at)
 bool is_access_fault(int vector)
 {
     return vector == 12 || vector == 13 || vector == 14;
+}
+
+bool takes_host_descriptor(const struct dec *guest_at, const struct cpu_test_fault *guest)
+{
+    if (!guest_at || guest->vector != 13 || guest->error != SEL_HOST_CPU)
+        return false;
+    for (unsigned i = 0; i < guest_at->i.operand_count; i++)
+        if (guest_at->op[i].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+            ZydisRegisterGetClass(guest_at->op[i].reg.value) == ZYDIS_REGCLASS_SEGMENT &&
+            guest_at->op[i].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE)
+            return true;
+    return false;
 }
 
 static bool loads_far_pointer(const struct dec *d)

@@ -8,6 +8,7 @@
 struct unspecified {
     unsigned n;
     bool everywhere; /* the address is not known */
+    bool spread;     /* a later instruction reads them: what it makes of them is open too */
     struct {
         uint64_t va;
         uint32_t len;
@@ -34,6 +35,8 @@ bool store_withheld(const struct dec *at, const struct insn_result *native);
 /* A selector popped as 32 or 64 bits: some processors read two bytes of it, others all. */
 bool pops_part(const struct dec *at);
 bool is_access_fault(int vector);
+/* A load of SEL_HOST_CPU, which fails in the guest alone. */
+bool takes_host_descriptor(const struct dec *guest_at, const struct cpu_test_fault *guest);
 /* Where an operand breaks several rules (the segment's limit, a page's rights, alignment), which of them counts is the
  * processor's choice for operands that it reads or writes in parts, and for aligned ones. */
 bool may_choose(const struct mode *m, const struct dec *at, const struct cpu_test_fault *a,

@@ -69,6 +69,14 @@ static uint32_t random_selector(const struct setup *s)
     return sel[rng_below(s->r, sizeof(sel) / sizeof(sel[0]))];
 }
 
+/* A register that is taken may hold the one selector that only the host has a descriptor for. */
+static void want_selector(struct setup *s, int reg)
+{
+    want(s, reg, random_selector(s) | (rng_u32(s->r) & 0xffff0000));
+    if (reg >= 0 && (s->c->in.gpr[reg] & 0xfffc) == SEL_HOST_CPU)
+        s->c->in.gpr[reg] ^= 0x80;
+}
+
 static void aim_branch(struct setup *s, unsigned k, const struct dec *d)
 {
     struct insn_case *c = s->c;
@@ -164,7 +172,7 @@ static void special(struct setup *s, unsigned k, const struct dec *d, uint64_t a
         if (sel->type == ZYDIS_OPERAND_TYPE_MEMORY)
             poke_u64(s, addr, random_selector(s), 2);
         else
-            want(s, dec_gpr(sel->reg.value), random_selector(s) | (rng_u32(r) & 0xffff0000));
+            want_selector(s, dec_gpr(sel->reg.value));
         break;
     }
     case ZYDIS_MNEMONIC_LDMXCSR:

@@ -208,13 +208,51 @@ static void test_old_meaning(void **state)
     assert_memory_equal(out, popcnt, 4);
 }
 
+/* FXSAVE's bytes 6 to 23 are open, and so is what an instruction behind it reads there. */
+static void test_unspecified_bytes_read_again(void **state)
+{
+    LOAD(0x0f, 0xae, 0x03, 0x8b, 0x43, 0x10); /* fxsave [ebx]; mov eax, [ebx+16] */
+    p.c.in.gpr[3] = DATA_VA;
+    p.b.out.gpr[0] = 1;
+    assert_true(same());
+    LOAD(0x0f, 0xae, 0x03, 0x8b, 0x43, 0x18); /* MXCSR */
+    p.c.in.gpr[3] = DATA_VA;
+    p.b.out.gpr[0] = 1;
+    assert_false(same());
+    LOAD(0x0f, 0xae, 0x03, 0xf3, 0xa4); /* rep movsb: from anywhere */
+    p.c.in.gpr[3] = DATA_VA;
+    write_byte(&p.b, DATA_VA + 0x900);
+    assert_true(same());
+    LOAD(0xf3, 0xa4, 0x0f, 0xae, 0x03); /* before it */
+    p.c.in.gpr[3] = DATA_VA;
+    write_byte(&p.b, DATA_VA + 0x900);
+    assert_false(same());
+}
+
+/* Selector 78h: the guest has no such descriptor, Linux has one. */
+static void test_host_descriptor(void **state)
+{
+    LOAD(0x8e, 0xd8, 0x40); /* mov ds, ax; inc eax */
+    p.b.out.rip = CODE_VA;
+    p.b.fault = (struct cpu_test_fault){13, 0x78, 0};
+    p.a.out.gpr[0] = 1;
+    assert_true(same());
+    p.b.fault.error = 0x70;
+    assert_false(same());
+    LOAD(0x90, 0x40); /* no load of a segment */
+    p.b.out.rip = CODE_VA;
+    p.b.fault = (struct cpu_test_fault){13, 0x78, 0};
+    assert_false(same());
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_registers),      cmocka_unit_test(test_flags),
-        cmocka_unit_test(test_flags_at_fault), cmocka_unit_test(test_faults),
-        cmocka_unit_test(test_memory),         cmocka_unit_test(test_x87_pointers_in_memory),
-        cmocka_unit_test(test_vector_state),   cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_registers),       cmocka_unit_test(test_unspecified_bytes_read_again),
+        cmocka_unit_test(test_host_descriptor), cmocka_unit_test(test_flags),
+        cmocka_unit_test(test_flags_at_fault),  cmocka_unit_test(test_faults),
+        cmocka_unit_test(test_memory),          cmocka_unit_test(test_x87_pointers_in_memory),
+        cmocka_unit_test(test_vector_state),    cmocka_unit_test(test_refused),
         cmocka_unit_test(test_old_meaning),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
