@@ -15,8 +15,12 @@ void gate_outer_null(struct cpu *c)
 {
     for (unsigned i = 0; i < 6; i++) {
         struct cpu_seg *s = &c->seg[i];
-        if (i == S_CS || i == S_SS || !s->valid)
+        if (i == S_CS || i == S_SS)
             continue;
+        if (!s->valid) {
+            s->sel = 0; /* a null selector loses its RPL, and FS and GS keep their base */
+            continue;
+        }
         bool conforming = (s->attr & 0xc) == 0xc;
         if (!conforming && ((s->attr >> 5) & 3u) < c->cpl) {
             s->valid = 0;
