@@ -506,7 +506,18 @@ static void test_register_bar(void **state)
     assert_int_equal(bus_mmio_read(&r->bus, 0xe2000404, 1), 2);
     assert_int_equal(bus_mmio_read(&r->bus, 0xe2000600, 4), 8);
     assert_int_equal(bus_mmio_read(&r->bus, 0xe2000604, 4), 0x1e1e1e1e);
-    assert_int_equal(bus_mmio_read(&r->bus, 0xe2000000, 4), 0); /* no EDID */
+    assert_int_equal(bus_mmio_read(&r->bus, 0xe2000000, 4), 0xffffff00); /* the EDID */
+    assert_int_equal(bus_mmio_read(&r->bus, 0xe2000004, 4), 0x00ffffff);
+    uint8_t total = 0;
+    for (unsigned i = 0; i < 128; i++)
+        total += (uint8_t)bus_mmio_read(&r->bus, 0xe2000000 + i, 1);
+    assert_int_equal(total, 0);
+    /* the preferred mode: 1024 + 320 by 768 + 38 at 65 MHz is 60 Hz */
+    assert_int_equal(bus_mmio_read(&r->bus, 0xe2000036, 2), 6500);
+    assert_int_equal(bus_mmio_read(&r->bus, 0xe2000038, 4), 0x00414000);
+    assert_int_equal(bus_mmio_read(&r->bus, 0xe200003b, 4), 0x18302600);
+    assert_int_equal(bus_mmio_read(&r->bus, 0xe200007e, 1), 0); /* no extension */
+    assert_int_equal(bus_mmio_read(&r->bus, 0xe2000080, 4), 0); /* and so nothing behind it */
     rig_free(r);
 }
 

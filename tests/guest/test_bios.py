@@ -4,6 +4,7 @@ reach a real-mode program through INT 16h."""
 
 import os
 import random
+import struct
 import subprocess
 import tempfile
 import time
@@ -13,7 +14,7 @@ from pathlib import Path
 import common  # noqa: F401
 from harness import vmtest
 
-SECTOR = Path(os.environ["VMTEST_SECTOR"])
+SECTOR, EDID = Path(os.environ["VMTEST_SECTOR"]), Path(os.environ["VMTEST_EDID"])
 LIMIT = 60
 
 
@@ -60,6 +61,22 @@ class Devices(Bios):
         err = self.assertBoots("C", "--disk", both[1], "--disk", empty, "--disk", empty)
         order = [line.split()[-1] for line in err.splitlines() if "/pci@i0cf8/scsi@" in line]
         self.assertEqual(order, sorted(order))
+
+    def test_the_vga_bios_has_the_monitors_edid(self):
+        """By VBE/DDC: 1024x768 at 60 Hz is what it prefers."""
+        disk = self.scratch / "disk"
+        disk.write_bytes(EDID.read_bytes().ljust(1 << 20, b"\0"))
+        done = subprocess.run([vmtest.program(), "run", "--disk", str(disk), "--mem", "16M", "--timeout", f"{LIMIT}s"],
+                              stdin=subprocess.DEVNULL, capture_output=True, timeout=LIMIT + 30)
+        self.assertEqual(done.returncode, 43, done.stderr)
+        told = bytes.fromhex(done.stdout.decode())
+        self.assertEqual(told[:6], bytes.fromhex("004f 0103 004f"))  # done; 128 bytes a second, DDC1 and DDC2; done
+        block = told[6:]
+        self.assertEqual((len(block), block[:8], sum(block) % 256), (128, b"\0" + b"\xff" * 6 + b"\0", 0))
+        clock, first = struct.unpack_from("<HB", block, 54)
+        across, down = first | (block[58] & 0xf0) << 4, block[59] | (block[61] & 0xf0) << 4
+        self.assertEqual((clock, across, down), (6500, 1024, 768))
+        self.assertIn(b"vmtest\n", block)
 
     def test_nothing_to_boot(self):
         empty = self.scratch / "empty"

@@ -80,9 +80,14 @@ static const struct bus_ops fb_ops = {fb_read, fb_write, 1, 1};
 static uint32_t mmio_read(void *dev, uint32_t off, unsigned size)
 {
     struct vga *v = dev;
+    uint32_t val = 0;
 
+    if (off + size <= VGA_EDID_LEN) {
+        for (unsigned i = 0; i < size; i++)
+            val |= (uint32_t)vga_edid[off + i] << i * 8;
+        return val;
+    }
     if (off >= MMIO_PORTS && off < MMIO_PORTS + 0x20) {
-        uint32_t val = 0;
         for (unsigned i = 0; i < size; i++)
             val |= (uint32_t)vga_port_read(v, 0x3c0 + off - MMIO_PORTS + i) << i * 8;
         return val;

@@ -40,6 +40,9 @@ const char *vga_dispi_check(const struct vga *v);
 /* Accesses to the window at A0000h..BFFFFh, off from A0000h. */
 uint8_t vga_mem_read(struct vga *v, uint32_t off);
 void vga_mem_write(struct vga *v, uint32_t off, uint8_t val);
+/* What is at the start of BAR 2. */
+#define VGA_EDID_LEN 128
+extern const uint8_t vga_edid[VGA_EDID_LEN];
 /* A register changed that may change what the window is. */
 void vga_window_changed(struct vga *v);
 

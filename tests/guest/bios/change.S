@@ -1,17 +1,6 @@
 # A boot sector that looks at floppy drive A for each byte on the serial line: the disk change line, what INT 13h reads of
 # the second sector, the change line again, and whether it can be written. A line each, on the serial port.
-	.code16
-	.globl _start
-_start:
-	ljmp	$0, $start
-start:
-	xor	%ax, %ax
-	mov	%ax, %ds
-	mov	%ax, %es
-	mov	%ax, %ss
-	mov	$0x7c00, %sp
-	sti
-	cld
+#include "start.inc"
 	mov	$ready, %si
 	call	say
 next:	mov	$0x3fd, %dx
@@ -59,16 +48,11 @@ line:	mov	$0x3f7, %dx
 say:	lodsb
 	test	%al, %al
 	jz	4f
-	mov	%al, %ah
-	mov	$0x3fd, %dx
-3:	in	%dx, %al
-	test	$0x20, %al
-	jz	3b
-	mov	%ah, %al
-	mov	$0x3f8, %dx
-	out	%al, %dx
+	call	put
 	jmp	say
 4:	ret
+
+#include "serial.inc"
 
 ready:	.asciz	"ready\n"
 same:	.asciz	"same "

@@ -1,18 +1,7 @@
 # A boot sector and the one after it: says by the BIOS what it was booted from and what the second sector holds, then
 # sends each key that the BIOS gives it over the serial line. Escape, and any byte from that line, ends the machine with
 # status 43; Ctrl-Alt-Delete is the BIOS's business.
-	.code16
-	.globl _start
-_start:
-	ljmp	$0, $start
-start:
-	xor	%ax, %ax
-	mov	%ax, %ds
-	mov	%ax, %es
-	mov	%ax, %ss
-	mov	$0x7c00, %sp
-	sti
-	cld
+#include "start.inc"
 	mov	%dl, drive
 	movb	$'C', kind
 	test	%dl, %dl
@@ -68,16 +57,8 @@ say:	lodsb
 	jmp	say
 4:	ret
 
-# To the serial port's registers: fast, and right behind what INT 14h sent.
-put:	mov	%al, %ah
-	mov	$0x3fd, %dx
-5:	in	%dx, %al
-	test	$0x20, %al
-	jz	5b
-	mov	%ah, %al
-	mov	$0x3f8, %dx
-	out	%al, %dx
-	ret
+# Fast, and right behind what INT 14h sent.
+#include "serial.inc"
 
 drive:	.byte	0
 text:	.ascii	"booted from "
