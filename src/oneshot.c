@@ -78,6 +78,7 @@ static int option(struct oneshot *s, int c, struct err *e)
 {
     switch (c) {
     case 'k':
+        s->config.testdev = true;
         return set_text(&s->config.kernel, optarg, e);
     case 'i':
         return set_text(&s->config.initrd, optarg, e);

@@ -92,6 +92,15 @@ static struct irq_line isa(struct board *b, unsigned n)
     return (struct irq_line){isa_irq, b, n};
 }
 
+static void test_irq(void *opaque, unsigned n, int level)
+{
+    struct board *b = opaque;
+    if (n < 16)
+        isa_irq(b, n, level);
+    else
+        ioapic_set_irq(&b->ioapic, n, level);
+}
+
 /* ---- the coprocessor's interrupt, as the PC/AT has it */
 
 void board_ferr(struct board *b)
@@ -209,7 +218,7 @@ int board_init(struct board *b, struct devctx *c, const struct vm_config *config
 {
     struct irq_line pirqs[4], steered[16];
 
-    memset(b, 0, sizeof *b);
+    memset(b, 0, offsetof(struct board, testdev));
     b->ram_bytes = b->ram_saved = config->ram_bytes;
     for (unsigned n = 0; n < 16; n++)
         steered[n] = (struct irq_line){steered_irq, b, n};
@@ -237,6 +246,9 @@ int board_init(struct board *b, struct devctx *c, const struct vm_config *config
     uart_init(&b->uart[0], c, "uart0", 0x3f8, isa(b, 4), config->serial[0]);
     uart_init(&b->uart[1], c, "uart1", 0x2f8, isa(b, 3), config->serial[1]);
     debugport_init(&b->debugport, c, hooks->power.exit, hooks->power.opaque);
+    b->has_testdev = config->testdev;
+    if (b->has_testdev)
+        testdev_init(&b->testdev, c, (struct irq_line){test_irq, b, 0});
     fw_cfg_init(&b->fw_cfg, c);
     dma8237_init(&b->dma, c);
     init_floppy(b, c, config);
@@ -288,6 +300,8 @@ void board_reset(struct board *b)
     lapic_reset(&b->lapic);
     pic_reset(&b->pic);
     fw_cfg_reset(&b->fw_cfg);
+    if (b->has_testdev)
+        testdev_reset(&b->testdev);
 }
 
 void board_direct_boot(struct board *b)

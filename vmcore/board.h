@@ -22,6 +22,7 @@
 #include "vmcore/dev/piix.h"
 #include "vmcore/dev/pit.h"
 #include "vmcore/dev/rtc.h"
+#include "vmcore/dev/testdev.h"
 #include "vmcore/dev/uart.h"
 #include "vmcore/dev/vga.h"
 #include "vmcore/dev/virtio_blk.h"
@@ -73,6 +74,8 @@ struct board {
     char names[VM_MAX_DISKS + VM_MAX_NICS][8];
     struct bus_window ferr;
     struct state_entry state;
+    bool has_testdev;
+    struct testdev testdev; /* where has_testdev; last, since few machines need its memory */
 };
 
 /* c's bus, clock and memory are ready; config's ports outlive the board. Returns 0, or -1: no memory (then the board is

@@ -131,7 +131,7 @@ void rig_rom(uint8_t image[RIG_ROM])
     memset(font + 0xdb * 16, 0xff, 16);    /* a block */
 }
 
-static struct rig *make_rig(bool hpet)
+static struct rig *make_rig(bool hpet, bool testdev)
 {
     struct rig *r = calloc(1, sizeof *r);
     assert_non_null(r);
@@ -155,7 +155,8 @@ static struct rig *make_rig(bool hpet)
                                .vga_bios_len = RIG_ROM,
                                .serial = {&r->serial, NULL},
                                .input = &r->input,
-                               .hpet = hpet};
+                               .hpet = hpet,
+                               .testdev = testdev};
     struct board_hooks hooks = {
         .intr = {on_intr, r, 0},
         .nmi = {on_nmi, r, 0},
@@ -168,12 +169,17 @@ static struct rig *make_rig(bool hpet)
 
 struct rig *rig_new(void)
 {
-    return make_rig(false);
+    return make_rig(false, false);
 }
 
 struct rig *rig_new_hpet(void)
 {
-    return make_rig(true);
+    return make_rig(true, false);
+}
+
+struct rig *rig_new_testdev(void)
+{
+    return make_rig(false, true);
 }
 
 void rig_free(struct rig *r)
@@ -266,7 +272,7 @@ struct rig *rig_reload(struct rig *r)
     size_t alen, blen;
     char *diff;
     struct err e = {0};
-    struct rig *fresh = make_rig(r->board.has_hpet);
+    struct rig *fresh = make_rig(r->board.has_hpet, r->board.has_testdev);
 
     assert_int_equal(state_save(&r->states, &a, &alen, &e), 0);
     if (state_load(&fresh->states, a, alen, &e))
@@ -288,7 +294,7 @@ void rig_refuses(struct rig *r, const char *instance, const char *field, unsigne
     uint8_t *data;
     size_t len;
     struct err e = {0};
-    struct rig *fresh = make_rig(r->board.has_hpet);
+    struct rig *fresh = make_rig(r->board.has_hpet, r->board.has_testdev);
     bool found = false;
 
     assert_int_equal(state_save(&r->states, &data, &len, &e), 0);

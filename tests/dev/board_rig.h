@@ -44,7 +44,8 @@ struct rig {
 };
 
 struct rig *rig_new(void);
-struct rig *rig_new_hpet(void); /* with high precision event timers */
+struct rig *rig_new_hpet(void);    /* with high precision event timers */
+struct rig *rig_new_testdev(void); /* with the ports of test kernels */
 void rig_free(struct rig *r);
 void rig_events(struct rig *r);
 /* What the rig's display has for a BIOS: noise, with an 8x16 font of few letters in it. */
