@@ -4,6 +4,7 @@
 #include "vmcore/cpuid.h"
 #include "vmcore/dev/dev.h"
 #include "vmcore/helpers.h"
+#include "vmcore/hwbreak.h"
 #include "vmcore/rt.h"
 
 /* 0, or 1 with #GP raised for reserved bits in one that is present. */
@@ -213,7 +214,7 @@ static int general_detect(struct cpu *c)
     if (!(c->dr[7] & 0x2000))
         return 0;
     c->dr[7] &= ~0x2000ull;
-    c->dr[6] |= 0x2000;
+    hwbreak_status(c, 0x2000);
     return cpu_raise(c, X_DB, -1);
 }
 

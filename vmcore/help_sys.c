@@ -150,7 +150,7 @@ int help_hlt(struct cpu *c, const struct site *s, uint64_t addr)
 {
     if (c->cpl)
         return cpu_raise(c, X_GP, 0);
-    c->halted = 1;
+    c->halted = !c->trap_after && !c->dr_hit; /* a debug trap that is due ends the halt as it begins */
     cpu_set_attn(c, ATTN_EXIT);
     return 0;
 }

@@ -4,6 +4,13 @@
 
 #include "vmcore/cpu.h"
 
+/* What the debug exception that is about to be raised says in DR6: its low four bits are of this one alone, the others
+ * stay until software clears them (AMD APM vol. 2, 13.1.1.3). */
+static inline void hwbreak_status(struct cpu *c, unsigned bits)
+{
+    c->dr[6] = (c->dr[6] & ~15ull) | bits;
+}
+
 /* DR6's bits for execution breakpoints at lin. */
 unsigned hwbreak_exec(const struct cpu *c, uint64_t lin);
 /* Does a data breakpoint touch [lin, lin + len)? */
