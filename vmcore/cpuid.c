@@ -172,7 +172,7 @@ static void xsave_leaf(const struct cpu_model *m, uint32_t sub, uint32_t out[4])
 /* What needs nothing of the host and brings a guest no speed: for who asks for all that there is. */
 static const uint32_t not_by_default[] = {CPUID_PCID, CPUID_INVPCID, CPUID_SMAP};
 
-static uint32_t leaf_of(uint32_t feature)
+uint32_t cpuid_leaf_of(uint32_t feature)
 {
     return (feature & 0x80000000u) | (feature >> 16 & 0xff);
 }
@@ -215,7 +215,7 @@ void cpuid_query(const struct cpu_model *m, uint32_t leaf, uint32_t sub, uint32_
         if (places[i].leaf == leaf && m->features >> i & 1)
             out[places[i].reg] |= 1u << places[i].bit;
     for (unsigned i = 0; m->as_host && i < sizeof not_by_default / sizeof not_by_default[0]; i++)
-        if (leaf_of(not_by_default[i]) == leaf && !(sub && has_subleaves(leaf)))
+        if (cpuid_leaf_of(not_by_default[i]) == leaf && !(sub && has_subleaves(leaf)))
             out[not_by_default[i] >> 8 & 3] |= 1u << (not_by_default[i] & 31);
 }
 
@@ -258,7 +258,7 @@ bool cpuid_has(const struct cpu_model *m, uint32_t feature)
 {
     uint32_t v[4];
 
-    cpuid_query(m, leaf_of(feature), 0, v);
+    cpuid_query(m, cpuid_leaf_of(feature), 0, v);
     return v[feature >> 8 & 3] >> (feature & 31) & 1;
 }
 

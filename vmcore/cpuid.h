@@ -66,7 +66,9 @@ void cpuid_query(const struct cpu_model *m, uint32_t leaf, uint32_t sub, uint32_
 #define CPUID_RDPID               CPUID_BIT(7u, 2u, 22u)
 #define CPUID_PAGES_1G            CPUID_BIT(0x80000001u, 3u, 26u)
 #define CPUID_RDTSCP              CPUID_BIT(0x80000001u, 3u, 27u)
+#define CPUID_LAHF                CPUID_BIT(0x80000001u, 2u, 0u)
 bool cpuid_has(const struct cpu_model *m, uint32_t feature);
+uint32_t cpuid_leaf_of(uint32_t feature);
 /* Is an instruction of this Zydis ISA set offered? */
 bool cpuid_offers(const struct cpu_model *m, unsigned isa_set);
 uint32_t cpuid_cr4(const struct cpu_model *m);  /* CR4's bits that may be set */
@@ -76,6 +78,14 @@ uint64_t cpuid_xcr0(const struct cpu_model *m); /* XCR0's */
 uint32_t cpuid_features(uint32_t leaf, uint32_t sub, const uint32_t v[4]);
 
 /* ---- features.c */
+/* A leaf of a processor's CPUID, subleaf 0: eax ebx ecx edx. */
+typedef void cpuid_fn(uint32_t leaf, uint32_t v[4]);
+void cpu_host_cpuid(uint32_t leaf, uint32_t v[4]);
+/* Of a model's flags that its features are not: what the first x86-64 processors had not and the host runs as it is.
+ * Those that this processor lacks are added to a text of names. */
+void cpu_model_lacks(const struct cpu_model *m, cpuid_fn *host, char *out, size_t size);
+/* The same for the models that a text of names has. */
+void cpu_models_lack(const char *text, cpuid_fn *host, char *out, size_t size);
 const char *cpu_feature_name(unsigned feature); /* as /proc/cpuinfo has it; NULL past the last */
 uint32_t cpu_features_of_host(void);
 /* Names with blanks between, for people and for a snapshot: cut where they do not fit. */

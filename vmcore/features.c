@@ -36,7 +36,22 @@ const char *cpu_feature_name(unsigned feature)
     return feature < FEAT_COUNT ? names[feature] : NULL;
 }
 
-static void host_cpuid(uint32_t leaf, uint32_t v[4])
+/* Instructions of the host's that models show. A processor that lacks one of these is older than x86-64-v2; all other
+ * flags are the first x86-64 processors' or done here. */
+static const struct {
+    uint32_t flag;
+    const char *name;
+} natives[] = {
+    {CPUID_BIT(1u, 2u, 0u), "sse3"},
+    {CPUID_BIT(1u, 2u, 9u), "ssse3"},
+    {CPUID_BIT(1u, 2u, 13u), "cx16"},
+    {CPUID_BIT(1u, 2u, 19u), "sse4_1"},
+    {CPUID_BIT(1u, 2u, 20u), "sse4_2"},
+    {CPUID_BIT(1u, 2u, 23u), "popcnt"},
+    {CPUID_LAHF, "lahf_lm"},
+};
+
+void cpu_host_cpuid(uint32_t leaf, uint32_t v[4])
 {
     __asm__ volatile("cpuid" : "=a"(v[0]), "=b"(v[1]), "=c"(v[2]), "=d"(v[3]) : "0"(leaf), "2"(0));
 }
@@ -47,13 +62,13 @@ uint32_t cpu_features_of_host(void)
     uint32_t f = 0, v[4], max[4], lo, hi;
 
     for (unsigned i = 0; i < ARRAY_LEN(leaves); i++) {
-        host_cpuid(leaves[i] & 0x80000000u, max);
+        cpu_host_cpuid(leaves[i] & 0x80000000u, max);
         if (max[0] < leaves[i])
             continue;
-        host_cpuid(leaves[i], v);
+        cpu_host_cpuid(leaves[i], v);
         f |= cpuid_features(leaves[i], 0, v);
     }
-    host_cpuid(1, v);
+    cpu_host_cpuid(1, v);
     if (!(v[2] & 1u << 27)) /* OSXSAVE */
         return f & ~(FEATURES_YMM | FEAT(XSAVE));
     __asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
@@ -102,5 +117,32 @@ void cpu_features_missing(const char *text, uint32_t have, char *out, size_t siz
         len = strcspn(text, " ");
         if (len && !has(text, len, have))
             add_word(out, size, text, len);
+    }
+}
+
+void cpu_model_lacks(const struct cpu_model *m, cpuid_fn *host, char *out, size_t size)
+{
+    uint32_t v[4];
+
+    for (unsigned i = 0; i < ARRAY_LEN(natives); i++) {
+        uint32_t flag = natives[i].flag;
+        if (!cpuid_has(m, flag))
+            continue;
+        host(cpuid_leaf_of(flag), v);
+        if (!(v[flag >> 8 & 3] >> (flag & 31) & 1))
+            add_word(out, size, natives[i].name, strlen(natives[i].name));
+    }
+}
+
+void cpu_models_lack(const char *text, cpuid_fn *host, char *out, size_t size)
+{
+    const struct cpu_model *m;
+
+    for (size_t len; *text; text += len) {
+        text += strspn(text, " ");
+        len = strcspn(text, " ");
+        for (unsigned i = 0; (m = cpu_model_at(i)); i++)
+            if (is_word(text, len, m->name))
+                cpu_model_lacks(m, host, out, size);
     }
 }

@@ -111,6 +111,80 @@ static void test_features_by_name(void **state)
     assert_null(cpu_feature_name(FEAT_COUNT));
 }
 
+/* A processor that has all but what `lacking` is set to. */
+static uint32_t lacking;
+static void some_host(uint32_t leaf, uint32_t v[4])
+{
+    memset(v, 0xff, 16);
+    if (cpuid_leaf_of(lacking) == leaf)
+        v[lacking >> 8 & 3] &= ~(1u << (lacking & 31));
+}
+
+static void test_a_model_shows_no_instruction_that_the_host_has_not(void **state)
+{
+    static const struct {
+        uint32_t flag;
+        const char *name;
+    } flags[] = {{CPUID_BIT(1u, 2u, 0u), "sse3"},
+                 {CPUID_BIT(1u, 2u, 9u), "ssse3"},
+                 {CPUID_BIT(1u, 2u, 13u), "cx16"},
+                 {CPUID_BIT(1u, 2u, 19u), "sse4_1"},
+                 {CPUID_BIT(1u, 2u, 20u), "sse4_2"},
+                 {CPUID_BIT(1u, 2u, 23u), "popcnt"},
+                 {CPUID_LAHF, "lahf_lm"}};
+    const struct cpu_model *m;
+
+    for (unsigned i = 0; i < sizeof flags / sizeof flags[0]; i++) {
+        lacking = flags[i].flag;
+        for (unsigned k = 0; (m = cpu_model_at(k)); k++) {
+            char one[64] = "", text[128], named[64] = "";
+            cpu_model_lacks(m, some_host, one, sizeof one);
+            assert_string_equal(one, cpuid_has(m, lacking) ? flags[i].name : "");
+            snprintf(text, sizeof text, "fma %s", m->name);
+            cpu_models_lack(text, some_host, named, sizeof named);
+            assert_string_equal(named, one);
+        }
+    }
+    lacking = CPUID_BIT(7u, 3u, 31u);
+    for (unsigned k = 0; (m = cpu_model_at(k)); k++) {
+        char text[64] = "";
+        cpu_model_lacks(m, some_host, text, sizeof text);
+        cpu_models_lack(m->name, cpu_host_cpuid, text, sizeof text); /* the test's own host */
+        assert_string_equal(text, "");
+    }
+}
+
+/* Each flag of each model: every x86-64 processor's, done here, or asked of the host. */
+static void test_each_flag_is_accounted_for(void **state)
+{
+    static const struct {
+        uint32_t leaf;
+        unsigned reg;
+        uint32_t everywhere, done_here, asked;
+    } regs[] = {
+        {1, 3, 0x078bfbff, 0, 0},
+        {1, 2, 0, 1u << 31 | 1u << 24 | 1u << 17 /* PCID */, 0x00982201},
+        /* FSGSBASE, TSC_ADJUST, FDP and no FCS (help_fxsave), SMEP, ERMS (a hint), INVPCID, SMAP */
+        {7, 1, 0, 1u << 0 | 1u << 1 | 1u << 6 | 1u << 13 | 1u << 7 | 1u << 9 | 1u << 10 | 1u << 20, 0},
+        {7, 2, 0, 1u << 2 | 1u << 22, 0}, /* UMIP, RDPID */
+        {7, 3, 0, 1u << 4, 0},            /* FSRM, a hint */
+        {0x80000001, 3, 0x2193fbff, 1u << 26 | 1u << 27, 0},
+        {0x80000001, 2, 0, 1u << 8 /* PREFETCHW, which does nothing */, 1},
+        {0x80000007, 3, 0, 1u << 8, 0},
+    };
+    const struct cpu_model *m;
+
+    for (unsigned k = 0; (m = cpu_model_at(k)); k++)
+        for (unsigned i = 0; i < sizeof regs / sizeof regs[0]; i++) {
+            struct cpu_model base = *m;
+            base.features = 0; /* those are asked of the host by name */
+            uint32_t open =
+                bits(&base, regs[i].leaf, regs[i].reg) & ~(regs[i].everywhere | regs[i].done_here | regs[i].asked);
+            if (open)
+                fail_msg("%s: leaf %x, register %u: %x", m->name, regs[i].leaf, regs[i].reg, open);
+        }
+}
+
 /* A machine as on another host: its state names what it has, and a load says what is lacking. */
 static struct vm *machine(const char *model)
 {
@@ -165,6 +239,8 @@ int main(void)
         cmocka_unit_test(test_levels),
         cmocka_unit_test(test_states_of_xsave),
         cmocka_unit_test(test_features_by_name),
+        cmocka_unit_test(test_a_model_shows_no_instruction_that_the_host_has_not),
+        cmocka_unit_test(test_each_flag_is_accounted_for),
         cmocka_unit_test(test_features_of_a_state),
     };
 
