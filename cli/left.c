@@ -1,8 +1,6 @@
 #include "cli/left.h"
 
-#include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include "cli/life.h"
 
 static const char ran[] = "left-", paused[] = "left-paused-", back[] = "back-";
@@ -26,33 +24,6 @@ static bool is_kept(const char *name)
     return dated(name, ran) || dated(name, paused) || dated(name, back);
 }
 
-/* [room for NAME_MAX_LEN + 1] A name that the machine has no snapshot of. */
-static void make_name(struct cli *c, int64_t machine, const char *prefix, char *name)
-{
-    time_t now = (time_t)(clock_wall_ns() / (int64_t)NS_PER_SEC);
-    struct tm tm;
-    int64_t id;
-    size_t n;
-
-    gmtime_r(&now, &tm);
-    n = (size_t)snprintf(name, NAME_MAX_LEN, "%s", prefix);
-    n += strftime(name + n, NAME_MAX_LEN - n, "%Y%m%d-%H%M%S", &tm);
-    for (char letter = 'b'; letter <= 'z' && snapshot_find(c->store, machine, name, true, &id, NULL) == 0; letter++) {
-        name[n] = letter;
-        name[n + 1] = 0;
-    }
-}
-
-static int drop(struct cli *c, int64_t machine, int64_t snapshot, struct client *client, struct err *e)
-{
-    const int64_t begun = clock_wall_ns();
-    int r;
-
-    life_end_parked(c, snapshot);
-    r = client_call(client, "vmtest-delete", json_pack("{s:I}", "id", (json_int_t)snapshot), NULL, e);
-    return r ? r : undo_forget(c->store, machine, begun, e);
-}
-
 /* Those past LEFT_KEPT, and those that are older than what undo keeps. The oldest come first in the list. */
 static int drop_old(struct cli *c, int64_t machine, struct client *client, struct err *e)
 {
@@ -71,7 +42,7 @@ static int drop_old(struct cli *c, int64_t machine, struct client *client, struc
         if (!is_kept(list[i].name) || (have <= LEFT_KEPT && clock_wall_ns() - list[i].taken_at <= keep))
             continue;
         have--;
-        r = drop(c, machine, list[i].id, client, &why);
+        r = life_drop(c, machine, list[i].id, client, &why);
         if (r == VT_BUSY) /* a fork runs from it: the next time will do */
             r = 0;
         else if (r)
@@ -89,7 +60,7 @@ static int take(struct cli *c, const struct machine_info *m, struct client *clie
     int64_t id;
     int r = note ? 0 : err_set(e, VT_FAIL, "out of memory");
 
-    make_name(c, m->id, prefix, name);
+    life_dated_name(c, m->id, prefix, name);
     if (!r)
         r = client_call(client, "vmtest-snapshot",
                         json_pack("{s:s, s:s, s:s}", "name", name, "note", note, "quiesce", "no"), NULL, e);
@@ -123,7 +94,7 @@ int left_take(struct cli *c, const struct machine_info *m, struct client *client
 
 void left_give_up(struct cli *c, const struct snapshot_info *s, struct client *client)
 {
-    drop(c, s->machine, s->id, client, NULL);
+    life_drop(c, s->machine, s->id, client, NULL);
     if (dated(s->name, ran))
         client_call(client, "cont", NULL, NULL, NULL);
 }
@@ -184,7 +155,7 @@ int left_find(struct cli *c, const struct machine_info *m, const char *name, str
         r = same_disks(c, m->id, id, &other, e);
     if (r || other || !s.ram_bytes)
         return r;
-    make_name(c, m->id, back, renamed);
+    life_dated_name(c, m->id, back, renamed);
     r = snapshot_rename(c->store, id, renamed, e);
     if (r)
         return r;

@@ -45,6 +45,33 @@ void life_end_all_parked(struct cli *c, int64_t machine)
     snapshot_list_free(list, n);
 }
 
+void life_dated_name(struct cli *c, int64_t machine, const char *prefix, char name[NAME_MAX_LEN + 1])
+{
+    time_t now = (time_t)(clock_wall_ns() / (int64_t)NS_PER_SEC);
+    struct tm tm;
+    int64_t id;
+    size_t n;
+
+    gmtime_r(&now, &tm);
+    n = (size_t)snprintf(name, NAME_MAX_LEN, "%.20s", prefix);
+    n += strftime(name + n, NAME_MAX_LEN - n, "%Y%m%d-%H%M%S", &tm);
+    /* a second one in the same second */
+    for (char letter = 'b'; letter <= 'z' && snapshot_find(c->store, machine, name, true, &id, NULL) == 0; letter++) {
+        name[n] = letter;
+        name[n + 1] = 0;
+    }
+}
+
+int life_drop(struct cli *c, int64_t machine, int64_t snapshot, struct client *client, struct err *e)
+{
+    const int64_t begun = clock_wall_ns();
+    int r;
+
+    life_end_parked(c, snapshot);
+    r = client_call(client, "vmtest-delete", json_pack("{s:I}", "id", (json_int_t)snapshot), NULL, e);
+    return r ? r : undo_forget(c->store, machine, begun, e);
+}
+
 int life_end(struct cli *c, const struct machine_info *m, struct client *client, struct err *e)
 {
     struct err why = {0};

@@ -26,6 +26,12 @@ void life_end_parked(struct cli *c, int64_t snapshot);
 /* The same of all snapshots of a machine. */
 void life_end_all_parked(struct cli *c, int64_t machine);
 
+/* A name that the machine has no snapshot of: the prefix, at most 20 characters, and the time in UTC,
+ * "20260131-120000". */
+void life_dated_name(struct cli *c, int64_t machine, const char *prefix, char name[NAME_MAX_LEN + 1]);
+/* Deletes a snapshot of the running machine, and keeps nothing of it for undo. VT_BUSY: a fork runs from it. */
+int life_drop(struct cli *c, int64_t machine, int64_t snapshot, struct client *client, struct err *e);
+
 /* Sends one command to the running machine that the verb's word names, and ends with "DONE NAME in …". */
 int life_command(struct cli *c, const char *command, const char *done, struct err *e);
 

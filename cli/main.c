@@ -28,7 +28,9 @@ const struct verb verbs[] = {
     ROW(exec,
         "[--env NAME=VALUE]... [--dir DIR] [--user USER] [--timeout TIME] [--tty] [MACHINE] [-- COMMAND [ARG]...]",
         "run a command in a guest", 0, 1, VERB_GUEST),
-    ROW(export, "{[--disk SLOT [--format FORMAT]] [MACHINE[@SNAP]] FILE | --base DIR [MACHINE]}",
+    ROW(export,
+        "{[--disk SLOT [--format FORMAT]] [MACHINE[@SNAP]] FILE | --no-head [MACHINE] FILE | --base DIR [--no-head] "
+        "[MACHINE]}",
         "write a machine, or a disk of it, to a file", 0, 2, 0),
     ROW(gc, "[--dry-run] [--now] [--keep TIME]", "take back the space of what was deleted", 0, 0, 0),
     ROW(import, "[--name NAME] {FILE | --base DIR [MACHINE]}", "take in a machine that was exported", 0, 1, 0),

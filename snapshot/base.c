@@ -184,7 +184,8 @@ static int take_member(void *opaque, const char *name, const void *data, size_t 
     return import_put(opaque, name, data, len, e);
 }
 
-static int fill(struct store *from, int64_t machine, struct store *to, struct move_stats *ret, struct err *e)
+static int fill(struct store *from, int64_t machine, const struct move_at *at, struct store *to, struct move_stats *ret,
+                struct err *e)
 {
     struct import *im;
     int64_t id;
@@ -192,7 +193,7 @@ static int fill(struct store *from, int64_t machine, struct store *to, struct mo
 
     if (r)
         return r;
-    r = machine_export(from, machine, take_member, im, NULL, e);
+    r = machine_export(from, machine, at, take_member, im, NULL, e);
     if (!r)
         return import_commit(im, &id, ret, e);
     import_abort(im);
@@ -224,7 +225,8 @@ static void drop_store(const char *dir)
             remove(path);
 }
 
-int base_export(struct store *s, int64_t machine, const char *dir, struct move_stats *ret, struct err *e)
+int base_export(struct store *s, int64_t machine, const struct move_at *at, const char *dir, struct move_stats *ret,
+                struct err *e)
 {
     cleanup(cleanup_free) char *tmp = NULL;
     struct store *to = NULL;
@@ -240,7 +242,7 @@ int base_export(struct store *s, int64_t machine, const char *dir, struct move_s
         return err_set(e, err_from_errno(errno), "%s: cannot be made: %m", dir);
     r = store_open(tmp, STORE_CREATE, &to, e);
     if (!r)
-        r = fill(s, machine, to, ret, e);
+        r = fill(s, machine, at, to, ret, e);
     if (!r)
         r = seal(to, e);
     store_close(to);

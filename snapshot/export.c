@@ -24,6 +24,7 @@ struct kept_image {
 
 struct exporter {
     struct store *s;
+    const struct move_at *at; /* in place of the head, or NULL */
     int64_t machine, origin, head, parent;
     move_put_fn *put;
     void *opaque;
@@ -131,6 +132,8 @@ static int open_image(struct exporter *x, size_t number, struct image **ret, str
 {
     const struct move_image *i = &x->plan.v[number];
 
+    if (i->owner == MOVE_HEAD && x->at)
+        return image_open(x->s, x->at->snapshot, i->slot, ROOT_LIVE, ret, e);
     if (i->owner == MOVE_HEAD)
         return image_open_flushed(x->s, x->machine, i->slot, ret, e);
     if (i->owner == MOVE_ORIGIN)
@@ -331,7 +334,7 @@ static int plan_images(struct exporter *x, struct db *db, int64_t snapshot, int6
 
     while (!r && (r = rows_next(&rows, e)) > 0) {
         const char *slot = rows_text(&rows, 0);
-        bool quiesced = !rows_null(&rows, 2);
+        bool quiesced = !rows_null(&rows, 2) && owner != MOVE_HEAD;
         json_t *j;
         if (!slot_known(slot))
             return err_set(e, VT_CORRUPT, "store.db: an image has no known slot (\"%.20s\")", slot);
@@ -405,10 +408,13 @@ static int plan_origin(struct exporter *x, struct db *db, json_t *top, struct er
 
 static int plan_head(struct exporter *x, struct db *db, int64_t head, json_t *top, struct err *e)
 {
-    int parent = number_of(x, x->parent), r;
+    int64_t snapshot = x->at ? x->at->snapshot : 0;
+    int parent = number_of(x, x->at ? snapshot : x->parent), r;
     json_t *images = NULL, *j;
 
-    r = plan_images(x, db, 0, head, MOVE_HEAD, parent, &images, e);
+    if (x->at && parent < 0)
+        return err_set(e, VT_NOENT, "the snapshot that the export was to end at is gone");
+    r = plan_images(x, db, snapshot, x->at ? 0 : head, MOVE_HEAD, parent, &images, e);
     if (r)
         return r;
     j = json_pack("{s:o}", "images", images);
@@ -431,8 +437,8 @@ static int plan_rows(struct exporter *x, struct db *db, json_t *top, struct err 
         return r < 0 ? r : err_set(e, VT_NOENT, "no such machine (it was removed)");
     if (json_object_set_new(top, "machine",
                             json_pack("{s:s, s:s, s:s, s:I}", "uuid", rows_text(&machine, 0), "name",
-                                      rows_text(&machine, 1), "config", rows_text(&machine, 2), "created_at",
-                                      (json_int_t)rows_int(&machine, 3))))
+                                      rows_text(&machine, 1), "config", x->at ? x->at->config : rows_text(&machine, 2),
+                                      "created_at", (json_int_t)rows_int(&machine, 3))))
         return err_set(e, VT_CORRUPT, "store.db: the machine's configuration is not UTF-8");
     x->head = rows_int(&machine, 4);
     x->parent = rows_int(&machine, 5);
@@ -534,10 +540,10 @@ int move_visit(struct store *s, int64_t machine, const struct move_visit *v, str
     return r;
 }
 
-int machine_export(struct store *s, int64_t machine, move_put_fn *put, void *opaque, struct move_stats *ret,
-                   struct err *e)
+int machine_export(struct store *s, int64_t machine, const struct move_at *at, move_put_fn *put, void *opaque,
+                   struct move_stats *ret, struct err *e)
 {
-    struct exporter x = {.s = s, .machine = machine, .put = put, .opaque = opaque, .sum = move_sum_new()};
+    struct exporter x = {.s = s, .at = at, .machine = machine, .put = put, .opaque = opaque, .sum = move_sum_new()};
     int r;
 
     x.pages = malloc(MOVE_HEADER + MOVE_PAGES * VT_PAGE_SIZE);

@@ -352,40 +352,45 @@ void snap_abort(struct snap *p);
 
 /* ---- moving a machine to another store ---- */
 
-/* A machine with its whole tree is a row of members, each with a name and at most MOVE_MEMBER_MAX bytes, in an order
- * that counts. They hold no number of the store that they come from: exporting what was imported gives the same bytes.
- * What is in them is in move.h. */
+/* A machine with its whole tree is a row of members (move.h), each with a name and at most MOVE_MEMBER_MAX bytes, in an
+ * order that counts. They hold no number of their store: exporting what was imported gives the same bytes. */
 #define MOVE_MEMBER_MAX (STORE_STATE_MAX + 64)
 
 typedef int move_put_fn(void *opaque, const char *name, const void *data, size_t len, struct err *e);
 struct move_stats {
     uint64_t snapshots, images, pages, bytes; /* pages and bytes: of what is in the members */
 };
-/* Calls put for each member; one that returns non-zero ends it. The caller holds the machine lock, so that nothing
- * changes meanwhile. ret may be NULL. */
-int machine_export(struct store *s, int64_t machine, move_put_fn *put, void *opaque, struct move_stats *ret,
-                   struct err *e);
+/* Instead of the head, which a machine that runs goes on changing: a snapshot, and the configuration with its hardware.
+ */
+struct move_at {
+    int64_t snapshot;
+    const char *config;
+};
+/* Calls put for each member; one that returns non-zero ends it. The caller holds the machine lock; or it gives `at`,
+ * else NULL, and holds the snapshots. ret may be NULL. */
+int machine_export(struct store *s, int64_t machine, const struct move_at *at, move_put_fn *put, void *opaque,
+                   struct move_stats *ret, struct err *e);
 
-/* An import under way: members go in as they came out, then it is committed. Until then there is no machine, and what
- * was written is nothing that gc would not take. One thread. */
+/* An import under way: members go in as they came out, then it is committed; there is no machine before. gc waits until
+ * it is over. One thread. */
 struct import;
-/* name: what the machine is to be called, NULL: as it was. VT_EXISTS (then, or with the first member): the name is
- * taken. gc waits until the import is over. */
+/* name: of the machine, NULL: as it was. VT_EXISTS (then, or with the first member): it is taken. */
 int import_begin(struct store *s, const char *name, struct import **ret, struct err *e);
 /* VT_CORRUPT: not what machine_export makes, or damaged; VT_VERSION: of a newer version. */
 int import_put(struct import *im, const char *name, const void *data, size_t len, struct err *e);
 /* The machine's name-to-be and its configuration, once the first member is in; NULL before. */
 const char *import_name(const struct import *im);
 const char *import_config(const struct import *im);
-/* VT_CORRUPT: members are missing. The import is gone afterwards, also on error. ret_stats may be NULL. */
+/* VT_CORRUPT: members are missing. Ends the import, also on error. ret_stats may be NULL. */
 int import_commit(struct import *im, int64_t *ret_id, struct move_stats *ret_stats, struct err *e);
 void import_abort(struct import *im); /* NULL is fine */
 
 /* ---- bases: sealed stores under others ---- */
 
-/* Makes a new sealed store in dir, of nothing but one machine with its tree; the caller holds the machine lock. It is
- * there whole or not at all. VT_EXISTS: dir is there, and not empty. ret may be NULL. */
-int base_export(struct store *s, int64_t machine, const char *dir, struct move_stats *ret, struct err *e);
+/* Makes a new sealed store in dir, of nothing but one machine with its tree, as machine_export does; whole or not at
+ * all. VT_EXISTS: dir is there, and not empty. ret may be NULL. */
+int base_export(struct store *s, int64_t machine, const struct move_at *at, const char *dir, struct move_stats *ret,
+                struct err *e);
 /* Puts the sealed store in dir under s, and machine, a name in it (NULL: its only one), into s as name (NULL: as it
  * is): images are referred to, not copied, so dir must stay. Where a base has moved, this says so. VT_USAGE: dir is
  * not sealed, or there are several machines; VT_EXISTS. ret_stats may be NULL. */

@@ -1,17 +1,19 @@
 /* vmtest-archive: writes a machine with its snapshots into one file, and reads it back. `vmtest export` and `vmtest
  * import` run it, since the command itself does without libarchive:
  *
- *   vmtest-archive export --store DIR --machine ID [--report FD] FILE
+ *   vmtest-archive export --store DIR --machine ID [--at SNAPSHOT] [--report FD] FILE
  *   vmtest-archive import --store DIR [--name NAME] [--report FD] FILE
  *
  * FILE "-" is standard output or input. What was done, or went wrong, is one JSON object on the descriptor FD: {"id",
- * "snapshots", "images", "pages", "bytes"} or {"code", "error"}. Who exports holds the machine's lock. */
+ * "snapshots", "images", "pages", "bytes"} or {"code", "error"}. Who exports holds the machine's lock, or
+ * names the snapshot that the machine is to stand on in the file. */
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
 #include "snapshot/snapshot.h"
+#include "src/archive/moveat.h"
 #include "src/archive/newfile.h"
 #include "src/archive/tar.h"
 #include "src/base/io.h"
@@ -22,24 +24,22 @@
 
 struct request {
     const char *verb, *store, *name, *file;
-    uint64_t machine, report;
+    uint64_t machine, at, report;
 };
 
 static int usage(struct err *e)
 {
     return err_set(e, VT_USAGE,
-                   "usage: vmtest-archive export --store DIR --machine ID FILE | "
+                   "usage: vmtest-archive export --store DIR --machine ID [--at SNAPSHOT] FILE | "
                    "import --store DIR [--name NAME] FILE");
 }
 
 static int parse(int argc, char **argv, struct request *q, struct err *e)
 {
     static const struct option options[] = {
-        {"store", required_argument, NULL, 's'},
-        {"machine", required_argument, NULL, 'm'},
-        {"name", required_argument, NULL, 'n'},
-        {"report", required_argument, NULL, 'r'},
-        {NULL, 0, NULL, 0},
+        {"store", required_argument, NULL, 's'},  {"machine", required_argument, NULL, 'm'},
+        {"at", required_argument, NULL, 'a'},     {"name", required_argument, NULL, 'n'},
+        {"report", required_argument, NULL, 'r'}, {NULL, 0, NULL, 0},
     };
     int c, r = 0;
 
@@ -50,6 +50,8 @@ static int parse(int argc, char **argv, struct request *q, struct err *e)
             q->store = optarg;
         else if (c == 'm')
             r = number_parse(optarg, 1, INT64_MAX, &q->machine, e);
+        else if (c == 'a')
+            r = number_parse(optarg, 1, INT64_MAX, &q->at, e);
         else if (c == 'n')
             q->name = optarg;
         else if (c == 'r')
@@ -87,14 +89,17 @@ static int do_export(const struct request *q, struct move_stats *stats, struct e
     cleanup(newfile_release) struct newfile f = {.fd = -1};
     cleanup(cleanup_store) struct store *s = NULL;
     cleanup(cleanup_tar) struct tar_out *t = NULL;
+    cleanup(moveat_release) struct moveat at = {0};
     int r = store_open(q->store, 0, &s, e);
 
+    if (!r && q->at)
+        r = moveat_begin(s, (int64_t)q->machine, (int64_t)q->at, &at, e);
     if (!r && !std)
         r = newfile_begin(q->file, false, &f, e);
     if (!r)
         r = tar_out_begin(std ? STDOUT_FILENO : f.fd, std ? "standard output" : q->file, &t, e);
     if (!r)
-        r = machine_export(s, (int64_t)q->machine, put_member, t, stats, e);
+        r = machine_export(s, (int64_t)q->machine, q->at ? &at.at : NULL, put_member, t, stats, e);
     if (!r)
         r = tar_out_end(t, e);
     return r || std ? r : newfile_commit(&f, e);

@@ -96,16 +96,19 @@ static int run(struct strlist *argv, struct archive_result *ret, struct err *e)
     return judge(status, &said, ret, e);
 }
 
-int archive_export(const char *store, int64_t machine, int lock_fd, const char *file, struct archive_result *ret,
-                   struct err *e)
+int archive_export(const char *store, int64_t machine, int lock_fd, int64_t at, const char *file,
+                   struct archive_result *ret, struct err *e)
 {
     cleanup(strlist_release) struct strlist argv = {0};
 
-    fcntl(lock_fd, F_SETFD, 0);
+    if (lock_fd >= 0)
+        fcntl(lock_fd, F_SETFD, 0);
     strlist_add(&argv, "vmtest-archive");
     strlist_add(&argv, "--store");
     strlist_add(&argv, store);
     strlist_addf(&argv, "--machine=%lld", (long long)machine);
+    if (at)
+        strlist_addf(&argv, "--at=%lld", (long long)at);
     strlist_addf(&argv, "--report=%d", REPORT_FD);
     strlist_add(&argv, "--");
     strlist_add(&argv, "export");

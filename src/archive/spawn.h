@@ -11,9 +11,10 @@ struct archive_result {
 };
 
 /* Each runs `vmtest-archive` to its end; file may be "-". lock_fd is handed on, so that the machine stays locked should
- * this process be killed. Errors are those of the other process. */
-int archive_export(const char *store, int64_t machine, int lock_fd, const char *file, struct archive_result *ret,
-                   struct err *e);
+ * this process be killed. at: the snapshot that the machine is to stand on in the file, instead of its lock, which is
+ * -1; 0: as it is. Errors are those of the other process. */
+int archive_export(const char *store, int64_t machine, int lock_fd, int64_t at, const char *file,
+                   struct archive_result *ret, struct err *e);
 /* name: NULL, as it was. */
 int archive_import(const char *store, const char *name, const char *file, struct archive_result *ret, struct err *e);
 

@@ -92,7 +92,7 @@ class Snapshots(unittest.TestCase):
         for name in ("here", "there"):
             states[name] = kept.change(rnd, kept.show())
             store.run("snapshot", name)
-        store.run("stop", "--force", "web")
+        states["now"] = kept.change(rnd, kept.show())
         with tempfile.TemporaryDirectory() as scratch, vmtest.Store() as other:
             file = f"{scratch}/web.vmtest"
             store.run("export", "web", file)
@@ -102,8 +102,9 @@ class Snapshots(unittest.TestCase):
                 other.run("import", *words)
                 moved = copy.copy(kept)
                 moved.machine = vmtest.Vmtest(kept.machine.guest, other, words[1])
-                for name in ("here",) if "--base" in words else ("there", "here"):
-                    other.run("revert", words[1], name)
+                running = [s["snapshot"] for s in other.json("snapshots", words[1])["snapshots"] if s["current"]]
+                for name in ("here",) if "--base" in words else ("there", "now", "here"):
+                    other.run("revert", words[1], running[0] if name == "now" else name)
                     self.assertEqual(keep.unlike(moved.show(), states[name]), "", f"{words}: {name}")
                 self.assertEqual(moved.change(rnd, moved.show())["boot"], states["here"]["boot"])
                 other.run("stop", "--force", words[1])

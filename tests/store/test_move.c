@@ -47,7 +47,7 @@ static void forget(struct members *m)
 static void export_all(struct store *s, int64_t machine, struct members *ret)
 {
     *ret = (struct members){0};
-    ok(machine_export(s, machine, keep, ret, NULL, e));
+    ok(machine_export(s, machine, NULL, keep, ret, NULL, e));
 }
 
 static int import_some(struct store *s, const struct members *m, size_t n, const char *name, int64_t *ret,
@@ -443,8 +443,8 @@ static void a_machine_stands_on_a_base(void **state)
     assert_true(asprintf(&base, "%s/base", dir) > 0);
     assert_true(asprintf(&moved, "%s/moved?#%%", dir) > 0);
     grow_tree(f);
-    ok(base_export(f->s, f->machine, base, NULL, e));
-    fails(VT_EXISTS, "is there already", base_export(f->s, f->machine, base, NULL, e));
+    ok(base_export(f->s, f->machine, NULL, base, NULL, e));
+    fails(VT_EXISTS, "is there already", base_export(f->s, f->machine, NULL, base, NULL, e));
 
     /* sealed: it can be read, and nothing else */
     ok(store_open(base, 0, &sealed, e));
@@ -493,19 +493,19 @@ static void a_machine_stands_on_a_base(void **state)
     ok(head_close(h, e));
     close(lock);
 
-    ok(machine_export(s, id, drop, NULL, NULL, e));
+    ok(machine_export(s, id, NULL, drop, NULL, NULL, e));
 
     /* gone, another in its place, and moved */
     store_close(s);
     assert_int_equal(rename(base, moved), 0);
     ok(store_open(dir, 0, &s, e));
-    fails(VT_CORRUPT, "the base of this machine", machine_export(s, id, drop, NULL, NULL, e));
+    fails(VT_CORRUPT, "the base of this machine", machine_export(s, id, NULL, drop, NULL, NULL, e));
     store_close(s);
-    ok(base_export(f->s, f->machine, base, NULL, e));
+    ok(base_export(f->s, f->machine, NULL, base, NULL, e));
     ok(store_open(dir, 0, &s, e));
-    fails(VT_CORRUPT, "is another store", machine_export(s, id, drop, NULL, NULL, e));
+    fails(VT_CORRUPT, "is another store", machine_export(s, id, NULL, drop, NULL, NULL, e));
     fails(VT_EXISTS, "", base_import(s, moved, NULL, NULL, &twin, NULL, e)); /* that is where it is now */
-    ok(machine_export(s, id, drop, NULL, NULL, e));
+    ok(machine_export(s, id, NULL, drop, NULL, NULL, e));
     drop_store(s, dir);
     free(base);
     free(moved);

@@ -21,7 +21,6 @@ status vmtest export nosuch x.vmtest
 status vmtest export web nowhere/x.vmtest
 status vmtest export web ''
 vmtest -q start --no-wait web
-status vmtest export web x.vmtest
 status vmtest export --disk disk0 web x.raw
 vmtest -q export --disk disk0 web@one one.raw
 cmp one.raw web.img
