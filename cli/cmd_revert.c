@@ -63,20 +63,47 @@ static int from_off(struct cli *c, const struct target *t, const struct snapshot
     return r ? r : ask_monitor(c, t, s, client, false, e);
 }
 
-/* Disks as they were at a time. No memory of it is kept, so the machine must be off. */
-static int to_time(struct cli *c, const struct target *t, int64_t when, struct err *e)
+/* Whether anything is kept of that time, before a machine loses its power for it. */
+static int check_time(struct cli *c, const struct target *t, int64_t when, struct err *e)
 {
-    cleanup(cleanup_close) int lock = -1;
-    struct err why = {0};
-    char text[UNITS_MAX];
-    int r = machine_lock(c->store, t->machine.id, &lock, &why);
+    struct slot_info *slots = NULL;
+    struct image *image = NULL;
+    size_t n = 0;
+    int r = slots_list(c->store, t->machine.id, 0, &slots, &n, e);
 
-    if (r == VT_BUSY)
-        return err_set(e, r, "%s: is in use: stop it first, since no memory is kept of a time", t->machine.name);
+    for (size_t i = 0; i < n && !r && !image; i++)
+        if (strncmp(slots[i].slot, "disk", 4) == 0)
+            r = image_open_past(c->store, t->machine.id, slots[i].slot, when, &image, e);
+    image_close(image);
+    slots_list_free(slots, n);
+    return r ? err_prefix(e, r, "%s", t->machine.name) : 0;
+}
+
+/* Disks as they were at a time. No memory of it is kept: a machine that runs is off then, as it is when it is reverted
+ * to a snapshot without memory. */
+static int to_time(struct cli *c, const struct target *t, int64_t when, bool keep, struct err *e)
+{
+    cleanup(snapshot_info_release) struct snapshot_info left = {0};
+    cleanup(cleanup_client) struct client *client = NULL;
+    cleanup(cleanup_close) int lock = -1;
+    char text[UNITS_MAX];
+    int r = cli_lock_or_connect(c, &t->machine, &lock, &client, e);
+
     if (!r)
-        r = offline_revert_past(c->store, &t->machine, when, &why);
+        r = check_time(c, t, when, e);
+    if (!r && client && keep)
+        r = left_take(c, &t->machine, client, t->ref.snap, &left, e);
+    if (!r && client)
+        r = life_end(c, &t->machine, client, e);
+    if (!r && client)
+        r = machine_lock(c->store, t->machine.id, &lock, e);
     if (r)
-        return err_set(e, r, "%s: %s", t->machine.name, why.msg);
+        return r;
+    r = offline_revert_past(c->store, &t->machine, when, e);
+    if (r)
+        return err_prefix(e, r, "%s", t->machine.name);
+    if (left.id)
+        out_set(c, "kept", json_string(left.name));
     out_set(c, "machine", json_string(t->machine.name));
     out_set(c, "time", out_time(when));
     out_set(c, "power", json_string(power_name(POWER_OFF)));
@@ -98,7 +125,7 @@ int cmd_revert(struct cli *c, void *opts, struct err *e)
         return err_set(e, VT_USAGE, "--keep or --now, not both");
     r = cli_target(c, c->words, c->nwords, false, &t, e);
     if (!r && t.ref.when) {
-        r = to_time(c, &t, t.ref.when, e);
+        r = to_time(c, &t, t.ref.when, o->keep, e);
         return r || !o->now ? r : undo_forget(c->store, t.machine.id, begun, e);
     }
     if (!r)

@@ -336,6 +336,11 @@ static int from_snapshot(struct cli *c, struct run_opts *o, struct err *e)
         r = check_jobs(o, e);
     if (!r)
         r = cli_target(c, &word, 1, false, &t, e);
+    if (!r && t.ref.when)
+        r = err_set(e, VT_USAGE,
+                    "--from %s: a fork is of a snapshot, not of a time: vmtest revert takes the machine there, and "
+                    "vmtest snapshot makes it one",
+                    o->from);
     if (!r)
         r = cli_snapshot(c, &t, false, &s, e);
     if (!r)

@@ -134,6 +134,10 @@ int cmd_serve(struct cli *c, void *opts, struct err *e)
     if (o->socket && o->port)
         return err_set(e, VT_USAGE, "--socket or --port, not both");
     r = cli_target(c, c->words, c->nwords, false, &t, e);
+    if (!r && t.ref.when)
+        r = err_set(e, VT_USAGE,
+                    "%s@%s: a time cannot be kept from gc while it is served; vmtest export --disk makes a file of it",
+                    t.machine.name, t.ref.snap);
     if (!r)
         r = cli_snapshot(c, &t, false, &s, e);
     if (r)

@@ -15,8 +15,8 @@ struct start_opts {
 };
 
 const struct opt start_options[] = {
-    {"from", "SNAP", "at this snapshot of it: a revert and a start in one", offsetof(struct start_opts, from), OPT_STR,
-     0},
+    {"from", "SNAP", "at this snapshot of it, or time (@{5m}): a revert and a start in one",
+     offsetof(struct start_opts, from), OPT_STR, 0},
     {"no-wait", NULL, "return as soon as the guest runs", offsetof(struct start_opts, no_wait), OPT_FLAG, 0},
     {"timeout", "TIME", "how long to wait for the agent (2m unless given)", offsetof(struct start_opts, timeout),
      OPT_DURATION, 0},
@@ -50,9 +50,9 @@ static int wait_for_agent(const char *name, struct client *client, uint64_t time
     return r ? err_set(e, r, "%s: %s", name, why.msg) : 0;
 }
 
-/* The machine, and with --from its snapshot. SNAP may name the machine, too. */
+/* The machine, and with --from its snapshot, or time (else 0). SNAP may name the machine, too. */
 static int find(struct cli *c, const struct start_opts *o, struct machine_info *ret, struct snapshot_info *ret_snap,
-                struct err *e)
+                int64_t *ret_when, struct err *e)
 {
     cleanup(target_release) struct target t = {0};
     cleanup(machine_info_release) struct machine_info named = {0};
@@ -69,10 +69,14 @@ static int find(struct cli *c, const struct start_opts *o, struct machine_info *
         r = cli_target(c, &word, 1, false, &t, e);
     if (!r && named.id && named.id != t.machine.id)
         r = err_set(e, VT_USAGE, "--from: %s is a snapshot of %s, not of %s", o->from, t.machine.name, named.name);
-    if (!r)
+    if (!r && t.ref.when && (o->clock || o->frozen))
+        r = err_set(e, VT_USAGE, "--from %s: of a time there is no memory; --clock and --frozen go with a snapshot",
+                    o->from);
+    if (!r && !t.ref.when)
         r = cli_snapshot(c, &t, false, ret_snap, e);
     if (r)
         return r;
+    *ret_when = t.ref.when;
     *ret = t.machine;
     t.machine = (struct machine_info){0};
     return 0;
@@ -102,11 +106,12 @@ static int absolute(const char *path, char **ret, struct err *e)
     return *ret ? 0 : err_set(e, VT_FAIL, "out of memory");
 }
 
-/* The machine is off: its disks become the snapshot's first, and the monitor takes up the memory, where it has one. */
-static int start(struct cli *c, const struct machine_info *m, const struct snapshot_info *s, int *lock,
+/* The machine is off: its disks become the snapshot's or the time's first, and the monitor takes up the memory, where
+ * there is one. */
+static int start(struct cli *c, const struct machine_info *m, const struct snapshot_info *s, int64_t when, int *lock,
                  struct life_how *how, struct client **ret, struct err *e)
 {
-    int r = s->id ? offline_revert(c->store, m, s, e) : 0;
+    int r = s->id ? offline_revert(c->store, m, s, e) : when ? offline_revert_past(c->store, m, when, e) : 0;
 
     if (r)
         return err_prefix(e, r, "%s", m->name);
@@ -122,7 +127,9 @@ int cmd_start(struct cli *c, void *opts, struct err *e)
     cleanup(cleanup_client) struct client *client = NULL;
     cleanup(cleanup_close) int lock = -1;
     cleanup(cleanup_free) char *pcap = NULL;
+    char text[UNITS_MAX];
     struct life_how how;
+    int64_t when = 0;
     bool already;
     int r = read_options(o, &how, e);
 
@@ -131,7 +138,7 @@ int cmd_start(struct cli *c, void *opts, struct err *e)
     how.pcap = pcap;
 
     if (!r)
-        r = find(c, o, &m, &s, e);
+        r = find(c, o, &m, &s, &when, e);
     if (!r)
         r = cli_lock_or_connect(c, &m, &lock, &client, e);
     if (r)
@@ -143,7 +150,7 @@ int cmd_start(struct cli *c, void *opts, struct err *e)
                        : o->gdb ? "--gdb is for when it starts"
                                 : "--pcap is for when it starts");
     if (!already)
-        r = start(c, &m, &s, &lock, &how, &client, e);
+        r = start(c, &m, &s, when, &lock, &how, &client, e);
     if (!r && !o->no_wait && !o->paused)
         r = wait_for_agent(m.name, client, o->timeout ? o->timeout : DEFAULT_TIMEOUT, e);
     if (r == VT_GONE) {
@@ -155,10 +162,14 @@ int cmd_start(struct cli *c, void *opts, struct err *e)
     out_set(c, "machine", json_string(m.name));
     if (s.id)
         out_set(c, "snapshot", json_string(s.name));
+    if (when)
+        out_set(c, "time", out_time(when));
     if (already)
         out_already(c, "%s runs already", m.name);
     else if (s.id)
         out_done(c, NULL, "started %s from %s", m.name, s.name);
+    else if (when)
+        out_done(c, NULL, "started %s from %s", m.name, time_format(text, when));
     else
         out_done(c, NULL, "started %s", m.name);
     return 0;

@@ -111,9 +111,9 @@ int cli_target(struct cli *c, char **words, int n, bool exact, struct target *re
 int cli_snapshot(struct cli *c, const struct target *t, bool exact, struct snapshot_info *ret, struct err *e)
 {
     int64_t id;
-    int r = t->ref.when
-                ? err_set(e, VT_USAGE, "%s@%s: a time will not do here; name a snapshot", t->machine.name, t->ref.snap)
-                : snapshot_find(c->store, t->machine.id, t->ref.snap, exact, &id, e);
+    int r = t->ref.when ? err_set(e, VT_USAGE, "%s@%s: is a time, and no snapshot: this takes a snapshot's name",
+                                  t->machine.name, t->ref.snap)
+                        : snapshot_find(c->store, t->machine.id, t->ref.snap, exact, &id, e);
 
     return r ? r : snapshot_get(c->store, id, ret, e);
 }

@@ -16,6 +16,7 @@ vmtest start --no-wait web --from running
 vmtest info web | grep -e '^on ' -e '^running'
 echo | vmtest console web >console 2>&1 &
 vmtest wait --serial --text again web
+await console 1 again
 cat console
 vmtest -q stop --force web
 vmtest start --no-wait --paused --from web@running
