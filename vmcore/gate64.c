@@ -187,6 +187,13 @@ int gate64_iret(struct cpu *c, unsigned size)
 
 /* ---- SYSCALL and SYSRET: flat segments by definition */
 
+/* Other instructions trap by the TF that they began with, these by the one that they leave: a step over a system call
+ * is not seen by the kernel, and the trap of SYSRET that sets TF comes at its target. */
+static void step_by_new_flags(struct cpu *c)
+{
+    c->trap_after = (c->eflags & EF_TF) != 0;
+}
+
 int help_syscall(struct cpu *c, const struct site *s, uint64_t addr)
 {
     uint16_t cs = (uint16_t)(c->star >> 32) & 0xfffc;
@@ -209,6 +216,8 @@ int help_syscall(struct cpu *c, const struct site *s, uint64_t addr)
     }
     seg_set_flat(c, S_SS, (uint16_t)(cs + 8), 0xc093);
     cpu_set_eflags(c, ef, ~0u);
+    if (lng)
+        step_by_new_flags(c);
     return 0;
 }
 
@@ -225,9 +234,10 @@ int help_sysret(struct cpu *c, const struct site *s, uint64_t addr)
     seg_set_flat(c, S_CS, (uint16_t)((base + (to64 ? 16 : 0)) | 3), to64 ? 0xa0fb : 0xc0fb);
     seg_set_flat(c, S_SS, (uint16_t)((base + 8) | 3), 0xc0f3);
     c->next_eip = to64 ? c->gpr[R_ECX] : (uint32_t)c->gpr[R_ECX];
-    if (lng)
+    if (lng) {
         cpu_set_eflags(c, (uint32_t)c->gpr[11] & ~(EF_RF | EF_VM), ~0u);
-    else {
+        step_by_new_flags(c);
+    } else {
         c->eflags |= EF_IF;
         cpu_update_mode(c);
         cpu_update_intr(c);
