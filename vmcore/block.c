@@ -499,6 +499,8 @@ static struct block *finish(struct tb *t, uint8_t *hot0, uint8_t *cold0, const s
                              (uint32_t)(t->links[i].fast - k->w),
                              t->links[i].slow ? (uint32_t)(t->links[i].slow - k->w) : 0,
                              b};
+    for (unsigned i = 0; i < t->nlinks; i++)
+        memcpy(t->links[i].site + offsetof(struct site, arg2), &(uint32_t){cache_link_at(k, &l[i])}, 4);
     b->faults = f;
     b->nfaults = (uint16_t)t->nfaults;
     memcpy(f, t->faults, t->nfaults * sizeof *f);
@@ -580,6 +582,7 @@ static struct block *emit_block(struct tb *t)
     prologue(t, &en);
     t->frame = frame_at_entry(t);
     t->mixed = t->cpu->mem->code[t->bpn].beside >= MEM_MIXED;
+    t->twins = !exit_chained(t) || t->cpu->mem->code[t->bpn].lone >= MEM_TWINS;
     for (n = 0; n < t->n && t->open; n++) {
         emit_one(t, &t->in[n]);
         t->frame = frame_after(&t->in[n], t->frame);
@@ -614,12 +617,10 @@ static void check_block(struct tb *t, struct block *b)
     cpu_set_attn(t->cpu, ATTN_EXIT);
 }
 
-/* The plan of the block that led here, from the site that C was called for. */
+/* The plan of the block that led here. */
 static uint16_t plan_hint(struct cpu *cpu)
 {
-    const struct block *b = cpu->from ? cache_by_host(cpu->cache, cpu->from) : NULL;
-
-    return b ? b->plan : 0;
+    return cpu->from ? cpu->from->from->plan : 0;
 }
 
 struct block *block_translate(struct cpu *cpu, uint32_t bpn, uint32_t off)

@@ -69,11 +69,12 @@ void cache_add(struct cache *c, struct block *b)
     if (!p->lines)
         m->drop(m->opaque, b->bpn, true);
     p->lines |= block_lines(b);
-    cpu_forget_mixed(c->cpu);
+    cpu_forget_room(c->cpu, b->bpn);
     b->page_next = p->blocks;
     p->blocks = b;
     if (b->bpn2 != MEM_NONE) {
         p = &m->code[b->bpn2];
+        cpu_forget_room(c->cpu, b->bpn2);
         if (!p->lines)
             m->drop(m->opaque, b->bpn2, true);
         p->lines |= mem_lines(0, (uint32_t)b->off + b->glen - 4096);

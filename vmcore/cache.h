@@ -108,6 +108,17 @@ uint32_t cache_shared(const struct cache *c, uint64_t key); /* code offset, 0: n
 void cache_share(struct cache *c, uint64_t key, uint32_t at);
 void cache_unshare(struct cache *c, uint32_t from); /* what was made from this code offset on is gone */
 
+/* A link's place, for its site: what the cache's memory of blocks is counted in. */
+static inline uint32_t cache_link_at(const struct cache *c, const struct link *l)
+{
+    return (uint32_t)(((const uint8_t *)l - c->arena) / 8);
+}
+
+static inline struct link *cache_link_of(const struct cache *c, uint32_t at)
+{
+    return (struct link *)(c->arena + (size_t)at * 8);
+}
+
 static inline bool cache_contains(const struct cache *c, const void *host)
 {
     return (const uint8_t *)host >= c->x && (const uint8_t *)host < c->x + c->size;

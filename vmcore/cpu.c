@@ -49,6 +49,15 @@ void cpu_forget_mixed(struct cpu *c)
         c->mixed[i].minus_lin = CPU_NO_STACK;
 }
 
+void cpu_forget_room(struct cpu *c, uint32_t bpn)
+{
+    for (unsigned i = 0; i < ARRAY_LEN(c->mixed); i++)
+        if (c->mixed[i].bpn == bpn) {
+            c->mixed[i].bpn = MEM_NONE;
+            c->mixed[i].minus_lin = CPU_NO_STACK;
+        }
+}
+
 void cpu_forget_near(struct cpu *c)
 {
     if (c->near_n == NEAR_LIST)

@@ -58,8 +58,18 @@ enum site_kind {
 };
 
 /* arg2 of K_MEM and K_SEG: what comes before a page fault (SITE_XM: an exception of the conversion that a store holds);
- * SITE_STACK: the check is by r13; SITE_SS: not canonical is #SS */
-enum { SITE_ALIGN = 1, SITE_X87 = 2, SITE_MMX = 4, SITE_STACK = 8, SITE_SS = 16, SITE_AC = 32, SITE_XM = 64 };
+ * SITE_STACK: the check is by r13; SITE_SS: not canonical is #SS; SITE_TWIN: its twin
+ * follows */
+enum {
+    SITE_ALIGN = 1,
+    SITE_X87 = 2,
+    SITE_MMX = 4,
+    SITE_STACK = 8,
+    SITE_SS = 16,
+    SITE_AC = 32,
+    SITE_XM = 64,
+    SITE_TWIN = 128
+};
 
 /* r13 where the stack's page is not known: whatever ESP is, the sum is no offset in a page. A 64-bit RSP can be
  * anything: the one page of not canonical addresses that is "known" then has `no_stack` behind it. */
@@ -139,7 +149,7 @@ struct cpu {
     uint32_t near_n;                 /* entries of near[] that were filled, at near_at[]; NEAR_LIST: more than that */
     uint32_t near_at[NEAR_LIST + 1]; /* their offsets in near[] */
     struct cpu_seg seg_before[2];    /* what FS and GS were before the last load that changed them */
-    const struct site *from;         /* the site whose exit is on its way to a block */
+    const struct link *from;         /* the exit that is on its way to a block */
     struct cpu_model own_model;      /* with the features that this machine has of it */
     const struct cpu_model *model;
     struct mem *mem;
@@ -184,7 +194,8 @@ struct cpu {
     struct jump_hash jh[1 << JH_BITS] __attribute__((aligned(64)));
 };
 
-void cpu_forget_mixed(struct cpu *cpu); /* more code on a page */
+void cpu_forget_mixed(struct cpu *cpu); /* where pages are */
+void cpu_forget_room(struct cpu *cpu, uint32_t bpn); /* more code on a page */
 /* After any change of the code TLB, of the mode beyond its privilege, or of what the jump hash says of a block. */
 void cpu_forget_near(struct cpu *cpu);
 

@@ -193,19 +193,21 @@ static uint64_t site_target(const struct cpu *c, const struct site *s)
 
 static uint64_t link_and_go(struct cpu *c, const struct site *s, uint64_t eip, bool saved)
 {
-    struct block *own = cache_by_host(c->cache, s), *b;
+    struct link *l = s->arg2 == UINT32_MAX ? NULL : cache_link_of(c->cache, s->arg2);
+    const struct block *own = l ? l->from : NULL;
+    struct block *b;
 
     c->eip = eip;
-    c->from = s;
+    c->from = l;
     b = resume_block(c);
     c->from = NULL;
     if (!b)
         return 0;
     if (c->debug && debug_splits(c->debug, c->eip + (c->mode & M_CODE64 ? 0 : c->seg[S_CS].base)))
         own = NULL;
-    if (s->arg2 != UINT32_MAX && own && !own->dead && c->eip == eip && b->mode == own->mode && !(b->mode & M_STEP) &&
-        s->arg2 < own->nlinks && (saved || (b->bpn == own->bpn && b->off == s->arg)))
-        cache_link(c->cache, &own->links[s->arg2], b, saved);
+    if (own && !own->dead && c->eip == eip && b->mode == own->mode && !(b->mode & M_STEP) &&
+        (saved || (b->bpn == own->bpn && b->off == s->arg)))
+        cache_link(c->cache, l, b, saved);
     return (uint64_t)(c->cache->x + b->entry_saved);
 }
 

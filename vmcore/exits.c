@@ -2,8 +2,7 @@
  * inline), and the poll. Every cycle of blocks passes a poll: at backward jumps, page changes and indirect jumps. */
 #include "vmcore/tb.h"
 
-/* May this mode's blocks be chained? Others go from one to the next through C. */
-static bool chained(const struct tb *t)
+bool exit_chained(const struct tb *t)
 {
     return !(t->mode & M_STEP) && (t->mode & M_CS_FLAT) && (t->mode & M_CODE32);
 }
@@ -27,14 +26,14 @@ static void poll(struct tb *t, int32_t toff, uint8_t live)
 }
 
 /* The cold side of a jump to another block that stands at `at`: its site, and for 64-bit code the way that loads the
- * spilled registers first. The site's arg2 is the link's number. */
+ * spilled registers first. The site's arg2 becomes the link's place, once it has one. */
 static void add_link(struct tb *t, uint8_t *at, struct site *s, uint8_t *check)
 {
     struct em *c = &t->cold;
-    uint8_t *cold = c->p, *slow = NULL, *jump = at;
+    uint8_t *cold = c->p, *slow = NULL, *jump = at, *site;
 
-    s->arg2 = t->nlinks;
     e_site(t, c, s);
+    site = c->p - sizeof *s;
     e_patch32(&t->hot, at, cold);
     if (t->m64) {
         slow = c->p;
@@ -48,6 +47,7 @@ static void add_link(struct tb *t, uint8_t *at, struct site *s, uint8_t *check)
     }
     t->links[t->nlinks].jump = jump;
     t->links[t->nlinks].cold = cold;
+    t->links[t->nlinks].site = site;
     t->links[t->nlinks].fast = at;
     t->links[t->nlinks].slow = slow;
     t->links[t->nlinks++].check = check;
@@ -160,7 +160,7 @@ void exit_direct(struct tb *t, int32_t toff, uint8_t live)
 {
     struct em *h = &t->hot;
 
-    if (!chained(t)) {
+    if (!exit_chained(t)) {
         exit_next(t, toff, live);
         return;
     }
@@ -427,7 +427,7 @@ void exit_indirect(struct tb *t, int32_t undo)
     site_init(t, &s, K_INDIRECT);
     s.live = FL_ALL;
     s.arg2 = (uint32_t)undo;
-    if (!chained(t)) {
+    if (!exit_chained(t)) {
         at = e_stub_at(t, h);
         e_patch32(h, at, t->cold.p);
         put_site(&t->cold, &s);
@@ -478,7 +478,7 @@ void emit_AC(struct tb *t)
     uint8_t *miss[2], *routine, *at;
     struct site s;
 
-    if (!chained(t) || !(t->mode & M_SMAP) || (t->mode & M_CPL)) {
+    if (!exit_chained(t) || !(t->mode & M_SMAP) || (t->mode & M_CPL)) {
         emit_helper(t, on ? HELPER_stac : HELPER_clac, NULL, 0, 0, true);
         return;
     }
@@ -510,7 +510,7 @@ static void side_exit(struct tb *t, unsigned cc, int32_t toff)
     uint8_t live = t->cur->taken_live;
 
     fl_restore(t, h);
-    if (chained(t) && in_page(t, toff) && toff > t->cur->off) {
+    if (exit_chained(t) && in_page(t, toff) && toff > t->cur->off) {
         chain(t, e_jcc32(h, cc), toff, live);
         return;
     }

@@ -29,12 +29,14 @@
 struct block;
 
 #define MEM_MIXED 64 /* so many, and the page's blocks are made anew for them */
+#define MEM_TWINS 16
 
 struct code_page {          /* translations that were made from a page */
     struct block *blocks;   /* linked by page_next */
     struct block *straddle; /* blocks whose second page this is, linked by page2_next */
     uint64_t lines;         /* bitmap of 64-byte lines that hold translated code */
-    uint32_t beside;        /* writes by code of this page to pages with code, up to MEM_MIXED */
+    uint16_t beside;        /* writes by code of this page to pages with code, up to MEM_MIXED */
+    uint16_t lone; /* accesses by code of this page that lacked a twin, up to MEM_TWINS: then its blocks have them */
 };
 
 struct mem_image {          /* what is captured and restored as one */

@@ -525,6 +525,30 @@ static uint64_t run_alone(struct cpu *c)
     return cpu_resume(c);
 }
 
+/* The page that a site's block is on. */
+static struct code_page *own_page(struct cpu *c, const struct site *s)
+{
+    const struct block *own = cache_by_host(c->cache, s);
+
+    return own ? &c->mem->code[own->bpn] : NULL;
+}
+
+/* Its blocks are to be made anew, in another way. */
+static void renew_page(struct cpu *c, const struct code_page *p)
+{
+    mem_wrote(c->mem, (uint32_t)(p - c->mem->code), 0, VT_PAGE_SIZE);
+}
+
+/* An access that needs its twin where none was made: few ever do, and those are on few pages. */
+static uint64_t run_without_twin(struct cpu *c, const struct site *s)
+{
+    struct code_page *p = own_page(c, s);
+
+    if (p && p->lone < MEM_TWINS && ++p->lone == MEM_TWINS)
+        renew_page(c, p);
+    return run_alone(c);
+}
+
 /* A write to a page that holds code, but to none of the lines that do: its twin may write to the page itself. */
 static bool beside_code(const struct cpu *c, uint64_t pa, unsigned size)
 {
@@ -538,15 +562,22 @@ static bool beside_code(const struct cpu *c, uint64_t pa, unsigned size)
  * blocks are made anew once it has done that often. */
 static void note_beside(struct cpu *c, const struct site *s, uint64_t lin, uint32_t bpn, const uint8_t *host)
 {
-    const struct block *own = cache_by_host(c->cache, s);
-    struct code_page *p = own ? &c->mem->code[own->bpn] : NULL;
+    struct code_page *p = own_page(c, s);
     struct mixed_page *m = &c->mixed[data_set(c, 0)];
 
+    if (!p)
+        return;
+    if (p->beside < MEM_MIXED) { /* no block of it asks for the page yet */
+        if (++p->beside == MEM_MIXED)
+            renew_page(c, p);
+        return;
+    }
     m->minus_lin = 0 - (lin & ~0xfffull);
     m->addend = (uint64_t)host - (lin & ~0xfffull);
-    cache_room(c->cache, bpn, m->room);
-    if (p && p->beside < MEM_MIXED && ++p->beside == MEM_MIXED)
-        mem_wrote(c->mem, own->bpn, 0, VT_PAGE_SIZE);
+    if (m->bpn != bpn) {
+        cache_room(c->cache, bpn, m->room);
+        m->bpn = bpn;
+    }
 }
 
 uint64_t mmu_slow(struct cpu *c, const struct site *s, uint64_t lin)
@@ -561,7 +592,7 @@ uint64_t mmu_slow(struct cpu *c, const struct site *s, uint64_t lin)
         if (go)
             return go;
     }
-    if (first < s->size && !(s->arg2 & SITE_ALIGN)) {
+    if (first < s->size && (s->arg2 & (SITE_ALIGN | SITE_TWIN)) == SITE_TWIN) {
         uint64_t go = bounce_hit(c, s, lin, first);
         if (go)
             return go;
@@ -571,11 +602,11 @@ uint64_t mmu_slow(struct cpu *c, const struct site *s, uint64_t lin)
     if (s->arg2 && first_checks(c, s, lin))
         return cpu_resume(c);
     if (site_translate(c, s, lin, &pa[0], &flags))
-        return s->arg2 ? store_fault(c, s, lin) : cpu_resume(c);
+        return s->arg2 & SITE_TWIN ? store_fault(c, s, lin) : cpu_resume(c);
     if (first < s->size) {
         uint32_t f2;
         if (mmu_translate(c, cpu_lin_wrap(c, lin + first), s->rw & 2 ? ACC_WRITE : ACC_READ, &pa[1], &f2))
-            return s->arg2 ? store_fault(c, s, lin) : cpu_resume(c);
+            return s->arg2 & SITE_TWIN ? store_fault(c, s, lin) : cpu_resume(c);
     }
     if (c->dr_active)
         hwbreak_access(c, lin, s->size, s->rw & 2);
@@ -593,6 +624,8 @@ uint64_t mmu_slow(struct cpu *c, const struct site *s, uint64_t lin)
             return stack_read(c, s, lin);
         return (uint64_t)((const char *)s + s->retry);
     }
+    if (!(s->arg2 & SITE_TWIN))
+        return run_without_twin(c, s);
     if (first == s->size && (s->rw & 2) && beside_code(c, pa[0], s->size)) {
         uint8_t *host = mem_write_ptr(c->mem, bpn);
         note_beside(c, s, lin, bpn, host);

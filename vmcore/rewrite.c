@@ -441,7 +441,7 @@ void emit_access(struct tb *t, unsigned seg, unsigned size, unsigned rw, access_
     bool aligned = (t->mode & M_AC) && (size == 2 || size == 4 || size == 8); /* must be, or #AC */
     uint32_t checks = first_checks(t->cur, size) | (aligned ? SITE_AC : 0);
     int set = tlb_set(t->mode);
-    enum flags_loc loc;
+    enum flags_loc loc, after;
     struct site s;
     uint8_t *odd = NULL, *other[2] = {NULL, NULL};
 
@@ -478,6 +478,7 @@ void emit_access(struct tb *t, unsigned seg, unsigned size, unsigned rw, access_
     loc = t->loc;
     op(t, h);
     cont = h->p;
+    after = t->loc;
 
     /* cold: the closer look at the segment, the miss, the twin */
     t->loc = loc;
@@ -504,6 +505,7 @@ void emit_access(struct tb *t, unsigned seg, unsigned size, unsigned rw, access_
         e_patch32(c, at, cont);
         t->loc = loc;
     }
+    bool twins = t->twins || seg_fail || (checks & (SITE_X87 | SITE_MMX | SITE_XM)) || (near && rw == 1);
     uint8_t *refill = near ? stack_routine(t) : NULL;
     uint8_t *again = way_back(t, c, retry);
     e_patch32(h, miss, c->p);
@@ -518,8 +520,12 @@ void emit_access(struct tb *t, unsigned seg, unsigned size, unsigned rw, access_
     s.size = (uint8_t)size;
     s.rw = (uint8_t)rw;
     s.retry = (int32_t)(again - site);
-    s.arg2 = checks | (near ? SITE_STACK : 0) | (t->m64 && seg == S_SS ? SITE_SS : 0);
+    s.arg2 = checks | (near ? SITE_STACK : 0) | (t->m64 && seg == S_SS ? SITE_SS : 0) |
+             (twins ? SITE_TWIN : 0);
     put_site(c, &s);
+    t->loc = twins ? loc : after;
+    if (!twins)
+        return;
     twin = c->p;
     if (seg_jmp)
         e_patch32(c, seg_jmp, twin);

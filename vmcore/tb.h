@@ -84,7 +84,7 @@ struct tb {
     enum flags_loc loc;
     bool open; /* the hot code does not end in an exit yet */
     struct {
-        uint8_t *jump, *cold, *check, *fast, *slow;
+        uint8_t *jump, *cold, *check, *fast, *slow, *site;
     } links[TB_MAX_LINKS];
     unsigned nlinks;
     struct fault_entry faults[TB_MAX_FAULTS];
@@ -100,6 +100,7 @@ struct tb {
     int base, index; /* where an access's operand is: ra + rb, or rsp + addend + disp where the stack's page is known */
     int32_t disp;
     bool mixed;      /* the page is written by code of its own */
+    bool twins;      /* each access has one */
     bool frame;      /* EBP is thought to be near ESP: a guess, which costs time where it is wrong */
     bool near_stack; /* the address is ESP + near_disp and was not put into r8 */
     int32_t near_disp;
@@ -208,6 +209,8 @@ static inline void e_mov_size(struct em *e, unsigned size, int dst, int src)
 
 /* exits.c */
 uint8_t *stack_routine(struct tb *t);
+/* May blocks of this mode be chained? Others go from one to the next through C. */
+bool exit_chained(const struct tb *t);
 void exit_direct(struct tb *t, int32_t toff, uint8_t live); /* ends the hot path */
 void exit_indirect(struct tb *t, int32_t undo);             /* rv = EIP */
 void exit_next(struct tb *t, int32_t off, uint8_t live);    /* through C, always */

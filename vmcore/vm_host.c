@@ -218,6 +218,8 @@ static int cpu_init(struct vm *vm, const char *model, struct err *e)
     c->self = c;
     c->stub = vcpu_stub;
     c->kinds = site_kind_table;
+    for (unsigned i = 0; i < TLB_SETS; i++)
+        c->mixed[i].bpn = MEM_NONE;
     c->vm = vm;
     c->mem = vm->mem;
     c->bus = &vm->bus;
