@@ -5,26 +5,16 @@ import unittest
 from pathlib import Path
 
 import common  # noqa: F401
-from harness import guest, vmtest
+from harness import guest
+from onemachine import OneMachine
 
-LIMIT = "2m"
 
+class Media(OneMachine):
+    LIMIT = "2m"
 
-class Media(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.media = Path(guest.make("media").image).parent
-
-    def setUp(self):
-        self.store = vmtest.Store()
-        self.addCleanup(self.store.close)
-
-    def boot(self, *words, memory="64M"):
-        self.store.run("create", *words, "--mem", memory, "m")
-        self.store.run("start", "--no-wait", "m")
-
-    def wait(self, *words):
-        self.store.run("wait", *words, "--timeout", LIMIT, "m")
 
     def grub_answers(self, *words):
         self.boot(*words)
@@ -51,7 +41,7 @@ class Media(unittest.TestCase):
         self.boot("--cdrom", self.media / "memtest.iso", memory="32M")
         self.wait("--text", "Memtest86+ v")
         self.wait("--regex", "--text", "Test #([4-9]|10) ")
-        self.assertIn("Errors: 0", self.store.run("screen", "m").text)
+        self.assertIn("Errors: 0", self.screen())
 
 
 if __name__ == "__main__":

@@ -8,24 +8,14 @@ import unittest
 from pathlib import Path
 
 import common  # noqa: F401
-from harness import guest, vmtest
+from harness import guest
+from onemachine import OneMachine
 
 
-class Rescue(unittest.TestCase):
+class Rescue(OneMachine):
     @classmethod
     def setUpClass(cls):
         cls.files = Path(guest.make("rescue").image).parent
-
-    def setUp(self):
-        self.store = vmtest.Store()
-        self.addCleanup(self.store.close)
-
-    def boot(self, *words, memory="64M"):
-        self.store.run("create", *words, "--mem", memory, "m")
-        self.store.run("start", "--no-wait", "m")
-
-    def wait(self, *words, timeout="60s"):
-        self.store.run("wait", *words, "--timeout", timeout, "m")
 
     def enter(self, line):
         self.store.run("-m", "m", "type", "--key", "ret", line)
@@ -39,9 +29,6 @@ class Rescue(unittest.TestCase):
         console.kill()
         console.communicate()
 
-    def screen(self):
-        return self.store.run("screen", "m").text
-
     def assertPicture(self, width, height):
         """The display can be had as PNG, of this size."""
         with tempfile.TemporaryDirectory() as scratch:
@@ -53,7 +40,7 @@ class Rescue(unittest.TestCase):
 
 
 class Memtest(Rescue):
-    def assertTests(self, timeout="60s"):
+    def assertTests(self, timeout=None):
         """The first three tests go by without an error: the fourth has begun, or one after it."""
         self.wait("--regex", "--text", "Test #([3-9]|10) ", timeout=timeout)
         self.assertNoErrors()

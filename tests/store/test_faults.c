@@ -29,11 +29,10 @@ static int inject(void *opaque, const struct sio_op *op)
 static uint64_t run_with(struct fault *f)
 {
     struct sio_hook hook = {inject, f};
-    char *dir = tmpdir_new();
     struct world w;
     uint64_t retries;
 
-    world_open(&w, dir, &hook, NULL);
+    world_own(&w, &hook);
     world_tour(&w);
     world_compare(&w);
     f->at = 0;
@@ -41,17 +40,12 @@ static uint64_t run_with(struct fault *f)
     world_close(&w);
     retries = w.retries;
     w.hook.fn = NULL;
-    ok(store_open(dir, 0, &w.s, e)); /* another process */
+    ok(store_open(w.dir, 0, &w.s, e)); /* another process */
     ok(machine_lock(w.s, w.machine, &w.lock, e));
     ok(head_open(w.s, w.machine, 0, &w.h, e));
     world_compare(&w);
     ok(store_maintain(w.s, e));
-    check_sound(w.s);
-    world_compare(&w);
-    world_close(&w);
-    world_release(&w);
-    rmtree(dir);
-    free(dir);
+    world_end(&w);
     return retries;
 }
 
@@ -104,11 +98,10 @@ static void a_full_disk_loses_nothing(void **state)
 {
     struct fault f = {.kind = SIO_WRITE};
     struct sio_hook hook = {inject, &f};
-    char *dir = tmpdir_new();
     struct blockdev *b;
     struct world w;
 
-    world_open(&w, dir, &hook, NULL);
+    world_own(&w, &hook);
     world_tour(&w);
     f = (struct fault){.at = 1, .how = -ENOSPC, .kind = SIO_WRITE, .for_good = true};
     for (uint32_t i = 0; i < 300; i++) /* more than a batch: what cannot be written waits */
@@ -124,12 +117,7 @@ static void a_full_disk_loses_nothing(void **state)
     world_flush(&w);
     world_snapshot(&w, true, false, 0);
     world_reopen(&w);
-    world_compare(&w);
-    check_sound(w.s);
-    world_close(&w);
-    world_release(&w);
-    rmtree(dir);
-    free(dir);
+    world_end(&w);
 }
 
 /* After a sync that failed, the data goes to another log, and the first is never trusted again. */
@@ -137,10 +125,9 @@ static void a_failed_sync_condemns_the_log(void **state)
 {
     struct fault f = {.kind = SIO_SYNC};
     struct sio_hook hook = {inject, &f};
-    char *dir = tmpdir_new();
     struct world w;
 
-    world_open(&w, dir, &hook, NULL);
+    world_own(&w, &hook);
     for (uint32_t i = 0; i < 20; i++)
         world_write(&w, i, false);
     world_flush(&w);
@@ -157,12 +144,7 @@ static void a_failed_sync_condemns_the_log(void **state)
     world_compare(&w);
     world_snapshot(&w, false, false, 0);
     world_reopen(&w);
-    world_compare(&w);
-    check_sound(w.s);
-    world_close(&w);
-    world_release(&w);
-    rmtree(dir);
-    free(dir);
+    world_end(&w);
 }
 
 int main(void)

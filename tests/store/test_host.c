@@ -144,14 +144,13 @@ static void hook_sqlite(void)
 
 static uint64_t run_with(enum what what, uint64_t at)
 {
-    char *dir = tmpdir_new();
     struct world w;
     uint64_t retries;
 
     host.what = what;
     host.at = at;
     host.seen = 0;
-    world_open(&w, dir, NULL, NULL);
+    world_own(&w, NULL);
     w.inside = &host.inside;
     world_tour(&w);
     w.inside = NULL;
@@ -162,12 +161,7 @@ static uint64_t run_with(enum what what, uint64_t at)
     world_open_again(&w); /* as another process has it */
     world_compare(&w);
     world_maintain(&w, false);
-    check_sound(w.s);
-    world_compare(&w);
-    world_close(&w);
-    world_release(&w);
-    rmtree(dir);
-    free(dir);
+    world_end(&w);
     return retries;
 }
 
@@ -203,18 +197,17 @@ static void the_nth_read_fails(void **state)
 
 static void a_read_only_file_system_is_said(void **state)
 {
-    char *dir = tmpdir_new();
     struct blockdev *b;
     struct world w;
     struct store *s;
 
-    world_open(&w, dir, NULL, NULL);
+    world_own(&w, NULL);
     world_write(&w, 1, false);
     world_flush(&w);
     world_snapshot(&w, true, false, 0);
     host.read_only = true;
-    fails(VT_IO, "Read-only file system", store_open(dir, 0, &s, e));
-    fails(VT_IO, "Read-only file system", store_open(dir, STORE_CREATE, &s, e));
+    fails(VT_IO, "Read-only file system", store_open(w.dir, 0, &s, e));
+    fails(VT_IO, "Read-only file system", store_open(w.dir, STORE_CREATE, &s, e));
     fails(VT_IO, "Read-only file system", head_prepare(w.h, e));
     fails(VT_IO, "heads/", head_prepare(w.h, e));
     world_compare_snap(&w, w.s, 0, w.snaps[0].id); /* what can be had is had */
@@ -223,12 +216,7 @@ static void a_read_only_file_system_is_said(void **state)
     b = head_disk(w.h, "disk0");
     ok(b->ops->flush(b, e));
     world_reopen(&w);
-    world_compare(&w);
-    check_sound(w.s);
-    world_close(&w);
-    world_release(&w);
-    rmtree(dir);
-    free(dir);
+    world_end(&w);
 }
 
 /* ---- files that may not grow: what fails here is the system's own write ---- */
@@ -264,10 +252,9 @@ static void files_that_may_not_grow(struct world *w)
 
 static void a_write_that_the_system_refuses_loses_nothing(void **state)
 {
-    char *dir = tmpdir_new();
     struct world w;
 
-    world_open(&w, dir, NULL, NULL);
+    world_own(&w, NULL);
     world_write(&w, 650, false);
     world_snapshot(&w, true, false, 0);
     world_write(&w, 651, false);
@@ -275,12 +262,7 @@ static void a_write_that_the_system_refuses_loses_nothing(void **state)
     world_compare(&w);
     world_snapshot(&w, false, false, 0);
     world_reopen(&w);
-    world_compare(&w);
-    check_sound(w.s);
-    world_close(&w);
-    world_release(&w);
-    rmtree(dir);
-    free(dir);
+    world_end(&w);
 }
 
 int main(int argc, char **argv)

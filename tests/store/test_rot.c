@@ -64,17 +64,17 @@ static void count_problem(void *opaque, const char *line)
 /* Any byte of a pack: reading or at least check says so, and names the file. */
 static void a_wrong_byte_in_a_pack_is_found(void **state)
 {
-    char *dir = tmpdir_new(), *pack;
+    char *pack;
     struct stat st;
     struct world w;
     uint64_t step;
 
-    world_open(&w, dir, NULL, NULL);
+    world_own(&w, NULL);
     for (uint32_t i = 0; i < 40; i++)
         world_write(&w, i * 3, false);
     world_snapshot(&w, false, false, 0);
     world_close(&w);
-    pack = main_file(dir, "packs");
+    pack = main_file(w.dir, "packs");
     assert_int_equal(stat(pack, &st), 0);
     step = (uint64_t)st.st_size / 150 | 1;
     for (uint64_t off = 0; off < (uint64_t)st.st_size; off += step) {
@@ -82,7 +82,7 @@ static void a_wrong_byte_in_a_pack_is_found(void **state)
         struct err e1 = {0};
         int problems = 0, r;
         flip(pack, off);
-        ok(store_open(dir, 0, &w.s, e));
+        ok(store_open(w.dir, 0, &w.s, e));
         r = read_all(w.s, w.snaps[0].id, &e1);
         if (r && (r != VT_CORRUPT || !strstr(e1.msg, "packs/") || !strstr(e1.msg, "offset")))
             fail_msg("offset %llu: %d: %s", (unsigned long long)off, r, e1.msg);
@@ -101,28 +101,26 @@ static void a_wrong_byte_in_a_pack_is_found(void **state)
         flip(pack, off);
     }
     free(pack);
-    world_release(&w);
-    rmtree(dir);
-    free(dir);
+    world_remove(&w);
 }
 
 /* Any byte of what was flushed to a log: opening or reading says so. */
 static void a_wrong_byte_in_a_log_is_found(void **state)
 {
-    char *dir = tmpdir_new(), *log;
+    char *log;
     struct stat st;
     struct world w;
     uint64_t step;
     int found = 0;
 
-    world_open(&w, dir, NULL, NULL);
+    world_own(&w, NULL);
     for (uint32_t i = 0; i < 20; i++)
         world_write(&w, i * 3, false);
     world_flush(&w);
     for (uint32_t i = 0; i < 20; i++)
         world_write(&w, i * 5, false);
     world_close(&w);
-    log = main_file(dir, "heads");
+    log = main_file(w.dir, "heads");
     assert_int_equal(stat(log, &st), 0);
     step = (uint64_t)st.st_size / 150 | 1;
     for (uint64_t off = 0; off < (uint64_t)st.st_size - 64;
@@ -132,7 +130,7 @@ static void a_wrong_byte_in_a_log_is_found(void **state)
         uint8_t page[PAGE];
         int r;
         flip(log, off);
-        ok(store_open(dir, 0, &w.s, e));
+        ok(store_open(w.dir, 0, &w.s, e));
         r = image_open_flushed(w.s, w.machine, "disk0", &i, &e1);
         for (uint32_t p = 0; p < W_DISK0 && !r; p++) {
             uint8_t want[PAGE];
@@ -150,37 +148,33 @@ static void a_wrong_byte_in_a_log_is_found(void **state)
     }
     assert_true(found > 60); /* pages that were written again are not read */
     free(log);
-    world_release(&w);
-    rmtree(dir);
-    free(dir);
+    world_remove(&w);
 }
 
 static void a_missing_file_is_said(void **state)
 {
-    char *dir = tmpdir_new(), *path;
+    char *path;
     struct world w;
 
-    world_open(&w, dir, NULL, NULL);
+    world_own(&w, NULL);
     world_write(&w, 1, false);
     world_snapshot(&w, false, false, 0);
     world_write(&w, 2, false);
     world_flush(&w);
     world_close(&w);
-    path = main_file(dir, "packs");
+    path = main_file(w.dir, "packs");
     assert_int_equal(unlink(path), 0);
     free(path);
-    ok(store_open(dir, 0, &w.s, e));
+    ok(store_open(w.dir, 0, &w.s, e));
     fails(VT_CORRUPT, "packs/", read_all(w.s, w.snaps[0].id, e));
-    path = main_file(dir, "heads");
+    path = main_file(w.dir, "heads");
     assert_int_equal(unlink(path), 0);
     free(path);
     ok(machine_lock(w.s, w.machine, &w.lock, e));
     fails(VT_CORRUPT, "heads/", head_open(w.s, w.machine, 0, &w.h, e));
     close(w.lock);
     store_close(w.s);
-    world_release(&w);
-    rmtree(dir);
-    free(dir);
+    world_remove(&w);
 }
 
 /* ---- the database ---- */
@@ -282,23 +276,17 @@ static struct seen flip_all(struct world *w, const char *file)
 
 static void a_wrong_byte_in_the_database_makes_no_wrong_data(void **state)
 {
-    char *dir = tmpdir_new();
     struct seen seen;
     struct world w;
 
-    world_open(&w, dir, NULL, NULL);
+    world_own(&w, NULL);
     fill(&w);
     world_checkpoint(&w);
     world_close(&w);
     seen = flip_all(&w, "store.db");
     assert_true(seen.refused + seen.reported > 100); /* rows have no checksums of their own, map nodes do */
     world_open_again(&w);                            /* nothing of it stays behind */
-    world_compare(&w);
-    check_sound(w.s);
-    world_close(&w);
-    world_release(&w);
-    rmtree(dir);
-    free(dir);
+    world_end(&w);
 }
 
 static void copy_file(const char *from, const char *to)
@@ -317,18 +305,18 @@ static void copy_file(const char *from, const char *to)
 /* SQLite takes it for the end of what was committed: the store is as it was at some time before, and whole. */
 static void a_wrong_byte_in_the_log_of_the_database_leaves_an_earlier_store(void **state)
 {
-    char *dir = tmpdir_new(), *wal, *kept;
+    char *wal, *kept;
     struct seen seen = {0};
     struct world w;
     struct stat st;
     int least = 3;
 
-    world_open(&w, dir, NULL, NULL);
+    world_own(&w, NULL);
     world_checkpoint(&w);
     fill(&w);
     world_close(&w);
-    assert_true(asprintf(&wal, "%s/store.db-wal", dir) > 0);
-    assert_true(asprintf(&kept, "%s.wal", dir) > 0);
+    assert_true(asprintf(&wal, "%s/store.db-wal", w.dir) > 0);
+    assert_true(asprintf(&kept, "%s.wal", w.dir) > 0);
     copy_file(wal, kept);
     assert_int_equal(stat(wal, &st), 0);
     for (off_t off = 0; off < st.st_size; off += st.st_size / 200 | 1) {
@@ -345,9 +333,7 @@ static void a_wrong_byte_in_the_log_of_the_database_leaves_an_earlier_store(void
     unlink(kept);
     free(kept);
     free(wal);
-    world_release(&w);
-    rmtree(dir);
-    free(dir);
+    world_remove(&w);
 }
 
 /* ---- the others ---- */
@@ -355,25 +341,20 @@ static void a_wrong_byte_in_the_log_of_the_database_leaves_an_earlier_store(void
 static void the_lock_file_holds_nothing(void **state)
 {
     static const char text[] = "some bytes that nobody looks at";
-    char *dir = tmpdir_new(), *path;
+    char *path;
     struct world w;
     int fd;
 
-    world_open(&w, dir, NULL, NULL);
+    world_own(&w, NULL);
     fill(&w);
     world_close(&w);
-    assert_true(asprintf(&path, "%s/lock", dir) > 0);
+    assert_true(asprintf(&path, "%s/lock", w.dir) > 0);
     fd = open(path, O_WRONLY | O_CLOEXEC);
     assert_int_equal(write(fd, text, sizeof text), sizeof text);
     close(fd);
     free(path);
     world_open_again(&w);
-    world_compare(&w);
-    check_sound(w.s);
-    world_close(&w);
-    world_release(&w);
-    rmtree(dir);
-    free(dir);
+    world_end(&w);
 }
 
 static void refuse_base(struct world *w)
@@ -390,12 +371,11 @@ static void refuse_base(struct world *w)
 
 static void a_wrong_byte_in_a_base_file_is_found(void **state)
 {
-    char *dir = tmpdir_new();
     struct timespec times[2];
     struct world w;
     struct stat st;
 
-    world_open(&w, dir, NULL, NULL);
+    world_own(&w, NULL);
     fill(&w);
     world_close(&w);
     assert_int_equal(stat(w.base, &st), 0);
@@ -412,9 +392,7 @@ static void a_wrong_byte_in_a_base_file_is_found(void **state)
     world_open_again(&w);
     world_compare(&w);
     world_close(&w);
-    world_release(&w);
-    rmtree(dir);
-    free(dir);
+    world_remove(&w);
 }
 
 int main(void)

@@ -139,6 +139,26 @@ void world_release(struct world *w)
     free(w->events);
 }
 
+void world_own(struct world *w, const struct sio_hook *hook)
+{
+    world_open(w, tmpdir_new(), hook, NULL);
+}
+
+void world_remove(struct world *w)
+{
+    world_release(w);
+    rmtree(w->dir);
+    free(w->dir);
+}
+
+void world_end(struct world *w)
+{
+    check_sound(w->s);
+    world_compare(w);
+    world_close(w);
+    world_remove(w);
+}
+
 void world_reopen(struct world *w)
 {
     tell(w, "reopen\n");

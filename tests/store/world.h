@@ -95,6 +95,11 @@ struct world {
 
 /* Makes a store in dir (borrowed) with a machine, its head open. rec: hook's record, or NULL. */
 void world_open(struct world *w, char *dir, const struct sio_hook *hook, struct record *rec);
+/* The same in a folder of its own; and, after world_close, its end with all that is in it. */
+void world_own(struct world *w, const struct sio_hook *hook);
+void world_remove(struct world *w);
+/* All is as it must be, and the store sound; then world_close and world_remove. */
+void world_end(struct world *w);
 void world_close(struct world *w); /* cleanly */
 void world_release(struct world *w);
 /* The same store again, after world_close. */
