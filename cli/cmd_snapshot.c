@@ -25,13 +25,21 @@ const struct opt snapshot_options[] = {
     OPT_END(struct snapshot_opts),
 };
 
+struct watched {
+    const char *name;
+    struct progress *progress;
+};
+
 static bool on_event(void *opaque, const json_t *event)
 {
     const json_t *data = json_object_get(event, "data");
+    const struct watched *w = opaque;
+    const char *name = json_string_value(json_object_get(data, "name"));
 
     if (strcmp(json_string_value(json_object_get(event, "event")), "VMTEST_SNAPSHOT_PROGRESS") != 0)
         return false;
-    progress_show(opaque, answer_u64(data, "pages"), answer_u64(data, "of"));
+    if (name && strcmp(name, w->name) == 0) /* others may be stored at the same time */
+        progress_show(w->progress, answer_u64(data, "pages"), answer_u64(data, "of"));
     return true;
 }
 
@@ -42,6 +50,7 @@ static int of_running(struct cli *c, const struct target *t, const struct snapsh
     cleanup(cleanup_free) char *detail = NULL;
     cleanup(cleanup_free) char *what = NULL;
     struct progress p = {.c = c, .asked = o->progress};
+    struct watched watched = {t->ref.snap, &p};
     char stopped[UNITS_MAX];
     json_t *args = json_pack("{s:s, s:s*, s:s*}", "name", t->ref.snap, "note", o->note, "quiesce", o->quiesce);
     double stopped_s;
@@ -53,7 +62,7 @@ static int of_running(struct cli *c, const struct target *t, const struct snapsh
         json_object_set_new(args, "async", json_true());
     what = str_printf("snapshot %s of %s", t->ref.snap, t->machine.name);
     p.what = what ? what : t->ref.snap;
-    client_on_event(client, on_event, &p);
+    client_on_event(client, on_event, &watched);
     r = client_call(client, "vmtest-snapshot", args, &a, e);
     client_on_event(client, NULL, NULL);
     progress_end(&p);

@@ -68,18 +68,23 @@ static int take(struct monitor *m, struct err *e)
     char name[40];
     struct capture_spec spec = {.name = name, .quiesce = QUIESCE_AUTO, .quiesce_timeout = QUIESCE_TIMEOUT};
     struct capture_result r = {0};
+    struct taken *taken = NULL;
     int rc = 0;
 
     pthread_mutex_lock(&m->change);
     if (m->state == RUN_RUNNING) { /* else it is as it was at the last one, or in trouble */
         make_name(m, name);
-        rc = capture_snapshot(m->capture, &spec, &r, e);
-        if (rc == 0)
-            log_msg(&m->log, LOG_INFO, "snapshot %s: %llu pages, stopped for %llu us", name,
-                    (unsigned long long)r.pages, (unsigned long long)r.stopped / 1000);
-        if (rc == 0)
-            rc = drop_oldest(m, e);
+        rc = capture_take(m->capture, &spec, &taken, e);
     }
+    pthread_mutex_unlock(&m->change);
+    if (rc == 0 && taken)
+        rc = capture_store(taken, &r, e);
+    if (rc < 0 || !taken)
+        return rc;
+    log_msg(&m->log, LOG_INFO, "snapshot %s: %llu pages, stopped for %llu us", name, (unsigned long long)r.pages,
+            (unsigned long long)r.stopped / 1000);
+    pthread_mutex_lock(&m->change);
+    rc = drop_oldest(m, e);
     pthread_mutex_unlock(&m->change);
     return rc;
 }

@@ -17,6 +17,8 @@ int capture_new(struct store *store, struct head *head, struct machine *m, struc
     c->store = store;
     c->head = head;
     c->machine = m;
+    pthread_mutex_init(&c->lock, NULL);
+    pthread_cond_init(&c->next, NULL);
     c->nimages = vm_images(m->vm);
     vt_assert(c->nimages <= IMAGES_MAX);
     for (unsigned i = 0; i < c->nimages; i++) {
@@ -31,7 +33,10 @@ void capture_free(struct capture *c)
 {
     if (!c)
         return;
+    vt_assert(!c->first);
     capture_close_sources(c, 0);
+    pthread_cond_destroy(&c->next);
+    pthread_mutex_destroy(&c->lock);
     free(c);
 }
 
@@ -84,43 +89,135 @@ static int quiesce(struct capture *c, const struct capture_spec *spec, struct he
     return 0;
 }
 
-/* What is taken while the machine stands. */
-struct instant {
-    struct head_pos live;
+/* What is taken while the machine stands, and what it was then. */
+struct taken {
+    struct capture *c;
+    const struct capture_spec *spec;
+    struct taken *behind;
+    struct capture_result result; /* so far */
+    uint64_t begin;
+    struct head_pos quiesced, live;
+    bool marked, sealed, tracked; /* quiesced, live, epoch */
     uint8_t *state;
     size_t state_len;
     uint64_t epoch[IMAGES_MAX];
     int64_t vclock;
-    bool sealed, tracked;
+    char *hardware, features[256];
 };
 
-static int take_instant(struct capture *c, struct instant *now, struct err *e)
+static int take_instant(struct taken *t, struct err *e)
 {
+    struct capture *c = t->c;
     struct vm *vm = c->machine->vm;
     int rc = machine_quiesce_disks(c->machine, e);
 
     if (rc == 0)
-        rc = vm_state_save(vm, &now->state, &now->state_len, e);
+        rc = vm_state_save(vm, &t->state, &t->state_len, e);
     if (rc == 0)
-        rc = head_seal(c->head, &now->live, e);
+        rc = head_seal(c->head, &t->live, e);
     if (rc < 0)
         return rc;
-    now->sealed = true;
+    t->sealed = true;
     for (unsigned i = 0; i < c->nimages; i++)
-        now->epoch[i] = c->image[i].track->capture(c->image[i].track);
-    now->tracked = true;
-    now->vclock = (int64_t)vm_clock_ns(vm);
+        t->epoch[i] = c->image[i].track->capture(c->image[i].track);
+    t->tracked = true;
+    t->vclock = (int64_t)vm_clock_ns(vm);
     return 0;
 }
 
-static void end_instant(struct capture *c, struct instant *now)
+/* The positions that no snapshot was begun with. */
+static void give_up(struct taken *t)
 {
-    for (unsigned i = 0; i < c->nimages && now->tracked; i++)
-        c->image[i].track->done(c->image[i].track, now->epoch[i]);
-    now->tracked = false;
-    free(now->state);
-    now->state = NULL;
+    if (t->marked)
+        head_unmark(t->c->head, &t->quiesced);
+    if (t->sealed)
+        head_unmark(t->c->head, &t->live);
 }
+
+static void taken_free(struct taken *t)
+{
+    for (unsigned i = 0; i < t->c->nimages && t->tracked; i++)
+        t->c->image[i].track->done(t->c->image[i].track, t->epoch[i]);
+    free(t->state);
+    free(t->hardware);
+    free(t);
+}
+
+/* [c->lock] */
+static bool room(struct capture *c)
+{
+    for (unsigned i = 0; i < c->nimages; i++)
+        if (!c->image[i].track->room(c->image[i].track))
+            return false;
+    return true;
+}
+
+/* Until one more may be taken under this name. */
+static int wait_for_room(struct capture *c, const char *name, struct err *e)
+{
+    int rc = 0;
+
+    pthread_mutex_lock(&c->lock);
+    for (struct taken *t = c->first; t && rc == 0; t = t->behind)
+        if (strcmp(t->spec->name, name) == 0)
+            rc = err_set(e, VT_EXISTS, "%s: a snapshot of this name is being stored", name);
+    while (rc == 0 && c->first && !room(c))
+        pthread_cond_wait(&c->next, &c->lock);
+    pthread_mutex_unlock(&c->lock);
+    return rc;
+}
+
+static int take(struct taken *t, struct err *e)
+{
+    struct vcpu *vcpu = t->c->machine->vcpu;
+    uint64_t stopped;
+    int rc;
+
+    t->hardware = config_hardware(t->c->machine->config);
+    if (!t->hardware)
+        return err_set(e, VT_FAIL, "out of memory");
+    rc = head_spare(t->c->head, e); /* so that the seal, with the guest stopped, makes no files */
+    if (rc == 0)
+        rc = quiesce(t->c, t->spec, &t->quiesced, &t->marked, t->result.warning, sizeof t->result.warning, e);
+    if (rc < 0)
+        return rc;
+    stopped = clock_mono_ns();
+    vcpu_pause(vcpu);
+    rc = take_instant(t, e);
+    vcpu_resume(vcpu);
+    t->result.stopped = clock_mono_ns() - stopped;
+    vm_cpu_features(t->c->machine->vm, t->features, sizeof t->features);
+    return rc;
+}
+
+int capture_take(struct capture *c, const struct capture_spec *spec, struct taken **ret, struct err *e)
+{
+    struct taken *t = calloc(1, sizeof *t), **end = &c->first;
+    int rc = t ? wait_for_room(c, spec->name, e) : err_set(e, VT_FAIL, "out of memory");
+
+    if (rc < 0) {
+        free(t);
+        return rc;
+    }
+    *t = (struct taken){.c = c, .spec = spec, .begin = clock_mono_ns()};
+    rc = take(t, e);
+    if (rc < 0) {
+        give_up(t);
+        taken_free(t);
+        return rc;
+    }
+    pthread_mutex_lock(&c->lock);
+    while (*end)
+        end = &(*end)->behind;
+    *end = t;
+    pthread_mutex_unlock(&c->lock);
+    if (spec->watch.taken)
+        spec->watch.taken(spec->watch.opaque, &t->result);
+    *ret = t;
+    return 0;
+}
+
+/* ---- storing it */
 
 struct put { /* how far it is */
     const struct capture_watch *watch;
@@ -171,37 +268,24 @@ static bool base_known(const struct capture *c)
     return c->base != 0 && c->base == head_parent(c->head);
 }
 
-/* The positions that no snapshot was begun with. */
-static void give_up(struct capture *c, const struct head_pos *quiesced, const struct instant *now)
+static int write_snapshot(struct taken *now, struct capture_result *ret, struct err *e)
 {
-    if (quiesced)
-        head_unmark(c->head, quiesced);
-    if (now->sealed)
-        head_unmark(c->head, &now->live);
-}
-
-static int write_snapshot(struct capture *c, const struct capture_spec *spec, const struct head_pos *quiesced,
-                          const struct instant *now, struct capture_result *ret, struct err *e)
-{
-    cleanup(cleanup_free) char *hardware = config_hardware(c->machine->config);
-    char features[256];
+    struct capture *c = now->c;
+    const struct capture_spec *spec = now->spec;
     struct snap_meta meta = {.name = spec->name,
                              .note = spec->note,
                              .power = spec->paused ? POWER_PAUSED : POWER_RUNNING,
                              .vclock = now->vclock,
-                             .hardware = hardware,
-                             .cpu_features = features};
+                             .hardware = now->hardware,
+                             .cpu_features = now->features};
     bool from_parent = base_known(c);
     struct put put = {.watch = &spec->watch, .pages = &ret->pages};
     struct snap_stats stats = {0};
     struct snap *snap = NULL;
-    int rc;
-
-    vm_cpu_features(c->machine->vm, features, sizeof features);
-    rc = hardware ? snap_begin(c->head, quiesced, &now->live, &snap, e) : err_set(e, VT_FAIL, "out of memory");
+    int rc = snap_begin(c->head, now->marked ? &now->quiesced : NULL, &now->live, &snap, e);
 
     if (rc < 0) {
-        give_up(c, quiesced, now);
+        give_up(now);
         return rc;
     }
     for (unsigned i = 0; i < c->nimages && spec->watch.progress; i++)
@@ -225,34 +309,41 @@ static int write_snapshot(struct capture *c, const struct capture_spec *spec, co
     return 0;
 }
 
-int capture_snapshot(struct capture *c, const struct capture_spec *spec, struct capture_result *ret, struct err *e)
+int capture_store(struct taken *t, struct capture_result *ret, struct err *e)
 {
-    struct vcpu *vcpu = c->machine->vcpu;
-    uint64_t begin = clock_mono_ns(), stopped;
-    struct instant now = {0};
-    struct head_pos quiesced;
-    bool marked;
+    struct capture *c = t->c;
+    uint64_t begin = t->begin;
     int rc;
 
-    *ret = (struct capture_result){0};
-    rc = head_spare(c->head, e); /* so that the seal, with the guest stopped, makes no files */
-    if (rc < 0)
-        return rc;
-    rc = quiesce(c, spec, &quiesced, &marked, ret->warning, sizeof ret->warning, e);
-    if (rc < 0)
-        return rc;
-    stopped = clock_mono_ns();
-    vcpu_pause(vcpu);
-    rc = take_instant(c, &now, e);
-    vcpu_resume(vcpu);
-    ret->stopped = clock_mono_ns() - stopped;
-    if (rc == 0 && spec->watch.taken)
-        spec->watch.taken(spec->watch.opaque, ret);
-    if (rc == 0)
-        rc = write_snapshot(c, spec, marked ? &quiesced : NULL, &now, ret, e);
-    else
-        give_up(c, marked ? &quiesced : NULL, &now);
-    end_instant(c, &now);
+    pthread_mutex_lock(&c->lock);
+    while (c->first != t)
+        pthread_cond_wait(&c->next, &c->lock);
+    pthread_mutex_unlock(&c->lock);
+    *ret = t->result;
+    rc = write_snapshot(t, ret, e);
+    pthread_mutex_lock(&c->lock);
+    c->first = t->behind;
+    taken_free(t);
+    pthread_cond_broadcast(&c->next);
+    pthread_mutex_unlock(&c->lock);
     ret->took = clock_mono_ns() - begin;
     return rc;
+}
+
+bool capture_busy(struct capture *c)
+{
+    bool busy;
+
+    pthread_mutex_lock(&c->lock);
+    busy = c->first;
+    pthread_mutex_unlock(&c->lock);
+    return busy;
+}
+
+void capture_drain(struct capture *c)
+{
+    pthread_mutex_lock(&c->lock);
+    while (c->first)
+        pthread_cond_wait(&c->next, &c->lock);
+    pthread_mutex_unlock(&c->lock);
 }

@@ -7,8 +7,10 @@
  * epoch.
  * 3. `base` names what memory is known to differ from: the snapshot that the head stands on, as of an epoch. A capture
  *    that fails leaves it, so that its pages fold into the next one.
+ * 4. Snapshots that were taken are stored in that order, one at a time; the guest runs on, and more may be taken
+ *    meanwhile. What moves the machine in its tree waits until all of them are.
  *
- * Calls block and come from one thread at a time, never from the loop's own. */
+ * Calls block and come from one thread at a time, never from the loop's own; capture_store, from any. */
 #ifndef VT_CAPTURE_H
 #define VT_CAPTURE_H
 
@@ -47,8 +49,18 @@ struct capture_spec {
     bool paused;              /* the user has it paused: what the snapshot's power state says */
     struct capture_watch watch;
 };
-/* Takes a snapshot. The guest goes on in any case. VT_BUSY: a disk is in trouble. */
-int capture_snapshot(struct capture *c, const struct capture_spec *spec, struct capture_result *ret, struct err *e);
+/* A snapshot that was taken, and is not stored yet. */
+struct taken;
+/* Takes a snapshot; the guest stands for that alone. *spec is borrowed until it is stored. Where as many as there may
+ * be are being stored, it waits. VT_BUSY: a disk is in trouble; VT_EXISTS: one of this name is being stored. */
+int capture_take(struct capture *c, const struct capture_spec *spec, struct taken **ret, struct err *e);
+/* Stores it, after those that were taken before it. It is gone afterwards, also on error; each one that was taken must
+ * come to this. ret is filled in any case. */
+int capture_store(struct taken *t, struct capture_result *ret, struct err *e);
+/* Waits until all that were taken are stored. */
+void capture_drain(struct capture *c);
+/* Is any being stored just now? */
+bool capture_busy(struct capture *c);
 
 struct revert_result {
     uint64_t pages, blocks, took;

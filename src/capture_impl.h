@@ -2,6 +2,7 @@
 #ifndef VT_CAPTURE_IMPL_H
 #define VT_CAPTURE_IMPL_H
 
+#include <pthread.h>
 #include "src/capture.h"
 
 #define IMAGES_MAX  4  /* ram, vram and room */
@@ -25,7 +26,10 @@ struct capture {
     struct store *store;
     struct head *head;
     struct machine *machine;
-    unsigned nimages;
+    pthread_mutex_t lock; /* what follows */
+    pthread_cond_t next;  /* `first` is another */
+    struct taken *first;  /* being stored, and behind it those that wait for that; in order */
+    unsigned nimages;     /* from here on: whoever stores the first, or, where there is none, who changes the machine */
     struct tracked image[IMAGES_MAX];
     int64_t base; /* the snapshot whose memory equals each image at base_epoch; 0: none, all pages count as changed */
     struct source source[SOURCES_MAX + 1]; /* one more while all is read anew */

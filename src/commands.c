@@ -335,6 +335,7 @@ static void on_taken(void *opaque, const struct capture_result *r)
 static int take_snapshot(struct snapshotting *s, struct capture_result *r, struct err *e)
 {
     struct monitor *m = s->m;
+    struct taken *taken;
     int64_t there;
     int rc;
 
@@ -344,9 +345,9 @@ static int take_snapshot(struct snapshotting *s, struct capture_result *r, struc
         rc = err_set(e, VT_EXISTS, "%s: there is a snapshot of this name", s->spec.name);
     s->spec.paused = m->state != RUN_RUNNING;
     if (rc == 0)
-        rc = capture_snapshot(m->capture, &s->spec, r, e);
+        rc = capture_take(m->capture, &s->spec, &taken, e);
     pthread_mutex_unlock(&m->change);
-    return rc;
+    return rc == 0 ? capture_store(taken, r, e) : rc;
 }
 
 static void tell_snapshot(struct snapshotting *s, int rc, const struct capture_result *r, struct err *err)
@@ -389,8 +390,8 @@ static void work_snapshot(struct monitor *m, struct qmp_call *call)
         log_msg(&m->log, LOG_ERROR, "snapshot failed: %s", err.msg);
     tell_snapshot(&s, rc, &r, &err);
     json_decref(args);
-    if (rc == 0)
-        prepare_next(m); /* the snapshot is reported: nobody waits */
+    if (rc == 0 && !capture_busy(m->capture)) /* else the last one does */
+        prepare_next(m);                      /* the snapshot is reported: nobody waits */
 }
 
 static void cmd_snapshot(void *opaque, struct qmp_call *call)
@@ -454,6 +455,7 @@ static void work_revert(struct monitor *m, struct qmp_call *call)
         v.rc = check_ours(m, id, &v.err);
     if (v.rc == 0) {
         pthread_mutex_lock(&m->change);
+        capture_drain(m->capture); /* before the guest stands */
         loop_call_wait(m->loop, revert_begin, &v);
         v.rc = capture_revert(m->capture, id, &v.r, &v.broken, &v.err);
         if (v.rc == 0 && v.r.power != POWER_OFF)

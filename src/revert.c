@@ -305,8 +305,12 @@ int capture_revert(struct capture *c, int64_t snapshot, struct revert_result *re
     cleanup(discs_release) struct discs discs = {0};
     struct source *from = NULL;
     struct err trouble = {0};
-    int rc = snapshot_get(c->store, snapshot, &s, e);
-    bool memory = rc == 0 && s.ram_bytes > 0;
+    bool memory;
+    int rc;
+
+    capture_drain(c);
+    rc = snapshot_get(c->store, snapshot, &s, e);
+    memory = rc == 0 && s.ram_bytes > 0;
 
     *ret = (struct revert_result){0};
     *ret_broken = false;
@@ -362,6 +366,7 @@ int capture_detach(struct capture *c, int64_t snapshot, struct err *e)
 {
     struct source *from = NULL;
 
+    capture_drain(c);
     for (unsigned i = 0; i < c->nsources; i++)
         if (c->source[i].snapshot == snapshot && c->source[i].hold)
             from = &c->source[i];

@@ -1,4 +1,4 @@
-/* The door: see mem.h. Runs on the vCPU thread, except the pagetrack functions that say otherwise in pagesrc.h. */
+/* The door: see mem.h. Runs on the vCPU thread. */
 #include "vmcore/mem.h"
 
 #include <sys/mman.h>
@@ -7,8 +7,6 @@
 #include "src/base/util.h"
 #include "vmcore/dev/dev.h"
 #include "vmcore/rt.h"
-
-enum { VER_CLEAN, VER_BUSY, VER_KEPT, VER_SAVED };
 
 static bool in_template(const struct mem *m, const uint8_t *p)
 {
@@ -38,22 +36,6 @@ uint8_t *mem_read_ptr(struct mem *m, uint32_t bpn)
     return p;
 }
 
-/* First write in this epoch: what the capture in flight still needs is put aside. */
-static void keep_version(struct mem *m, uint32_t bpn, const uint8_t *p)
-{
-    uint8_t clean = VER_CLEAN;
-
-    m->shadow_born[bpn] = m->born[bpn];
-    if (__atomic_compare_exchange_n(&m->ver[bpn], &clean, VER_BUSY, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
-        memcpy(m->shadow + ((size_t)bpn << VT_PAGE_SHIFT), p, VT_PAGE_SIZE);
-        m->versions++;
-        __atomic_store_n(&m->ver[bpn], VER_KEPT, __ATOMIC_RELEASE);
-    } else {
-        while (__atomic_load_n(&m->ver[bpn], __ATOMIC_ACQUIRE) == VER_BUSY)
-            __builtin_ia32_pause();
-    }
-}
-
 /* Invariant 4: the page's own copy. The capture's thread may read either meanwhile. */
 static uint8_t *leave_template(struct mem *m, uint32_t bpn, const uint8_t *p, bool seen)
 {
@@ -76,8 +58,7 @@ uint8_t *mem_write_ptr(struct mem *m, uint32_t bpn)
     if (in_template(m, p))
         p = leave_template(m, bpn, p, seen);
     if (m->born[bpn] != i->epoch) {
-        if (__atomic_load_n(&i->capturing, __ATOMIC_ACQUIRE))
-            keep_version(m, bpn, p);
+        mem_keep(i, bpn, p);
         __atomic_store_n(&m->born[bpn], i->epoch, __ATOMIC_RELEASE);
         m->door_writes++;
     }
@@ -113,87 +94,6 @@ bool dma_write(struct mem *m, uint64_t pa, const void *src, uint64_t len)
         s += n, pa += n, len -= n;
     }
     return true;
-}
-
-/* ---- pagetrack */
-
-static uint64_t track_capture(struct pagetrack *t)
-{
-    struct mem_image *i = (struct mem_image *)t;
-    struct mem *m = i->m;
-    uint32_t e = i->epoch;
-
-    memset(m->ver + i->first, VER_CLEAN, i->pages);
-    i->epoch++;
-    __atomic_store_n(&i->capturing, e, __ATOMIC_RELEASE);
-    m->flush_writes(m->opaque);
-    return e;
-}
-
-/* The epoch in which the content that capture e owns was born. */
-static uint32_t born_at(struct mem *m, uint64_t e, uint32_t p)
-{
-    uint32_t b = __atomic_load_n(&m->born[p], __ATOMIC_ACQUIRE);
-    return b > e ? m->shadow_born[p] : b;
-}
-
-static bool track_next(struct pagetrack *t, uint64_t since, uint64_t e, uint64_t *page)
-{
-    struct mem_image *i = (struct mem_image *)t;
-
-    for (uint64_t p = *page; p < i->pages; p++) {
-        if (born_at(i->m, e, i->first + (uint32_t)p) > since) {
-            *page = p;
-            return true;
-        }
-    }
-    return false;
-}
-
-static int track_copy(struct pagetrack *t, uint64_t e, uint64_t page, void *dst, struct err *err)
-{
-    struct mem_image *i = (struct mem_image *)t;
-    struct mem *m = i->m;
-    uint64_t bpn = i->first + page;
-    uint8_t clean = VER_CLEAN;
-
-    vt_assert(page < i->pages && i->capturing == e);
-    if (__atomic_compare_exchange_n(&m->ver[bpn], &clean, VER_BUSY, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
-        uint8_t *p = __atomic_load_n(&m->host[bpn], __ATOMIC_ACQUIRE);
-        if (p)
-            memcpy(dst, p, VT_PAGE_SIZE);
-        else if (i->src) {
-            int r = i->src->fill(i->src, page, 1, dst, err);
-            if (r) {
-                __atomic_store_n(&m->ver[bpn], VER_CLEAN, __ATOMIC_RELEASE);
-                return r;
-            }
-        } else
-            memset(dst, 0, VT_PAGE_SIZE);
-        __atomic_store_n(&m->ver[bpn], VER_SAVED, __ATOMIC_RELEASE);
-        return 0;
-    }
-    while (clean == VER_BUSY) {
-        __builtin_ia32_pause();
-        clean = __atomic_load_n(&m->ver[bpn], __ATOMIC_ACQUIRE);
-    }
-    if (clean == VER_KEPT)
-        memcpy(dst, m->shadow + (bpn << VT_PAGE_SHIFT), VT_PAGE_SIZE);
-    else /* saved before and asked for again: still unchanged unless it was written since */
-        return err_set(err, VT_FAIL, "page %llu of %s was captured twice", (unsigned long long)page,
-                       i->first ? "video RAM" : "RAM");
-    return 0;
-}
-
-static void track_done(struct pagetrack *t, uint64_t e)
-{
-    struct mem_image *i = (struct mem_image *)t;
-
-    if (i->capturing == e) {
-        __atomic_store_n(&i->capturing, 0, __ATOMIC_RELEASE);
-        rt_syscall3(SYS_madvise, (long)(i->m->shadow + ((size_t)i->first << VT_PAGE_SHIFT)),
-                    (long)i->pages << VT_PAGE_SHIFT, MADV_DONTNEED);
-    }
 }
 
 /* ---- restore and revert: only while the vCPU is stopped */
@@ -261,16 +161,6 @@ void mem_revert(struct mem_image *i, struct pagesrc *src, const uint64_t *list, 
     }
     m->drop(m->opaque, MEM_NONE, false);
     i->epoch++;
-}
-
-void mem_track_init(struct mem *m)
-{
-    for (unsigned n = 0; n < MEM_IMAGES; n++) {
-        struct mem_image *i = &m->image[n];
-        i->m = m;
-        i->epoch = 1;
-        i->track = (struct pagetrack){i->pages, track_capture, track_next, track_copy, track_done};
-    }
 }
 
 /* ---- where backing pages are in the guest's physical address space */

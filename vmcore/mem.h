@@ -10,7 +10,7 @@
  *
  * Invariants:
  *  1. A host pointer got for reading may be used until the next door call that names the page.
- *  2. A host pointer for writing is handed out only after the page's content of an unfinished capture is kept.
+ *  2. A host pointer for writing is handed out only after the page's content of unfinished captures is kept.
  *  3. The CPU's TLB holds write permission only for pages that were got for writing in this epoch and hold no code.
  *  4. A pointer for writing is one into the memfd. Where the page was in the template, it is copied first, and the TLB
  *     has forgotten the template's address before the copy is written to. */
@@ -39,12 +39,23 @@ struct code_page {          /* translations that were made from a page */
     uint16_t lone; /* accesses by code of this page that lacked a twin, up to MEM_TWINS: then its blocks have them */
 };
 
+struct mem_kept { /* of a capture in flight: contents that were written over after it, and before the next one */
+    uint32_t epoch;
+    bool used, over; /* over: it is done, but an older one looks through it */
+    uint8_t *shadow; /* NULL: not mapped yet; what follows lies behind it */
+    uint32_t *born;
+    uint8_t *state; /* atomic, of each page */
+};
+
 struct mem_image {          /* what is captured and restored as one */
     struct pagetrack track; /* must be first */
     struct mem *m;
     uint32_t first, pages; /* backing pages */
     uint32_t epoch;
-    uint32_t capturing;  /* atomic: epoch of the capture in flight, 0 none */
+    uint32_t taken, gone;              /* atomic: captures begun and over; those in flight lie between */
+    uint8_t order[PAGETRACK_CAPTURES]; /* the nth one's place in kept, at n modulo that many */
+    struct mem_kept kept[PAGETRACK_CAPTURES];
+    uint8_t guard;
     struct pagesrc *src; /* where unloaded pages come from; NULL: zero */
     bool used;           /* a page was asked for since it was made or restored */
 };
@@ -71,11 +82,9 @@ struct mem {
     uint8_t *ram;          /* the memfd, pages * 4096 */
     const uint8_t *shared; /* RAM's template, the same layout; without access where there is none */
     bool has_template;
-    uint8_t *shadow; /* kept versions of the capture in flight, same layout */
-    uint8_t **host;  /* a page's bytes; NULL: not loaded yet */
-    uint32_t *born;  /* epoch in which the present content began; 0: at start or restore */
-    uint32_t *shadow_born;
-    uint8_t *ver; /* atomic, capture in flight: VER_* */
+    uint8_t **host; /* a page's bytes; NULL: not loaded yet */
+    uint32_t *born; /* epoch in which the present content began; 0: at start or restore */
+    uint8_t *claim; /* atomic: 1 while a page's content is copied for a capture */
     struct code_page *code;
     void *opaque; /* struct vm */
     /* The vCPU's hooks. drop: forget cached translations to this page, or all for MEM_NONE (writes_only: write
@@ -92,7 +101,10 @@ struct mem {
 /* vram_pages and rom_pages may be 0. */
 int mem_new(uint64_t ram_bytes, uint32_t vram_pages, uint32_t rom_pages, struct mem **ret, struct err *e);
 void mem_free(struct mem *m);
-void mem_track_init(struct mem *m);
+bool mem_track_init(struct mem *m); /* false: no address space */
+void mem_track_release(struct mem *m);
+/* First write in this epoch, p being the page's content: what captures in flight still need is put aside. */
+void mem_keep(struct mem_image *i, uint32_t bpn, const uint8_t *p);
 /* How far from ram host addresses of the guest's memory reach. */
 static inline uint64_t mem_reach(const struct mem *m)
 {

@@ -9,21 +9,16 @@
 
 void mem_free(struct mem *m)
 {
-    size_t bytes;
-
     if (!m)
         return;
-    bytes = (size_t)m->pages << VT_PAGE_SHIFT;
     if (m->guarded)
         munmap(m->guarded, m->guarded_bytes);
-    if (m->shadow)
-        munmap(m->shadow, bytes);
+    mem_track_release(m);
     if (m->fd >= 0)
         close(m->fd);
     free(m->host);
     free(m->born);
-    free(m->shadow_born);
-    free(m->ver);
+    free(m->claim);
     free(m->code);
     free(m);
 }
@@ -51,12 +46,10 @@ int mem_new(uint64_t ram_bytes, uint32_t vram_pages, uint32_t rom_pages, struct 
     m->image[MEM_IMAGE_VRAM].pages = vram_pages + rom_pages;
     m->host = calloc(n, sizeof *m->host);
     m->born = calloc(n, sizeof *m->born);
-    m->shadow_born = calloc(n, sizeof *m->shadow_born);
-    m->ver = calloc(n, 1);
+    m->claim = calloc(n, 1);
     m->code = calloc(n, sizeof *m->code);
     m->fd = memfd_create("guest-ram", MFD_CLOEXEC);
-    if (!m->host || !m->born || !m->shadow_born || !m->ver || !m->code || m->fd < 0 ||
-        ftruncate(m->fd, (off_t)bytes) != 0) {
+    if (!m->host || !m->born || !m->claim || !m->code || m->fd < 0 || ftruncate(m->fd, (off_t)bytes) != 0) {
         mem_free(m);
         return err_set(e, VT_FAIL, "no memory for %llu MiB of guest RAM", (unsigned long long)(ram_bytes >> 20));
     }
@@ -69,15 +62,11 @@ int mem_new(uint64_t ram_bytes, uint32_t vram_pages, uint32_t rom_pages, struct 
             mmap(m->guarded + GUARD, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, m->fd, 0);
     if (m->ram == MAP_FAILED)
         m->ram = NULL;
-    m->shadow = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (m->shadow == MAP_FAILED)
-        m->shadow = NULL;
-    if (!m->ram || !m->shadow) {
+    if (!m->ram || !mem_track_init(m)) {
         mem_free(m);
         return err_set(e, VT_FAIL, "cannot map %llu MiB of guest RAM", (unsigned long long)(ram_bytes >> 20));
     }
     m->shared = m->ram + bytes + GUARD;
-    mem_track_init(m);
     *ret = m;
     return 0;
 }

@@ -22,17 +22,23 @@ struct pagesrc {
     uint64_t template_at;
 };
 
+#define PAGETRACK_CAPTURES 8 /* in flight at a time: begun, and not done */
+
 struct pagetrack;
 struct pagetrack {
     uint64_t pages;
-    /* Ends the epoch: returns the number e of the state that is captured now; only with the vCPUs stopped. */
+    /* May one more capture begin? Always while none is in flight. By the thread that calls capture. */
+    bool (*room)(struct pagetrack *t);
+    /* Ends the epoch: returns the number e of the state that is captured now; only with the vCPUs stopped, and where
+     * there is room. */
     uint64_t (*capture)(struct pagetrack *t);
     /* The first page >= *page whose content in capture e differs in origin from that in capture `since` (0: from all
      * zero); false when there is none. Any thread. */
     bool (*next_changed)(struct pagetrack *t, uint64_t since, uint64_t e, uint64_t *page);
     /* Copies the page as it was at capture e into dst (4096 bytes). Any thread. */
     int (*copy)(struct pagetrack *t, uint64_t e, uint64_t page, void *dst, struct err *err);
-    /* The capture's pages are durable (or given up): kept versions may go. */
+    /* The capture's pages are durable (or given up): versions that no other one needs may go. In any order; any thread.
+     */
     void (*done)(struct pagetrack *t, uint64_t e);
 };
 

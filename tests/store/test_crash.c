@@ -125,6 +125,11 @@ static void right_after_a_revert(struct world *w)
     world_snapshot(w, false, false, 0);
     world_write(w, 18, false);
     world_flush(w);
+    world_write(w, 19, false);
+    world_two_snapshots(w, 20);
+    world_write(w, 19, false);
+    world_maintain(w, false);
+    world_flush(w);
 }
 
 static void script(struct world *w)

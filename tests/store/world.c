@@ -335,23 +335,73 @@ static int snapshot(struct world *w, struct model_snap *m, const uint32_t *betwe
     return r;
 }
 
-void world_snapshot(struct world *w, bool with_ram, bool quiesced, uint32_t page)
+static struct model_snap *new_snapshot(struct world *w, bool with_ram)
 {
-    int index = w->n_snaps;
+    int index = w->n_snaps++;
     struct model_snap *m = &w->snaps[index];
 
-    if (index == W_SNAPSHOTS)
-        return;
-    tell(w, "snapshot s%d%s%s\n", index, with_ram ? " with memory" : "", quiesced ? ", quiesced" : "");
     *m = (struct model_snap){.parent = w->parent, .ram = with_ram ? 1000000 + 7 * (uint32_t)index : 0};
     snprintf(m->name, sizeof m->name, "s%d", index);
+    m->disk = m->quiesced = w->now;
     event(w, EV_SNAP_BEGIN, 0, 0, index);
-    w->n_snaps++;
-    twice(w, snapshot(w, m, quiesced ? &page : NULL, e));
-    event(w, EV_SNAP, 0, 0, index);
     w->parent = index;
+    return m;
+}
+
+static void reported(struct world *w, const struct model_snap *m)
+{
+    event(w, EV_SNAP, 0, 0, (int)(m - w->snaps));
     w->n_alive++;
     w->resets = 0;
+}
+
+void world_snapshot(struct world *w, bool with_ram, bool quiesced, uint32_t page)
+{
+    struct model_snap *m;
+
+    if (w->n_snaps == W_SNAPSHOTS)
+        return;
+    tell(w, "snapshot s%d%s%s\n", w->n_snaps, with_ram ? " with memory" : "", quiesced ? ", quiesced" : "");
+    m = new_snapshot(w, with_ram);
+    twice(w, snapshot(w, m, quiesced ? &page : NULL, e));
+    reported(w, m);
+}
+
+static void store_snapshot(struct world *w, struct model_snap *m, const struct head_pos *live)
+{
+    struct snap_meta meta = {.name = m->name, .power = m->ram ? POWER_RUNNING : POWER_OFF};
+    struct snap *p;
+
+    ok(snap_begin(w->h, NULL, live, &p, e));
+    if (m->ram)
+        ok(put_memory(p, m, e));
+    ok(snap_commit(p, &meta, &m->id, NULL, e));
+    reported(w, m);
+}
+
+void world_two_snapshots(struct world *w, uint32_t page)
+{
+    uint32_t after = (page + 1) % W_PAGES;
+    struct model_snap *first, *second;
+    struct head_pos at_first, at_second;
+
+    if (w->n_snaps + 2 > W_SNAPSHOTS)
+        return;
+    tell(w, "snapshots s%d and s%d\n", w->n_snaps, w->n_snaps + 1);
+    first = new_snapshot(w, true);
+    ok(head_seal(w->h, &at_first, e));
+    world_write(w, page, false);
+    second = new_snapshot(w, false);
+    ok(head_spare(w->h, e));
+    ok(head_seal(w->h, &at_second, e));
+    world_write(w, after, false);
+    store_snapshot(w, first, &at_first);
+    event(w, EV_WRITE, page, w->now.tag[page], 0); /* what came after it is as it was */
+    event(w, EV_WRITE, after, w->now.tag[after], 0);
+    world_flush(w);
+    store_snapshot(w, second, &at_second);
+    event(w, EV_WRITE, after, w->now.tag[after], 0);
+    event(w, EV_FLUSH, 0, 0, 0);
 }
 
 void world_abort(struct world *w)
@@ -550,50 +600,6 @@ void world_other_rm(struct world *w)
     close(lock);
 }
 
-/* Enough on one page that folding the log is worth while. */
-static void overwrite(struct world *w)
-{
-    for (int i = 0; i < 24; i++) {
-        world_write(w, 10, false);
-        world_flush(w);
-    }
-}
-
-void world_tour(struct world *w)
-{
-    struct rng r = {77};
-
-    for (int i = 0; i < 6; i++)
-        world_write(w, (uint32_t)rng_below(&r, W_PAGES), false);
-    world_flush(w);
-    world_snapshot(w, true, true, W_DISK0 + 5);
-    for (int i = 0; i < 6; i++)
-        world_write(w, (uint32_t)rng_below(&r, W_PAGES), i == 3);
-    world_prepare(w);
-    world_flush(w);
-    world_snapshot(w, false, false, 0);
-    world_write(w, 3, false);
-    world_undo_delete(w, 0, false);
-    world_undo_reset(w, 0, 8);
-    world_abort(w);
-    overwrite(w);
-    world_fold(w);
-    world_write(w, 5, false);
-    world_reset(w, 0);
-    world_write(w, W_DISK0 + 4, false);
-    world_flush(w);
-    world_rename(w, 0, false);
-    world_snapshot(w, true, false, 0);
-    world_delete(w, 1, false);
-    world_checkpoint(w);
-    world_maintain(w, false);
-    world_gc(w);
-    world_write(w, 8, false);
-    world_reopen(w);
-    world_write(w, 9, false);
-    world_flush(w);
-}
-
 /* ---- random steps ---- */
 
 int world_pick(struct world *w, struct rng *r)
@@ -670,6 +676,8 @@ static void snapshot_step(struct world *w, struct rng *r)
 
     if (w->n_alive >= 10)
         world_delete(w, i, false);
+    else if (!rng_below(r, 6))
+        world_two_snapshots(w, (uint32_t)rng_below(r, W_PAGES));
     else
         world_snapshot(w, ram, quiesced, (uint32_t)rng_below(r, W_PAGES));
 }

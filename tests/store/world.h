@@ -111,6 +111,9 @@ void world_discard(struct world *w, uint32_t page, uint32_t n);
 void world_flush(struct world *w);
 /* quiesced: with a position marked before `page` is written, as of the disks while the guest held them still. */
 void world_snapshot(struct world *w, bool with_ram, bool quiesced, uint32_t page);
+/* Two are taken before the first is stored, with writes of `page` and the next between and after; and a flush before
+ * the second is stored. */
+void world_two_snapshots(struct world *w, uint32_t page);
 void world_abort(struct world *w); /* begins a snapshot and gives it up */
 void world_reset(struct world *w, int index);
 void world_delete(struct world *w, int index, bool second);
