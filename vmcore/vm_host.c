@@ -202,6 +202,7 @@ static int fit_to_host(struct cpu_model *m, struct err *e)
     if (m->as_host)
         m->features &= have;
     cpu_features_text(m->features & ~have, text, sizeof text);
+    cpu_model_lacks(m, cpu_host_cpuid, text, sizeof text);
     return text[0] ? err_set(e, VT_FAIL, "CPU model %s: this host's processor lacks %s", m->name, text) : 0;
 }
 
@@ -424,6 +425,7 @@ int vm_cpu_check(const char *features, struct err *e)
     char text[256];
 
     cpu_features_missing(features, cpu_features_of_host(), text, sizeof text);
+    cpu_models_lack(features, cpu_host_cpuid, text, sizeof text);
     return text[0] ? err_set(e, VT_FAIL, "this host's processor lacks %s", text) : 0;
 }
 
