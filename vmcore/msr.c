@@ -215,7 +215,9 @@ static bool write_msr(struct cpu *c, uint32_t n, uint64_t v)
         if (c->deadline_hook)
             c->deadline_hook(c->board, &v);
         return true;
-    case MSR_APIC_BASE:
+    case MSR_APIC_BASE: /* the address, enabled, bootstrap processor; x2APIC is in no model */
+        if (v & ~(((1ull << c->model->phys_bits) - 1) & ~0xfffull) & ~0x900ull)
+            return false;
         c->apic_base = v;
         if (c->apic_base_hook)
             c->apic_base_hook(c->board, v);

@@ -76,7 +76,7 @@ static int ack_irq(void *board)
 
 static void on_apic_base(void *board, uint64_t v)
 {
-    lapic_enable(&((struct board *)board)->lapic, v & 0x800);
+    lapic_set_base(&((struct board *)board)->lapic, v);
 }
 
 static void on_ferr(void *board)

@@ -139,7 +139,7 @@ static void test_nmi_pin(void **state)
     assert_true(board_nmi(&r->board));
     assert_int_equal(r->nmis, 1);
     assert_int_equal(take_irq(r), 0x32);
-    lapic_enable(&r->board.lapic, false);
+    lapic_set_base(&r->board.lapic, LAPIC_BASE);
     assert_true(board_nmi(&r->board));
     assert_int_equal(r->nmis, 2);
     r = rig_reload(r);
@@ -304,11 +304,67 @@ static void test_virtual_wire(void **state)
     apic_set(r, LVT0, 0x10700);
     assert_int_equal(r->intr, 0);
     assert_int_equal(board_ack_irq(&r->board), -1);
-    lapic_enable(&r->board.lapic, false); /* APIC off: INTR is the 8259s' */
+    lapic_set_base(&r->board.lapic, LAPIC_BASE); /* APIC off: INTR is the 8259s' */
     assert_int_equal(take_irq(r), 0x25);
     out8(r, 0x20, 0x20);
-    lapic_enable(&r->board.lapic, true);
+    lapic_set_base(&r->board.lapic, LAPIC_BASE | 0x800);
     assert_int_equal(apic(r, SVR), 0xff);
+    rig_free(r);
+}
+
+static void test_base(void **state)
+{
+    struct rig *r = rig_on();
+    uint32_t version = apic(r, 0x30);
+    apic_set(r, 0x20, 5u << 24);
+    lapic_set_base(&r->board.lapic, 0xfed40000u | 0x900); /* elsewhere */
+    r = rig_reload(r);
+    assert_int_equal(bus_mmio_read(&r->bus, 0xfed40030, 4), version);
+    assert_int_equal(bus_mmio_read(&r->bus, 0xfed40020, 4), 5u << 24);
+    assert_int_equal(apic(r, 0x30), 0xffffffff);
+    lapic_set_base(&r->board.lapic, 0xfed40000u); /* off: nowhere, and all is as after a reset */
+    r = rig_reload(r);
+    bus_mmio_write(&r->bus, 0xfed40080, 0xff, 4);
+    assert_int_equal(bus_mmio_read(&r->bus, 0xfed40030, 4), 0xffffffff);
+    lapic_set_base(&r->board.lapic, LAPIC_BASE | 0x900);
+    assert_int_equal(apic(r, 0x30), version);
+    assert_int_equal(apic(r, 0x20), 0);
+    assert_int_equal(apic(r, 0x80), 0);
+    lapic_set_base(&r->board.lapic, 0xfed40000u | 0x900);
+    board_reset(&r->board);
+    assert_int_equal(apic(r, 0x30), version);
+    rig_free(r);
+}
+
+/* One-shot and periodic are changed to each other without a new count. */
+static void test_timer_modes(void **state)
+{
+    struct rig *r = rig_on();
+    apic_set(r, TDCR, 0xb); /* divide by 1 */
+    apic_set(r, LVTT, 0xec);
+    apic_set(r, TMICT, MS);
+    vclock_advance(&r->clock, MS / 2);
+    apic_set(r, LVTT, 0x200ec); /* goes on from the middle, and again */
+    assert_int_equal(apic(r, TMCCT), MS / 2);
+    vclock_advance(&r->clock, MS / 2 + MS / 4);
+    assert_int_equal(take_irq(r), 0xec);
+    apic_set(r, 0x0b0, 0);
+    assert_int_equal(apic(r, TMCCT), MS - MS / 4);
+    apic_set(r, LVTT, 0xec); /* to the end of this period, and no more */
+    assert_int_equal(apic(r, TMCCT), MS - MS / 4);
+    vclock_advance(&r->clock, MS);
+    assert_int_equal(take_irq(r), 0xec);
+    apic_set(r, 0x0b0, 0);
+    assert_int_equal(apic(r, TMCCT), 0);
+    apic_set(r, LVTT, 0x200ec); /* it has stopped */
+    r = rig_reload(r);
+    vclock_advance(&r->clock, 3 * MS + MS / 3);
+    assert_int_equal(apic(r, TMCCT), 0);
+    assert_int_equal(r->intr, 0);
+    apic_set(r, TMICT, MS);
+    vclock_advance(&r->clock, MS + MS / 2);
+    assert_int_equal(take_irq(r), 0xec);
+    assert_int_equal(apic(r, TMCCT), MS / 2);
     rig_free(r);
 }
 
@@ -411,6 +467,7 @@ static void test_bad_state(void **state)
     struct rig *r = rig_on();
     rig_refuses(r, "lapic0", "irr", 0, 1);
     rig_refuses(r, "lapic0", "timer_divide", 0, 0xff);
+    rig_refuses(r, "lapic0", "base", 0, 1);
     rig_refuses(r, "ioapic", "entry", 2, 0xff);
     rig_refuses(r, "ioapic", "lines", 3, 1);
     rig_free(r);
@@ -427,6 +484,8 @@ int main(void)
         cmocka_unit_test(test_tsc_deadline),
         cmocka_unit_test(test_timer_already_past),
         cmocka_unit_test(test_virtual_wire),
+        cmocka_unit_test(test_base),
+        cmocka_unit_test(test_timer_modes),
         cmocka_unit_test(test_virtual_wire_through_ioapic),
         cmocka_unit_test(test_ioapic_edge),
         cmocka_unit_test(test_ioapic_level),

@@ -9,6 +9,7 @@ enum {
     LVT_MASKED = 0x10000,
     LVT_MODE_SHIFT = 8,
     TIMER_MODE_SHIFT = 17,
+    TIMER_ONE_SHOT = 0,
     TIMER_PERIODIC = 1,
     TIMER_DEADLINE = 2,
     ICR_LOGICAL = 1 << 11,
@@ -217,7 +218,7 @@ static uint64_t period_ns(const struct lapic *l)
 static uint32_t current_count(struct lapic *l)
 {
     uint64_t period = period_ns(l), gone = vclock_now(l->clock) - l->timer_start;
-    if (!period || timer_mode(l) == TIMER_DEADLINE)
+    if (!period || timer_mode(l) == TIMER_DEADLINE || l->timer_stopped)
         return 0;
     if (timer_mode(l) == TIMER_PERIODIC)
         gone %= period;
@@ -232,6 +233,8 @@ static void arm_timer(struct lapic *l)
 
     if (timer_mode(l) == TIMER_DEADLINE) {
         at = l->deadline;
+    } else if (l->timer_stopped) {
+        at = UINT64_MAX;
     } else if (period && timer_mode(l) == TIMER_PERIODIC) {
         if (period < MIN_PERIOD_NS)
             period = MIN_PERIOD_NS;
@@ -289,6 +292,25 @@ void lapic_tsc_changed(struct lapic *l)
 
 /* ---- registers */
 
+/* To and from deadline mode disarms. Between the others the count goes on: to one-shot in the period that it is in, to
+ * periodic unless it has come to 0, where it stays until a count is written. */
+static void change_mode(struct lapic *l, unsigned old_mode)
+{
+    unsigned mode = timer_mode(l);
+
+    if ((old_mode == TIMER_DEADLINE) != (mode == TIMER_DEADLINE)) {
+        l->timer_initial = 0;
+        l->deadline = UINT64_MAX;
+        l->tsc_deadline = 0;
+    } else if (old_mode == TIMER_PERIODIC && mode == TIMER_ONE_SHOT && period_ns(l) && !l->timer_stopped) {
+        uint64_t gone = vclock_now(l->clock) - l->timer_start;
+        l->timer_start += gone - gone % period_ns(l);
+        l->timer_due = true;
+    } else if (old_mode == TIMER_ONE_SHOT && mode == TIMER_PERIODIC) {
+        l->timer_stopped = !l->timer_due;
+    }
+}
+
 static void write_lvt(struct lapic *l, unsigned n, uint32_t v)
 {
     static const uint32_t mask[LVT_COUNT] = {0x700ff, 0x107ff, 0x107ff, 0x1a7ff, 0x1a7ff, 0x100ff};
@@ -299,12 +321,7 @@ static void write_lvt(struct lapic *l, unsigned n, uint32_t v)
         v |= LVT_MASKED;
     l->lvt[n] = v;
     if (n == LVT_TIMER) {
-        /* To and from deadline mode disarms; between the others the count goes on. */
-        if ((old_mode == TIMER_DEADLINE) != (timer_mode(l) == TIMER_DEADLINE)) {
-            l->timer_initial = 0;
-            l->deadline = UINT64_MAX;
-            l->tsc_deadline = 0;
-        }
+        change_mode(l, old_mode);
         arm_timer(l);
     }
     tell(l);
@@ -409,6 +426,7 @@ void lapic_write(struct lapic *l, uint32_t off, uint32_t v)
         l->timer_initial = v;
         l->timer_start = vclock_now(l->clock);
         l->timer_due = v != 0;
+        l->timer_stopped = false;
         arm_timer(l);
         break;
     case 0x3e: {
@@ -453,20 +471,43 @@ static void mmio_write(void *dev, uint32_t off, uint32_t val, unsigned size)
 }
 static const struct bus_ops lapic_ops = {mmio_read, mmio_write, 4, 4};
 
+static void map(struct lapic *l)
+{
+    if (l->enabled && l->win.mapped && l->win.base == l->base)
+        return;
+    if (l->enabled)
+        bus_map(l->bus, &l->win, true, l->base, 4096, &lapic_ops, l, l->instance);
+    else
+        bus_unmap(l->bus, &l->win);
+}
+
 /* ---- state */
 
 static const struct field lapic_fields[] = {
-    FIELD(struct lapic, id, F_U32),           FIELD(struct lapic, ldr, F_U32),
-    FIELD(struct lapic, dfr, F_U32),          FIELD(struct lapic, svr, F_U32),
-    FIELD(struct lapic, tpr, F_U32),          FIELD(struct lapic, esr, F_U32),
-    FIELD(struct lapic, errors, F_U32),       FIELD(struct lapic, icr_low, F_U32),
-    FIELD(struct lapic, icr_high, F_U32),     FIELD_ARRAY(struct lapic, lvt, F_U32),
-    FIELD_ARRAY(struct lapic, irr, F_U32),    FIELD_ARRAY(struct lapic, isr, F_U32),
-    FIELD_ARRAY(struct lapic, tmr, F_U32),    FIELD(struct lapic, timer_initial, F_U32),
-    FIELD(struct lapic, timer_divide, F_U32), FIELD(struct lapic, timer_start, F_U64),
-    FIELD(struct lapic, deadline, F_U64),     FIELD_SINCE(struct lapic, tsc_deadline, F_U64, 2),
-    FIELD(struct lapic, timer_due, F_BOOL),   FIELD(struct lapic, enabled, F_BOOL),
-    FIELD_ARRAY(struct lapic, lint, F_BOOL),  FIELD_END,
+    FIELD(struct lapic, id, F_U32),
+    FIELD(struct lapic, ldr, F_U32),
+    FIELD(struct lapic, dfr, F_U32),
+    FIELD(struct lapic, svr, F_U32),
+    FIELD(struct lapic, tpr, F_U32),
+    FIELD(struct lapic, esr, F_U32),
+    FIELD(struct lapic, errors, F_U32),
+    FIELD(struct lapic, icr_low, F_U32),
+    FIELD(struct lapic, icr_high, F_U32),
+    FIELD_ARRAY(struct lapic, lvt, F_U32),
+    FIELD_ARRAY(struct lapic, irr, F_U32),
+    FIELD_ARRAY(struct lapic, isr, F_U32),
+    FIELD_ARRAY(struct lapic, tmr, F_U32),
+    FIELD(struct lapic, timer_initial, F_U32),
+    FIELD(struct lapic, timer_divide, F_U32),
+    FIELD(struct lapic, timer_start, F_U64),
+    FIELD(struct lapic, deadline, F_U64),
+    FIELD_SINCE(struct lapic, tsc_deadline, F_U64, 2),
+    FIELD(struct lapic, timer_due, F_BOOL),
+    FIELD(struct lapic, enabled, F_BOOL),
+    FIELD_ARRAY(struct lapic, lint, F_BOOL),
+    FIELD_SINCE(struct lapic, base, F_U64, 3),
+    FIELD_SINCE(struct lapic, timer_stopped, F_BOOL, 3),
+    FIELD_END,
 };
 
 static int lapic_loaded(void *dev, const char **why)
@@ -481,28 +522,21 @@ static int lapic_loaded(void *dev, const char **why)
         *why = "register out of range";
         return -1;
     }
+    if (l->base & ~LAPIC_BASE_BITS) {
+        *why = "registers at an address that is none";
+        return -1;
+    }
+    map(l);
     arm_timer(l);
     tell(l);
     return 0;
 }
 
-static const struct state_table lapic_table = {"lapic", 2, lapic_fields, lapic_loaded, NULL};
+static const struct state_table lapic_table = {"lapic", 3, lapic_fields, lapic_loaded, NULL};
 
-void lapic_enable(struct lapic *l, bool enable)
+static void reset_registers(struct lapic *l)
 {
-    if (l->enabled == enable)
-        return;
-    if (!enable) { /* off and on again is a reset (SDM 11.4.3) */
-        lapic_reset(l);
-        l->enabled = false;
-    } else {
-        l->enabled = true;
-    }
-    tell(l);
-}
-
-void lapic_reset(struct lapic *l)
-{
+    l->id = l->first_id;
     l->ldr = l->tpr = l->esr = l->errors = l->icr_low = l->icr_high = 0;
     l->dfr = UINT32_MAX;
     l->svr = 0xff;
@@ -513,11 +547,30 @@ void lapic_reset(struct lapic *l)
         l->lvt[i] = LVT_MASKED;
     l->timer_initial = l->timer_divide = 0;
     l->timer_start = 0;
-    l->timer_due = false;
+    l->timer_due = l->timer_stopped = false;
     l->deadline = UINT64_MAX;
     l->tsc_deadline = 0;
-    l->enabled = true;
     arm_timer(l);
+}
+
+void lapic_set_base(struct lapic *l, uint64_t msr)
+{
+    bool enable = msr & 0x800;
+
+    if (l->enabled && !enable) /* off and on again is a reset (SDM 11.4.3) */
+        reset_registers(l);
+    l->enabled = enable;
+    l->base = msr & LAPIC_BASE_BITS;
+    map(l);
+    tell(l);
+}
+
+void lapic_reset(struct lapic *l)
+{
+    reset_registers(l);
+    l->enabled = true;
+    l->base = LAPIC_BASE;
+    map(l);
     tell(l);
 }
 
@@ -525,11 +578,12 @@ void lapic_init(struct lapic *l, struct devctx *c, const char *instance, uint8_t
                 struct irq_line nmi)
 {
     memset(l, 0, sizeof *l);
-    l->id = (uint32_t)id << 24;
+    l->first_id = (uint32_t)id << 24;
+    l->bus = c->bus;
+    l->instance = instance;
     l->clock = c->clock;
     l->nmi = nmi;
     vtimer_init(c->clock, &l->timer, timer_fired, l);
-    bus_map(c->bus, &l->win, true, LAPIC_BASE, 4096, &lapic_ops, l, instance);
     c->add_state(c, &l->state, instance, &lapic_table, l);
     lapic_reset(l); /* before there is a line to tell */
     l->changed = changed;

@@ -5,8 +5,9 @@
 
 #include "vmcore/dev/dev.h"
 
-#define LAPIC_BASE     0xfee00000u
-#define LAPIC_TIMER_HZ 1000000000u
+#define LAPIC_BASE      0xfee00000u
+#define LAPIC_BASE_BITS 0x000ffffffffff000ull /* of the APIC base register: the address */
+#define LAPIC_TIMER_HZ  1000000000u
 
 enum lapic_mode { APIC_FIXED, APIC_LOWEST, APIC_SMI, APIC_NMI = 4, APIC_INIT, APIC_STARTUP, APIC_EXTINT };
 enum { LVT_TIMER, LVT_THERMAL, LVT_PERF, LVT_LINT0, LVT_LINT1, LVT_ERROR, LVT_COUNT };
@@ -22,7 +23,9 @@ struct lapic {
     uint64_t deadline;     /* virtual ns of the TSC deadline, UINT64_MAX: none */
     uint64_t tsc_deadline; /* what was written for it, 0: none */
     bool timer_due;        /* one-shot: it has not fired since the load */
+    bool timer_stopped;    /* periodic: it had come to 0 as one-shot, and waits for a count */
     bool enabled;          /* the APIC base register's enable bit, which the CPU hands in */
+    uint64_t base;         /* and its address: where the registers are while it is set */
     bool lint[2];          /* input levels of LINT0 and LINT1 */
     struct vclock *clock;
     struct vtimer timer;
@@ -33,6 +36,9 @@ struct lapic {
     uint64_t (*tsc_left)(void *opaque,
                          uint64_t tsc); /* ns until the counter reaches tsc, 0: it has; set by the owner */
     void *tsc_opaque;
+    uint32_t first_id; /* after a reset */
+    const char *instance;
+    struct bus *bus;
     struct bus_window win;
     struct state_entry state;
 };
@@ -40,8 +46,8 @@ struct lapic {
 void lapic_init(struct lapic *l, struct devctx *c, const char *instance, uint8_t id, struct irq_line changed,
                 struct irq_line nmi);
 void lapic_reset(struct lapic *l);
-/* The CPU's APIC base register was written: the enable bit. (The base stays at LAPIC_BASE.) */
-void lapic_enable(struct lapic *l, bool on);
+/* The CPU's APIC base register was written. Where there is RAM, it hides registers that are moved there. */
+void lapic_set_base(struct lapic *l, uint64_t msr);
 
 /* Registers by their offset, 0..FF0h, 32 bits. */
 uint32_t lapic_read(struct lapic *l, uint32_t off);
