@@ -82,7 +82,8 @@ static struct block *resume_block(struct cpu *c)
         if (c->trap_after && c->inhibit == INHIBIT_SS && c->inhibit_eip == c->eip)
             c->trap_after = 0; /* after MOV SS it comes with the next instruction */
         if (c->trap_after || (c->dr_hit && !(c->inhibit == INHIBIT_SS && c->inhibit_eip == c->eip))) {
-            c->dr[6] |= (c->trap_after ? 0x4000u : 0) | c->dr_hit; /* TF was set when the last instruction began */
+            hwbreak_status(c,
+                           (c->trap_after ? 0x4000u : 0) | c->dr_hit); /* TF was set when the last instruction began */
             c->trap_after = c->dr_hit = 0;
             cpu_raise(c, X_DB, -1);
             continue;
@@ -103,7 +104,7 @@ static struct block *resume_block(struct cpu *c)
             c->single = 1;
             c->eflags |= c->rf_eip == c->eip ? EF_RF : 0;
             if (hit) {
-                c->dr[6] |= hit;
+                hwbreak_status(c, hit);
                 cpu_raise(c, X_DB, -1);
                 continue;
             }
