@@ -89,8 +89,24 @@ class Kernels(unittest.TestCase):
         done = self.boot("both", "--log", want=7)
         self.assertIn(b"on the debug port", done.stderr)
 
+    def test_the_exit_port_in_all_widths(self):
+        """As QEMU's: of 2v + 1 the lowest byte is the exit status."""
+        for port, value in (("exit16", 20), ("exit32", 20), ("exit", 200), ("exit16", 0x1234), ("exit32", 0x12345678)):
+            with self.subTest(port=port, value=value):
+                self.boot("both", append=f"{port}={value}", want=2 * value + 1 & 0xff)
+
+    def test_a_power_off_and_a_time_out(self):
+        for form in ("multiboot", "pvh", "elf64"):
+            with self.subTest(form=form):
+                self.boot(form, append="poweroff", want=0)
+                self.boot(form, "--no-reboot", append="poweroff", want=0)
+        self.boot("pvh", "--timeout", "2s", append="spin", want=124)
+        self.boot("pvh", "--timeout", "2s", append="stop", want=124)  # halts, with interrupts off
+
     def test_a_triple_fault_and_a_reset(self):
-        self.boot("multiboot", append="triple", want=1)
+        done = self.boot("multiboot", append="triple", want=1)
+        self.assertIn(b"triple fault", done.stderr)
+        self.boot("multiboot", "--no-reboot", append="triple", want=1)
         self.boot("pvh", "--no-reboot", append="reset", want=0)
 
     def test_a_reset_boots_the_kernel_again(self):

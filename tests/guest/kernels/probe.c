@@ -1,5 +1,6 @@
 /* The test kernel: says on the first serial port in what state it was started and what it was given, a fact a line, and
- * ends as its command line's last word asks: exit=N (port F4h), exit501=N (port 501h), triple, reset, spin. */
+ * ends as its command line's last word asks: exit=N, exit16=N, exit32=N (port F4h, so many bits), exit501=N (port
+ * 501h), poweroff (ACPI's registers), triple, reset, spin. */
 #include <stdint.h>
 
 enum { COM1 = 0x3f8, DEBUG_PORT = 0xe9 };
@@ -9,6 +10,16 @@ static uint16_t out_port = COM1;
 static void outb(uint16_t port, uint8_t v)
 {
     __asm__ volatile("outb %0, %1" : : "a"(v), "Nd"(port));
+}
+
+static void outw(uint16_t port, uint16_t v)
+{
+    __asm__ volatile("outw %0, %1" : : "a"(v), "Nd"(port));
+}
+
+static void outl(uint16_t port, uint32_t v)
+{
+    __asm__ volatile("outl %0, %1" : : "a"(v), "Nd"(port));
 }
 
 static uint8_t inb(uint16_t port)
@@ -207,6 +218,12 @@ static void end(const char *s)
         outb(0xf4, (uint8_t)number(s));
     } else if (is(&s, "exit501=")) {
         outb(0x501, (uint8_t)number(s));
+    } else if (is(&s, "exit16=")) {
+        outw(0xf4, (uint16_t)number(s));
+    } else if (is(&s, "exit32=")) {
+        outl(0xf4, number(s));
+    } else if (is(&s, "poweroff")) {
+        outw(0x604, 0x2000); /* PM1a control: SLP_EN, S5 */
     } else if (is(&s, "reset")) {
         outb(0x64, 0xfe);
     } else if (is(&s, "triple")) {
