@@ -496,8 +496,7 @@ static struct block *finish(struct tb *t, uint8_t *hot0, uint8_t *cold0, const s
                              (uint32_t)(t->links[i].jump - k->w),
                              (uint32_t)(t->links[i].cold - k->w),
                              t->links[i].check ? (uint32_t)(t->links[i].check - k->w) : 0,
-                             (uint32_t)(t->links[i].fast - k->w),
-                             t->links[i].slow ? (uint32_t)(t->links[i].slow - k->w) : 0,
+                             t->links[i].way ? (uint32_t)(t->links[i].way - k->w) : 0,
                              b};
     for (unsigned i = 0; i < t->nlinks; i++)
         memcpy(t->links[i].site + offsetof(struct site, arg2), &(uint32_t){cache_link_at(k, &l[i])}, 4);
@@ -590,6 +589,7 @@ static struct block *emit_block(struct tb *t)
     t->n = n; /* a helper that ends the block may stand anywhere */
     if (t->open)
         exit_direct(t, (int32_t)end, last->after);
+    exit_ways(t);
     thunks.host = thunk(t, THUNK_HOST);
     thunks.saved = thunk(t, THUNK_SAVED);
     if (t->m64)

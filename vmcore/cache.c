@@ -97,16 +97,22 @@ void cache_link(struct cache *c, struct link *l, struct block *to, bool saved)
                 break;
             }
     }
+    bool spilled = to->entry_spilled && (!saved || !to->live_in);
+    uint32_t at;
+
     l->to = to;
     l->next_in = to->in;
     to->in = l;
-    if (l->slow && l->from->plan == to->plan && to->entry_spilled && (!saved || !to->live_in))
-        put32(c, l->fast, to->entry_spilled - (l->fast + 4));
+    if (l->way && l->from->plan == to->plan && spilled)
+        at = to->entry_spilled;
     else {
-        put32(c, l->jump, (saved ? to->entry_saved : to->entry_host) - (l->jump + 4));
-        if (l->slow)
-            put32(c, l->fast, l->slow - (l->fast + 4));
+        at = saved ? to->entry_saved : to->entry_host;
+        if (l->way) {
+            plan_way(c->w + l->way, l->from->plan, to->plan, spilled ? c->w + to->entry_spilled : NULL, c->w + at);
+            at = l->way;
+        }
     }
+    put32(c, l->jump, at - (l->jump + 4));
     if (l->check)
         put32(c, l->check, to->bpn + 1);
 }
@@ -114,10 +120,9 @@ void cache_link(struct cache *c, struct link *l, struct block *to, bool saved)
 static void unlink_into(struct cache *c, struct block *b)
 {
     for (struct link *l = b->in; l; l = l->next_in) {
-        uint32_t at = l->slow ? l->fast : l->jump;
         if (l->check)
             put32(c, l->check, 0xffffffffu);
-        put32(c, at, l->cold - (at + 4));
+        put32(c, l->jump, l->cold - (l->jump + 4));
         l->to = NULL;
     }
     b->in = NULL;

@@ -27,9 +27,7 @@ struct link {             /* a direct exit that can be linked */
     uint32_t jump;  /* code offset of the rel32 */
     uint32_t cold;  /* where it jumps while not linked */
     uint32_t check; /* code offset of the imm32 that holds the backing page + 1 (K_XPAGE), 0 for K_CHAIN */
-    uint32_t
-        fast; /* 64-bit code: the rel32 that goes to `cold`, to a block of the same plan, or to `slow`: the way by */
-    uint32_t slow; /* `jump`, which loads the spilled registers before it. 0 in 32-bit code */
+    uint32_t way;   /* 64-bit code: PLAN_WAY bytes, which lead to a block of another plan */
     struct block *from;
 };
 
@@ -107,6 +105,11 @@ void *cache_alloc(struct cache *c, size_t n);               /* NULL: full */
 uint32_t cache_shared(const struct cache *c, uint64_t key); /* code offset, 0: not made */
 void cache_share(struct cache *c, uint64_t key, uint32_t at);
 void cache_unshare(struct cache *c, uint32_t from); /* what was made from this code offset on is gone */
+
+/* plan.c: writes the PLAN_WAY bytes at `at`, which go from a block of one plan into one of another: at `spilled`, the
+ * entry where its plan's registers are spilled, if that may be taken (else NULL), or at `entry`. */
+#define PLAN_WAY 41
+void plan_way(uint8_t *at, uint16_t from, uint16_t to, uint8_t *spilled, uint8_t *entry);
 
 /* A link's place, for its site: what the cache's memory of blocks is counted in. */
 static inline uint32_t cache_link_at(const struct cache *c, const struct link *l)

@@ -25,32 +25,37 @@ static void poll(struct tb *t, int32_t toff, uint8_t live)
     e_site(t, c, &s);
 }
 
-/* The cold side of a jump to another block that stands at `at`: its site, and for 64-bit code the way that loads the
- * spilled registers first. The site's arg2 becomes the link's place, once it has one. */
+/* The cold side of a jump to another block that stands at `at`: its site, whose arg2 becomes the link's place, once it
+ * has one. */
 static void add_link(struct tb *t, uint8_t *at, struct site *s, uint8_t *check)
 {
     struct em *c = &t->cold;
-    uint8_t *cold = c->p, *slow = NULL, *jump = at, *site;
+    uint8_t *cold = c->p, *site;
 
     e_site(t, c, s);
     site = c->p - sizeof *s;
     e_patch32(&t->hot, at, cold);
-    if (t->m64) {
-        slow = c->p;
-        plan_restore(t, c);
-        jump = e_jmp32(c);
-        e_patch32(c, jump, slow);
-    }
     if (t->nlinks == TB_MAX_LINKS) {
         t->too_big = true;
         return;
     }
-    t->links[t->nlinks].jump = jump;
     t->links[t->nlinks].cold = cold;
     t->links[t->nlinks].site = site;
-    t->links[t->nlinks].fast = at;
-    t->links[t->nlinks].slow = slow;
+    t->links[t->nlinks].jump = at;
+    t->links[t->nlinks].way = NULL;
     t->links[t->nlinks++].check = check;
+}
+
+/* Between blocks of two plans: behind 64-bit code there is room for each link's way. */
+void exit_ways(struct tb *t)
+{
+    for (unsigned i = 0; t->m64 && i < t->nlinks; i++) {
+        uint8_t *jump;
+        t->links[i].way = t->hot.p;
+        plan_restore(t, &t->hot);
+        jump = e_jmp32(&t->hot);
+        e_patch32(&t->hot, jump, t->links[i].way);
+    }
 }
 
 /* A jump inside the page whose displacement is at `at`: flags in RFLAGS. */
