@@ -22,6 +22,7 @@ struct helper {
     bool hello_due, identity_due;
     uint8_t nonce[EW_NONCE];
     uint32_t identity_done;
+    struct renew renew;
 };
 
 void helper_main(long *stack) __attribute__((noreturn));
@@ -89,7 +90,9 @@ static void reap(struct helper *h)
 
     while (sys_read(h->signals, h->scrap, sizeof h->scrap) > 0)
         ;
-    while ((pid = (int)sys4(SYS_wait4, -1, (long)&status, WNOHANG, 0)) > 0)
+    while ((pid = (int)sys4(SYS_wait4, -1, (long)&status, WNOHANG, 0)) > 0) {
+        if (h->renew.pid == pid)
+            h->renew.left = 0;
         for (unsigned i = 0; i < EW_SESSIONS; i++) {
             struct session *s = &h->session[i];
             if (s->used && s->child.pid == pid) {
@@ -97,6 +100,20 @@ static void reap(struct helper *h)
                 s->wait_status = status;
             }
         }
+    }
+}
+
+/* It has been seen to, or takes too long to be waited for. */
+static void serve_renew(struct helper *h, uint32_t passed)
+{
+    struct renew *r = &h->renew;
+
+    r->left -= r->left < passed ? r->left : passed;
+    if (!r->pid || r->left)
+        return;
+    r->pid = 0;
+    h->identity_done = EW_RENEW;
+    h->identity_due = true;
 }
 
 /* The words lie in h->words, each with its NUL; false: there are fewer than it says. */
@@ -169,6 +186,7 @@ static void hello(struct helper *h, const struct frame *f)
     h->words_len = 0;
     h->hello_due = true;
     h->identity_due = false;
+    h->renew.pid = 0; /* nobody waits for that any more */
 }
 
 static void words(struct helper *h, const struct frame *f)
@@ -184,7 +202,9 @@ static void identity(struct helper *h, const struct frame *f)
     struct ew_identity id;
 
     memcpy(&id, f->data, sizeof id);
-    h->identity_done = identity_set(&id);
+    if ((id.flags & EW_RENEW) && renew_start(&h->renew))
+        return; /* serve_renew answers */
+    h->identity_done = identity_set(&id, &h->renew);
     h->identity_due = true;
 }
 
@@ -270,6 +290,7 @@ static bool serve(struct helper *h)
     uint32_t now = sys_ms(), passed = now - h->then, before;
 
     h->then = now;
+    serve_renew(h, passed);
     tell(h);
     before = h->port.out_len;
     for (unsigned i = 0; i < EW_SESSIONS; i++) {
@@ -297,6 +318,8 @@ static void wait(struct helper *h)
     else
         fds[n++] = (struct pollfd){h->port.fd, (short)(POLLIN | (h->port.out_len ? POLLOUT : 0)), 0};
     fds[n++] = (struct pollfd){h->signals, POLLIN, 0};
+    if (h->renew.pid && (timeout < 0 || (int)h->renew.left < timeout))
+        timeout = (int)h->renew.left;
     for (unsigned i = 0; i < EW_SESSIONS; i++)
         if (h->session[i].used) {
             int t = session_timeout(&h->session[i]);

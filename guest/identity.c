@@ -73,7 +73,7 @@ static bool set_mac(int fd, struct card *c, const uint8_t *fresh)
 }
 
 /* Every card that has an old address gets the fresh one. False: one of them was not found, or would not. */
-static bool set_macs(const struct ew_mac *mac)
+static bool set_macs(const struct ew_mac *mac, struct renew *renew)
 {
     static const uint8_t none[6];
     unsigned want = 0, done = 0;
@@ -89,7 +89,10 @@ static bool set_macs(const struct ew_mac *mac)
             continue;
         for (unsigned k = 0; k < EW_MACS; k++)
             if (memcmp(mac[k].old, none, 6) != 0 && memcmp(mac[k].old, c.hw.address, 6) == 0) {
-                done += set_mac(fd, &c, mac[k].fresh);
+                if (set_mac(fd, &c, mac[k].fresh)) {
+                    renew_add(renew, c.name);
+                    done++;
+                }
                 break;
             }
     }
@@ -97,7 +100,7 @@ static bool set_macs(const struct ew_mac *mac)
     return done == want;
 }
 
-uint32_t identity_set(const struct ew_identity *id)
+uint32_t identity_set(const struct ew_identity *id, struct renew *renew)
 {
     uint32_t done = 0;
 
@@ -105,7 +108,7 @@ uint32_t identity_set(const struct ew_identity *id)
         done |= EW_SEEDED;
     if ((id->flags & EW_CLOCK) && set_clock(id->sec, id->nsec))
         done |= EW_CLOCK;
-    if ((id->flags & EW_MAC) && set_macs(id->mac))
+    if ((id->flags & EW_MAC) && set_macs(id->mac, renew))
         done |= EW_MAC;
     return done;
 }

@@ -2,9 +2,11 @@
 #ifndef GUEST_IDENTITY_H
 #define GUEST_IDENTITY_H
 
+#include "guest/renew.h"
 #include "guest/wire.h"
 
-/* Does what id->flags ask for; returns those that were done. */
-uint32_t identity_set(const struct ew_identity *id);
+/* Does what id->flags ask for, but for EW_RENEW; returns those that were done. Interfaces whose hardware address was
+ * changed are added to *renew. */
+uint32_t identity_set(const struct ew_identity *id, struct renew *renew);
 
 #endif

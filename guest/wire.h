@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 #define EW_PORT       "org.vmtest.exec.0"
-#define EW_VERSION    2u
+#define EW_VERSION    3u
 #define EW_MARK       0x5856u
 #define EW_TAIL_MARK  0x21444e45u
 #define EW_HEAD       12u
@@ -65,7 +65,9 @@ struct ew_start {
     uint32_t credit; /* for output */
 };
 
-enum { EW_SEEDED = 1, EW_CLOCK = 2, EW_MAC = 4 }; /* ew_identity.flags, and the answer's */
+/* ew_identity.flags, and the answer's. EW_RENEW, alone: the cards that the last EW_MAC changed are connected now; the
+ * answer comes when their addresses were asked for anew, or after some seconds. */
+enum { EW_SEEDED = 1, EW_CLOCK = 2, EW_MAC = 4, EW_RENEW = 8 };
 struct ew_mac {
     uint8_t old[6], fresh[6];
 };

@@ -86,6 +86,22 @@ static void join(void *opaque)
     j->rc = machine_join(j->machine, &j->err);
 }
 
+/* The guest's cards are connected, and it asks for the addresses that go with their new ones. */
+static void connect_cards(struct monitor *m, const struct qmp_call *call, struct execport *port)
+{
+    struct joining j = {.machine = m->machine};
+    struct err why = {0};
+    uint32_t done = 0;
+
+    loop_call_wait(m->loop, join, &j);
+    if (j.rc < 0)
+        log_msg(&m->log, LOG_WARN, "the fork is on no private network: %s", j.err.msg);
+    else if (execport_identity(port, EW_RENEW, NULL, qmp_call_gone_fd(call), &done, &why) < 0)
+        log_msg(&m->log, LOG_WARN, "the guest's network addresses could not be renewed: %s", why.msg);
+    else if (!done)
+        log_msg(&m->log, LOG_WARN, "the guest's network addresses could not be renewed");
+}
+
 static int by_helper(struct monitor *m, const struct qmp_call *call, struct execport *port, struct err *e)
 {
     struct ew_mac mac[EW_MACS] = {0};
@@ -98,12 +114,8 @@ static int by_helper(struct monitor *m, const struct qmp_call *call, struct exec
         log_msg(&m->log, LOG_WARN, "the guest's clock could not be set");
     if (rc == 0 && (want & ~done & EW_MAC))
         log_msg(&m->log, LOG_WARN, "the guest's hardware addresses could not be set: its private networks stay away");
-    if (rc == 0 && (done & EW_MAC)) {
-        struct joining j = {.machine = m->machine};
-        loop_call_wait(m->loop, join, &j);
-        if (j.rc < 0)
-            log_msg(&m->log, LOG_WARN, "the fork is on no private network: %s", j.err.msg);
-    }
+    if (rc == 0 && (done & EW_MAC))
+        connect_cards(m, call, port);
     return rc;
 }
 

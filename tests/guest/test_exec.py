@@ -22,7 +22,15 @@ from harness import vmtest
 MIB = 1 << 20
 
 
-# Says its hardware address on the private network, and the one of who answers there.
+# In place of a DHCP client: says each time that it is started for which hardware address that is.
+CLIENT = """#!/bin/sh
+echo $$ >/run/dhclient.pid
+cat /sys/class/net/$2/address >>/run/dhclient.log
+while :; do sleep 1000; done
+"""
+
+# Says its hardware address on the private network, and the one of who answers there; then its link-local address there,
+# once it is no more tentative, and for which address the DHCP client was last started.
 PEER = """
 import os, pathlib, socket, subprocess, sys, time
 job = int(os.environ["VMTEST_JOB"])
@@ -45,9 +53,14 @@ while time.monotonic() < end:
         for _ in range(5):
             s.sendto(own.encode() + b"+", other)
             time.sleep(0.05)
-        print(own, heard)
-        sys.exit(0)
-sys.exit(1)
+        break
+else:
+    sys.exit(1)
+show = ["ip", "-6", "-o", "addr", "show", "dev", card, "scope", "link", "-tentative"]
+while not (local := subprocess.run(show, stdout=subprocess.PIPE, text=True).stdout) and time.monotonic() < end:
+    time.sleep(0.05)
+print(own, heard, *(word.split("/")[0] for word in local.split() if "/" in word),
+      *pathlib.Path("/run/dhclient.log").read_text().split())
 """
 
 
@@ -262,6 +275,10 @@ class Exec(unittest.TestCase):
         self.assertLess(times[3], times[0])
 
     def test_forks_meet_on_a_private_network(self):
+        self.sh("cat >/run/dhclient; chmod +x /run/dhclient; "
+                "/run/dhclient -v $(ls /sys/class/net | grep ^e | sed -n 2p) >/dev/null 2>&1 &", stdin=CLIENT.encode())
+        self.addCleanup(self.sh, "kill $(cat /run/dhclient.pid); rm -f /run/dhclient*")
+        self.sh("until [ -s /run/dhclient.log ]; do sleep 0.05; done")
         self.store.run("snapshot", "meet")
         self.addCleanup(self.store.run, "delete", "meet", want=None)
         with tempfile.TemporaryDirectory() as folder:
@@ -270,7 +287,10 @@ class Exec(unittest.TestCase):
             got = self.store.run("run", "--from", "meet", "-j", 2, "--copy-in", peer, "--", "python3", "peer.py")
         said = dict(line.split(": ", 1) for line in got.text.splitlines())
         ours = self.sh(r"cat /sys/class/net/e*/address").text.split()
-        own, heard = zip(*(said[n].split() for n in "12"))
+        own, heard, local, _, started = zip(*(said[n].split() for n in "12"))
+        self.assertEqual(started, own)  # the client was started again, for the new address
+        self.assertEqual([address.split("::")[1].split(":")[-1] for address in local],
+                         [(mac[12:14] + mac[15:]).lstrip("0") for mac in own])  # the last 16 bits are the card's
         self.assertEqual(heard, own[::-1])  # each has the other's hardware address
         self.assertEqual(len({*own, *ours}), 4)
 
