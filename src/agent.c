@@ -18,6 +18,7 @@
 
 #define ANSWER_MAX  (64u << 20) /* guest-exec-status carries up to 16 MiB twice, in base64 */
 #define SYNC_MAX_MS 4000        /* the longest wait for one synchronisation before it is asked again */
+#define THAW_MS     2000        /* for one try to thaw a guest that did not answer, and then as long until the next */
 
 struct agent {
     int fd;
@@ -29,6 +30,11 @@ struct agent {
     atomic_uint_fast64_t generation;
     atomic_bool shut;
     int reset_fd; /* an eventfd: wakes a waiting call */
+    bool frozen;  /* a freeze went out, and no thaw was answered */
+    bool thawing; /* `thawer` runs */
+    bool has_thawer;
+    pthread_t thawer; /* tries again and again, since a guest that stays frozen hangs by and by */
+    int end_fd;       /* an eventfd: it is to end */
 };
 
 int agent_new(int fd, struct agent **ret_agent, struct err *e)
@@ -44,10 +50,14 @@ int agent_new(int fd, struct agent **ret_agent, struct err *e)
     a->fd = fd;
     a->in.max = ANSWER_MAX;
     a->reset_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (a->reset_fd < 0) {
+    a->end_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (a->reset_fd < 0 || a->end_fd < 0) {
+        err_set(e, VT_FAIL, "eventfd: %m");
+        cleanup_close(&a->reset_fd);
+        cleanup_close(&a->end_fd);
         close(fd);
         free(a);
-        return err_set(e, VT_FAIL, "eventfd: %m");
+        return VT_FAIL;
     }
     /* Two agents of one guest, one after the other, must not take each other's answers for theirs. */
     a->last_sync = (uint32_t)(clock_mono_ns() / 1000) & 0x3fffffff;
@@ -59,34 +69,39 @@ int agent_new(int fd, struct agent **ret_agent, struct err *e)
     return 0;
 }
 
+static void wake(int fd)
+{
+    uint64_t one = 1;
+
+    if (write(fd, &one, sizeof one) < 0)
+        vt_assert(errno == EAGAIN || errno == EINTR);
+}
+
 void agent_free(struct agent *a)
 {
     if (!a)
         return;
+    agent_shut(a);
+    if (a->has_thawer)
+        pthread_join(a->thawer, NULL);
     close(a->fd);
     close(a->reset_fd);
+    close(a->end_fd);
     wire_release(&a->in);
     pthread_mutex_destroy(&a->lock);
     free(a);
 }
 
-static void wake(struct agent *a)
-{
-    uint64_t one = 1;
-
-    if (write(a->reset_fd, &one, sizeof one) < 0)
-        vt_assert(errno == EAGAIN || errno == EINTR);
-}
-
 void agent_reset(struct agent *a)
 {
     atomic_fetch_add(&a->generation, 1);
-    wake(a);
+    wake(a->reset_fd);
 }
 
 void agent_shut(struct agent *a)
 {
     atomic_store(&a->shut, true);
+    wake(a->end_fd);
     agent_reset(a);
 }
 
@@ -364,12 +379,59 @@ static int count_call(struct agent *a, const char *command, int timeout_ms, unsi
 
 int agent_freeze(struct agent *a, int timeout_ms, unsigned *ret_count, struct err *e)
 {
-    return count_call(a, "guest-fsfreeze-freeze", timeout_ms, ret_count, e);
+    int rc;
+
+    agent_hold(a);
+    rc = count_call(a, "guest-fsfreeze-freeze", timeout_ms, ret_count, e);
+    if (rc != VT_FAIL) /* it may have come through without an answer */
+        a->frozen = true;
+    agent_release(a);
+    return rc;
+}
+
+static int thaw(struct agent *a, int timeout_ms, unsigned *ret_count, struct err *e)
+{
+    int rc = count_call(a, "guest-fsfreeze-thaw", timeout_ms, ret_count, e);
+
+    if (rc == 0)
+        a->frozen = false;
+    return rc;
+}
+
+static void *thaw_later(void *opaque)
+{
+    struct agent *a = opaque;
+    struct pollfd p = {.fd = a->end_fd, .events = POLLIN};
+    unsigned count;
+
+    do {
+        agent_hold(a);
+        if (a->frozen)
+            thaw(a, THAW_MS, &count, NULL);
+        if (!a->frozen || atomic_load(&a->shut)) {
+            a->thawing = false;
+            agent_release(a);
+            break;
+        }
+        agent_release(a);
+        poll(&p, 1, THAW_MS);
+    } while (true);
+    return NULL;
 }
 
 int agent_thaw(struct agent *a, int timeout_ms, unsigned *ret_count, struct err *e)
 {
-    return count_call(a, "guest-fsfreeze-thaw", timeout_ms, ret_count, e);
+    int rc;
+
+    agent_hold(a);
+    rc = thaw(a, timeout_ms, ret_count, e);
+    if (rc < 0 && a->frozen && !a->thawing && !atomic_load(&a->shut)) {
+        if (a->has_thawer)
+            pthread_join(a->thawer, NULL); /* one that has done its work */
+        a->has_thawer = a->thawing = pthread_create(&a->thawer, NULL, thaw_later, a) == 0;
+    }
+    agent_release(a);
+    return rc;
 }
 
 int agent_shutdown(struct agent *a, const char *mode, struct err *e)

@@ -38,7 +38,8 @@ bool agent_synced(struct agent *a);
 /* Waits until the agent answers. cancel_fd (-1: none): ends with VT_GONE when it becomes readable. VT_TIMEOUT. */
 int agent_wait(struct agent *a, int timeout_ms, int cancel_fd, struct err *e);
 
-/* *ret_count: file systems that were frozen or thawed. */
+/* *ret_count: file systems that were frozen or thawed. A thaw that fails is tried again in the background until the
+ * agent answers it. */
 int agent_freeze(struct agent *a, int timeout_ms, unsigned *ret_count, struct err *e);
 int agent_thaw(struct agent *a, int timeout_ms, unsigned *ret_count, struct err *e);
 /* Asks the guest to power off ("powerdown") or to reboot ("reboot"); the agent does not answer this one. */

@@ -47,7 +47,7 @@ static void serve_one(struct fake *f, json_t *msg)
         if (f->script[f->at] && strcmp(f->script[f->at], "-") != 0)
             say(f, f->script[f->at]);
         if (f->script[f->at])
-            f->at++;
+            __atomic_fetch_add(&f->at, 1, __ATOMIC_RELEASE);
     }
     free(text);
 }
@@ -134,6 +134,33 @@ static void test_late_answer(void **state)
     assert_int_equal(f.syncs, 2);
     assert_string_equal(json_string_value(result), "mine");
     json_decref(result);
+    end(&f);
+}
+
+/* A guest whose agent fell silent between freeze and thaw is thawed when it answers again, without being asked to. */
+static void test_thaw_again(void **state)
+{
+    static const char *const script[] = {"{\"return\": 2}\n",  "-", "-", "{\"return\": 2}\n",
+                                         "{\"return\": {}}\n", NULL};
+    static const char want[] = "guest-fsfreeze-freeze \nguest-fsfreeze-thaw \nguest-fsfreeze-thaw \n"
+                               "guest-fsfreeze-thaw \n";
+    struct fake f;
+    unsigned n = 0, tries = 30000;
+
+    (void)state;
+    begin(&f, script);
+    assert_int_equal(agent_freeze(f.agent, 5000, &n, NULL), 0);
+    assert_int_equal(agent_thaw(f.agent, 50, &n, NULL), VT_GONE);
+    while (__atomic_load_n(&f.at, __ATOMIC_ACQUIRE) < 4 && tries--)
+        poll(NULL, 0, 1);
+    assert_string_equal(f.asked, want);
+    assert_int_equal(agent_call(f.agent, "guest-ping", NULL, 5000, NULL, NULL), 0);
+    end(&f);
+    assert_string_equal(f.asked + strlen(want), "guest-ping \n"); /* and no more of them */
+
+    begin(&f, (const char *const[]){"{\"return\": 2}\n", "-", NULL}); /* it never answers, and the machine ends */
+    assert_int_equal(agent_freeze(f.agent, 5000, &n, NULL), 0);
+    assert_int_equal(agent_thaw(f.agent, 50, &n, NULL), VT_GONE);
     end(&f);
 }
 
@@ -296,9 +323,9 @@ static void test_shut(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_calls), cmocka_unit_test(test_late_answer),  cmocka_unit_test(test_revert),
-        cmocka_unit_test(test_exec),  cmocka_unit_test(test_exec_timeout), cmocka_unit_test(test_file),
-        cmocka_unit_test(test_b64),   cmocka_unit_test(test_shut),
+        cmocka_unit_test(test_calls),  cmocka_unit_test(test_late_answer), cmocka_unit_test(test_thaw_again),
+        cmocka_unit_test(test_revert), cmocka_unit_test(test_exec),        cmocka_unit_test(test_exec_timeout),
+        cmocka_unit_test(test_file),   cmocka_unit_test(test_b64),         cmocka_unit_test(test_shut),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
