@@ -333,6 +333,80 @@ static int texts_size(const struct boot_files *f, uint32_t *ret_size, struct err
     return 0;
 }
 
+/* What the BIOS keeps at 400h, in the words of the IBM PC's technical reference, as far as kernels without one look at
+ * it: ports, where base memory ends, the text mode. Interrupts 10h to 1Ah answer in real mode that they do not know the
+ * service. An image that lies there overwrites all this. */
+static int write_bios_data(const struct boot_mem *m, struct err *e)
+{
+    static const struct {
+        uint8_t at, len;
+        uint16_t value;
+    } words[] = {
+        {0x00, 2, 0x3f8},
+        {0x02, 2, 0x2f8},             /* serial ports */
+        {0x0e, 2, LOW_RAM_END >> 4},  /* segment of the extended BIOS data area */
+        {0x10, 2, 0x0426},            /* two serial ports, mouse, 80x25 in colour, x87 */
+        {0x13, 2, LOW_RAM_END >> 10}, /* base memory in KiB */
+        {0x1a, 2, 0x1e},
+        {0x1c, 2, 0x1e}, /* keyboard buffer: empty */
+        {0x49, 1, 3},
+        {0x4a, 2, 80}, /* video mode, columns */
+        {0x4c, 2, 4096},
+        {0x60, 2, 0x0d0e}, /* bytes a page, cursor */
+        {0x63, 2, 0x3d4},
+        {0x65, 1, 0x29}, /* CRTC's port, mode control */
+        {0x80, 2, 0x1e},
+        {0x82, 2, 0x3e}, /* where the keyboard buffer lies */
+        {0x84, 1, 24},
+        {0x85, 2, 16}, /* rows but one, a character's height */
+        {0x87, 1, 0x60},
+        {0x88, 1, 9},
+        {0x89, 1, 0x11}, /* display: VGA */
+    };
+    enum { SERVICES = 0x10, SERVICES_END = 0x1b, HANDLER = 0x10 };
+    static const uint8_t extended[] = {
+        (0xa0000 - LOW_RAM_END) >> 10,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0, /* its size in KiB comes first */
+        0x55,
+        0x89,
+        0xe5,
+        0x80,
+        0x4e,
+        0x06,
+        0x01,
+        0x5d,
+        0xcf, /* CF in the saved flags, IRET: there is no such service */
+    };
+    uint8_t area[256] = {0};
+    uint16_t vectors[SERVICES_END - SERVICES][2];
+    int r;
+
+    for (unsigned i = 0; i < ARRAY_LEN(words); i++)
+        memcpy(area + words[i].at, &words[i].value, words[i].len);
+    for (unsigned i = 0; i < ARRAY_LEN(vectors); i++) {
+        vectors[i][0] = HANDLER;
+        vectors[i][1] = LOW_RAM_END >> 4;
+    }
+    r = m->write(m->opaque, SERVICES * 4, vectors, sizeof vectors, e);
+    if (!r)
+        r = m->write(m->opaque, 0x400, area, sizeof area, e);
+    return r ? r : m->write(m->opaque, LOW_RAM_END, extended, sizeof extended, e);
+}
+
 int boot_image_load(const struct boot_mem *m, const struct boot_files *f, const struct boot_image *k, uint32_t fixed,
                     struct boot_placed *placed, struct boot_tables *ret, struct err *e)
 {
@@ -342,6 +416,8 @@ int boot_image_load(const struct boot_mem *m, const struct boot_files *f, const 
 
     if (!r)
         r = texts_size(f, &texts, e);
+    if (!r)
+        r = write_bios_data(m, e);
     if (!r)
         r = write_image(m, k, e);
     if (!r)

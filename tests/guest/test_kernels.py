@@ -45,6 +45,9 @@ class Kernels(unittest.TestCase):
                 self.assertEqual(said["eflags"], ["0"])  # neither IF nor VM
                 self.assertEqual(said["a20"], ["1"])
                 self.assertEqual(said["bss"], ["0"])
+                # the BIOS data area, as far as kernels look at it
+                self.assertEqual(said["ebda"] + said["base"], ["9fc0", f"{639:x}"])
+                self.assertEqual(said["com1"] + said["crtc"], ["3f8", "3d4"])
                 for seg in ("cs", "ds", "ss"):
                     self.assertEqual(said[f"{seg}-limit"], ["ffffffff"])
                 self.assertEqual(said["range"], RANGES)

@@ -160,6 +160,10 @@ static void state(uint32_t eflags)
 
     __asm__("movl %%cr0, %0; movl %%cr4, %1" : "=r"(cr0), "=r"(cr4));
     __asm__("movw %%cs, %0; movw %%ds, %1; movw %%ss, %2" : "=r"(cs), "=r"(ds), "=r"(ss));
+    fact("ebda", *(volatile uint16_t *)0x40e);
+    fact("base", *(volatile uint16_t *)0x413);
+    fact("com1", *(volatile uint16_t *)0x400);
+    fact("crtc", *(volatile uint16_t *)0x463);
     fact("cr0", cr0 & 0x80000001u);
     fact("cr4", cr4);
     fact("eflags", eflags & 0x20200u); /* VM, IF */
