@@ -35,15 +35,15 @@
 /* Tables beyond struct cpu, by GS displacement; [0] supervisor, [1] user, [2] supervisor whom SMAP bars from users'
  * pages, data only. */
 #define TLB_SETS       3
-#define CPU_STRUCT_MAX 0x200000
-#define TLB_TAGS(u)    (0x200000 + (u)*0x800000)  /* {u32 read, u32 write} a linear page */
-#define TLB_ADDEND(u)  (0x1a00000 + (u)*0x800000) /* u64 a linear page */
-#define TLB_CODE(u)    (0x3200000 + (u)*0x400000) /* u32 a linear page: backing page + 1, 0 none */
+#define CPU_STRUCT_MAX 0x600000
+#define TLB_TAGS(u)    (0x600000 + (u)*0x800000)  /* {u32 read, u32 write} a linear page */
+#define TLB_ADDEND(u)  (0x1e00000 + (u)*0x800000) /* u64 a linear page */
+#define TLB_CODE(u)    (0x3600000 + (u)*0x400000) /* u32 a linear page: backing page + 1, 0 none */
 /* 64-bit code: 4,096 entries of 16 bytes by linear page, {tag, addend}, for reads and for writes; and {tag, backing
  * page + 1} for code. */
 #define TLB64_BITS      12
-#define TLB64(u, w)     (0x3a00000 + (u)*0x20000 + (w)*0x10000)
-#define TLB64_CODE(u)   (0x3a60000 + (u)*0x10000)
-#define CPU_REGION_SIZE 0x3a80000
+#define TLB64(u, w)     (0x3e00000 + (u)*0x20000 + (w)*0x10000)
+#define TLB64_CODE(u)   (0x3e60000 + (u)*0x10000)
+#define CPU_REGION_SIZE 0x3e80000
 
 #endif

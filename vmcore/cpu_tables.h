@@ -23,15 +23,20 @@ struct tlb64_list { /* slots that may be filled */
     uint8_t in[TLB64_SIZE];
 };
 
-#define JH_BITS 15
-struct jump_hash {
-    uint64_t eip;
-    const void *code; /* flags saved; NULL: unused */
-    uint32_t mode;
-    uint32_t backing; /* page + 1 */
-    uint32_t plan;    /* 64-bit code: the block's, if flags are dead at its entry; else one that none has */
+#define JH_BITS 17
+struct jump_hash { /* by what stands behind an address: processes share it */
+    const void *code;  /* flags saved; NULL: unused */
+    uint32_t backing;  /* page + 1 */
+    uint32_t off, mode, pad;
+    uint32_t plan; /* 64-bit code: the block's, if flags are dead at its entry; else one that none has */
     int32_t spilled;  /* its entry for those of its plan, from `code` on */
 };
+
+#define JH_FACTOR 0x9e3779b1u
+static inline uint32_t jump_slot(uint32_t backing, uint32_t off)
+{
+    return (backing * JH_FACTOR >> (32 - JH_BITS)) ^ off;
+}
 
 /* What the jump hash and the code TLB together said since either changed, or the mode but for its privilege: no other
  * check is needed. One for supervisor, one for user mode, one for the supervisor under M_LIFT; see cpu_forget_near().

@@ -146,8 +146,8 @@ static struct block *resume_block(struct cpu *c)
         if (c->debug)
             debug_enters(c, lin);
         if (!(mode & M_STEP) && (mode & M_CS_FLAT) && !(c->debug && debug_splits(c->debug, lin))) {
-            struct jump_hash *j = &c->jh[(c->eip ^ (c->eip >> 10)) & ((1u << JH_BITS) - 1)];
-            j->eip = c->eip;
+            struct jump_hash *j = &c->jh[jump_slot(bpn + 1, lin & 0xfff)];
+            j->off = lin & 0xfff;
             j->mode = mode;
             j->backing = bpn + 1;
             j->code = c->cache->x + b->entry_saved;
@@ -158,17 +158,24 @@ static struct block *resume_block(struct cpu *c)
     }
 }
 
-/* What the jump hash has for eip, if that is still what the page tables say. */
+/* What the jump hash has for eip, by the page that the code TLB has for it. */
 static const void *hashed(struct cpu *c)
 {
-    const struct jump_hash *j = &c->jh[(c->eip ^ (c->eip >> 10)) & ((1u << JH_BITS) - 1)];
-    uint32_t bpn;
+    const struct jump_hash *j;
+    uint32_t backing = 0, off = c->eip & 0xfff, bpn;
 
-    if (j->eip != c->eip || j->mode != c->mode || !j->code)
+    if (!(c->mode & M_CS_FLAT)) /* only flat code is in the hash */
         return NULL;
-    if (tlb_code(c, c->cpl == 3, c->eip) != j->backing && (mmu_code_page(c, c->eip, &bpn) || bpn + 1 != j->backing))
+    backing = tlb_code(c, c->cpl == 3, c->eip);
+    if (!backing) {
+        if (mmu_code_page(c, c->eip, &bpn))
+            return NULL;
+        backing = bpn + 1;
+    }
+    j = &c->jh[jump_slot(backing, off)];
+    if (j->backing != backing || j->off != off || j->mode != c->mode || !j->code)
         return NULL;
-    c->r15 = c->eip & ~0xfffull; /* only flat code is in the hash */
+    c->r15 = c->eip - off;
     return j->code;
 }
 

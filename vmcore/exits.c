@@ -206,39 +206,18 @@ static void cmp_imm(struct tb *t, struct em *c, int32_t at, uint32_t imm)
     e32(c, imm);
 }
 
-/* The entry of the jump hash for EIP in rv, as an offset in ra; and is it for this EIP and mode? */
-static void hash_check(struct tb *t, struct em *c, uint8_t *miss[2])
+/* The page of the EIP in rv by the code TLB, as the jump hash has it, into rb. Takes rx. */
+static uint8_t *page_of(struct tb *t, struct em *c)
 {
-    int jh = (int)offsetof(struct cpu, jh);
-
-    t_mov(t, c, t->ra, t->rv);
-    e_rr(c, t->m64, 0xc1, 5, t->ra); /* shr ra, 10 */
-    e8(c, 10);
-    e_rr(c, 0, 0x31, t->rv, t->ra); /* xor ra, rv */
-    e_alu_i32(c, 4, t->ra, (1u << JH_BITS) - 1);
-    e_shift(c, 4, t->ra, 5);
-    _Static_assert(sizeof(struct jump_hash) == 32, "the shift above");
-    e_gs(c, t->m64, 0x3b, t->rv, t->ra, 0, jh + (int)offsetof(struct jump_hash, eip));
-    miss[0] = e_jcc32(c, CC_NE);
-    cmp_imm(t, c, jh + (int)offsetof(struct jump_hash, mode), t->mode);
-    miss[1] = e_jcc32(c, CC_NE);
-}
-
-/* Does the code TLB, for the EIP in rv, still name the page of the hash's entry at ra? Takes rb and rx. */
-static void page_check(struct tb *t, struct em *c, uint8_t *miss[2])
-{
-    int user = (t->mode & M_CPL) == 3,
-        backing = (int)offsetof(struct cpu, jh) + (int)offsetof(struct jump_hash, backing);
+    int user = (t->mode & M_CPL) == 3;
+    uint8_t *miss;
 
     if (!t->m64) {
         e_mov(c, t->rb, t->rv);
         e_shift(c, 5, t->rb, 12);
         e_gs(c, 0, 0x8b, t->rb, t->rb, 2, TLB_CODE(user));
-        e_gs(c, 0, 0x3b, t->rb, t->ra, 0, backing);
-        miss[0] = miss[1] = e_jcc32(c, CC_NE);
-        return;
+        return NULL; /* no entry is of page 0 */
     }
-    e_gs(c, 1, 0x89, t->rx, H_NONE, 0, CPU_R10); /* the site */
     e_mov64(c, t->rx, t->rv);
     e_rr(c, 1, 0x81, 4, t->rx); /* and rx, ~0xfff */
     e32(c, 0xfffff000u);
@@ -246,11 +225,30 @@ static void page_check(struct tb *t, struct em *c, uint8_t *miss[2])
     e_shift64(c, 5, t->rb, 12 - 4);
     e_alu_i32(c, 4, t->rb, (TLB64_SIZE - 1) << 4);
     e_gs(c, 1, 0x3b, t->rx, t->rb, 0, TLB64_CODE(user));
-    e_gs(c, 1, 0x8b, t->rx, H_NONE, 0, CPU_R10); /* flags stay */
-    miss[0] = e_jcc32(c, CC_NE);
+    miss = e_jcc32(c, CC_NE);
     e_gs(c, 0, 0x8b, t->rb, t->rb, 0, TLB64_CODE(user) + 8);
-    e_gs(c, 0, 0x3b, t->rb, t->ra, 0, backing);
+    return miss;
+}
+
+/* The entry of the jump hash for that page and EIP, as an offset in ra; and is it theirs? Takes rx. */
+static void hash_check(struct tb *t, struct em *c, uint8_t *miss[3])
+{
+    int jh = (int)offsetof(struct cpu, jh);
+
+    e_mov(c, t->rx, t->rv);
+    e_alu_i32(c, 4, t->rx, 0xfff);
+    e_rr(c, 0, 0x69, t->ra, t->rb); /* imul ra, rb, JH_FACTOR */
+    e32(c, JH_FACTOR);
+    e_shift(c, 5, t->ra, 32 - JH_BITS);
+    e_rr(c, 0, 0x31, t->rx, t->ra); /* xor ra, rx */
+    e_shift(c, 4, t->ra, 5);
+    _Static_assert(sizeof(struct jump_hash) == 32, "the shift above");
+    e_gs(c, 0, 0x3b, t->rb, t->ra, 0, jh + (int)offsetof(struct jump_hash, backing));
+    miss[0] = e_jcc32(c, CC_NE);
+    e_gs(c, 0, 0x3b, t->rx, t->ra, 0, jh + (int)offsetof(struct jump_hash, off));
     miss[1] = e_jcc32(c, CC_NE);
+    cmp_imm(t, c, jh + (int)offsetof(struct jump_hash, mode), t->mode);
+    miss[2] = e_jcc32(c, CC_NE);
 }
 
 static int near_table(const struct tb *t)
@@ -311,11 +309,12 @@ static uint8_t *jump_routine(struct tb *t)
     if (at)
         return t->cache->w + at;
     start = c->p;
+    e_gs(c, 1, 0x89, t->rx, H_NONE, 0, CPU_R10);
     attn_check(c, &miss[0]);
-    hash_check(t, c, miss + 1);
-    page_check(t, c, miss + 3);
+    miss[1] = page_of(t, c);
+    hash_check(t, c, miss + 2);
     near_slot(t, c, t->rx);
-    near_copy(t, c, offsetof(struct jump_hash, eip), offsetof(struct jump_near, eip));
+    e_gs(c, 1, 0x89, t->rv, t->rx, 0, near_table(t) + (int)offsetof(struct jump_near, eip));
     near_copy(t, c, offsetof(struct jump_hash, plan), offsetof(struct jump_near, plan));
     near_copy(t, c, offsetof(struct jump_hash, code), offsetof(struct jump_near, code));
     if (t->m64) { /* rb: the same code */
@@ -332,7 +331,9 @@ static uint8_t *jump_routine(struct tb *t)
     t_mov(t, c, t->ra, t->rx);
     near_jump(t, c);
     for (unsigned i = 0; i < 5; i++)
-        e_patch32(c, miss[i], c->p);
+        if (miss[i])
+            e_patch32(c, miss[i], c->p);
+    e_gs(c, 1, 0x8b, t->rx, H_NONE, 0, CPU_R10);
     if (t->m64) {
         jump = e_jmp32(c);
         e_patch32(c, jump, leave);
