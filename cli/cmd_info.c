@@ -117,6 +117,7 @@ static int show_costs(struct cli *c, int64_t machine, struct err *e)
 /* What only the monitor knows. */
 static int show_running(struct cli *c, struct client *client, bool stats, struct err *e)
 {
+    static const char *const known[] = {"id", "name", "running", "mem", "parent", "disks", "nics"};
     cleanup(cleanup_json) json_t *info = NULL, *counters = NULL;
     const char *key, *text;
     json_t *value;
@@ -129,6 +130,12 @@ static int show_running(struct cli *c, struct client *client, bool stats, struct
         return r;
     json_object_foreach(info, key, value)
     {
+        bool told = false; /* the configuration says it */
+
+        for (size_t i = 0; i < ARRAY_LEN(known); i++)
+            told |= !strcmp(key, known[i]);
+        if (told)
+            continue;
         cleanup(cleanup_free) char *shown = json_is_string(value) ? strdup(json_string_value(value)) : json_text(value);
 
         show(c, key, shown);

@@ -7,5 +7,5 @@ const struct opt pause_options[] = {OPT_END(struct no_opts)};
 
 int cmd_pause(struct cli *c, void *opts, struct err *e)
 {
-    return life_command(c, "stop", "paused", e);
+    return life_command(c, "stop", "paused", "paused", e);
 }

@@ -7,5 +7,5 @@ const struct opt reset_options[] = {OPT_END(struct no_opts)};
 
 int cmd_reset(struct cli *c, void *opts, struct err *e)
 {
-    return life_command(c, "system_reset", "reset", e);
+    return life_command(c, "system_reset", "reset", NULL, e);
 }

@@ -7,5 +7,5 @@ const struct opt resume_options[] = {OPT_END(struct no_opts)};
 
 int cmd_resume(struct cli *c, void *opts, struct err *e)
 {
-    return life_command(c, "cont", "resumed", e);
+    return life_command(c, "cont", "resumed", "running", e);
 }

@@ -124,15 +124,25 @@ int life_start(struct cli *c, const struct machine_info *m, int *lock, const str
     return err_prefix(e, r, "%s", m->name);
 }
 
-int life_command(struct cli *c, const char *command, const char *done, struct err *e)
+int life_command(struct cli *c, const char *command, const char *done, const char *already, struct err *e)
 {
     cleanup(machine_info_release) struct machine_info m = {0};
     cleanup(cleanup_client) struct client *client = NULL;
+    cleanup(cleanup_json) json_t *info = NULL;
+    const char *status;
     int r;
 
     r = cli_machine(c, c->words[0], false, &m, e);
     if (!r)
         r = cli_connect(c, &m, &client, e);
+    if (!r && already && (r = client_call(client, "vmtest-info", NULL, &info, e)) != 0)
+        err_prefix(e, r, "%s", m.name);
+    status = json_string_value(json_object_get(info, "status"));
+    if (!r && already && status && !strcmp(status, already)) {
+        out_set(c, "machine", json_string(m.name));
+        out_already(c, "%s is %s already", m.name, already);
+        return 0;
+    }
     if (!r && (r = client_call(client, command, NULL, NULL, e)) != 0)
         err_prefix(e, r, "%s", m.name);
     if (r)

@@ -32,8 +32,9 @@ void life_dated_name(struct cli *c, int64_t machine, const char *prefix, char na
 /* Deletes a snapshot of the running machine, and keeps nothing of it for undo. VT_BUSY: a fork runs from it. */
 int life_drop(struct cli *c, int64_t machine, int64_t snapshot, struct client *client, struct err *e);
 
-/* Sends one command to the running machine that the verb's word names, and ends with "DONE NAME in …". */
-int life_command(struct cli *c, const char *command, const char *done, struct err *e);
+/* Sends one command to the running machine that the verb's word names, and ends with "DONE NAME in …". already (may be
+ * NULL): the state in which there is nothing to do. */
+int life_command(struct cli *c, const char *command, const char *done, const char *already, struct err *e);
 
 /* The last step of a verb that deleted something and has said so: gives the lock up, and back to the file system what
  * nobody uses. What cannot be had now is there the next time, so this does not fail. */

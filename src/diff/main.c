@@ -5,7 +5,8 @@
  *   vmtest-fs ls|cat --a SPEC PATH [--json]
  *   vmtest-fs get --a SPEC PATH --to HOSTPATH
  *
- * SPEC is described in disk.h. Exit status: 0 the same or done, 1 different, else as everywhere (src/base/err.h). */
+ * SPEC is described in disk.h. With --report FD, an error's text goes there instead of to standard error. Exit status:
+ * 0 the same or done, 1 different, else as everywhere (src/base/err.h). */
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
@@ -23,7 +24,7 @@
 struct request {
     const char *verb, *spec[2], *path, *to;
     bool all, times, json, stat, patch;
-    uint64_t memory, seconds;
+    uint64_t memory, seconds, report; /* report 0: standard error */
 };
 
 static int usage(struct err *e, const char *what)
@@ -33,7 +34,7 @@ static int usage(struct err *e, const char *what)
 
 static int parse(int argc, char **argv, struct request *q, struct err *e)
 {
-    enum { A = 256, B, ALL, TIMES, JSON, STAT, TO, MEMORY, SECONDS };
+    enum { A = 256, B, ALL, TIMES, JSON, STAT, TO, MEMORY, SECONDS, REPORT };
     static const struct option options[] = {
         {"a", required_argument, NULL, A},
         {"b", required_argument, NULL, B},
@@ -45,6 +46,7 @@ static int parse(int argc, char **argv, struct request *q, struct err *e)
         {"to", required_argument, NULL, TO},
         {"memory", required_argument, NULL, MEMORY},
         {"seconds", required_argument, NULL, SECONDS},
+        {"report", required_argument, NULL, REPORT},
         {NULL, 0, NULL, 0},
     };
     bool diff;
@@ -83,6 +85,9 @@ static int parse(int argc, char **argv, struct request *q, struct err *e)
             break;
         case SECONDS:
             r = number_parse(optarg, 0, 86400, &q->seconds, e);
+            break;
+        case REPORT:
+            r = number_parse(optarg, 3, 1023, &q->report, e);
             break;
         default:
             return usage(e, "an option that does not exist, or lacks its value");
@@ -196,7 +201,7 @@ int main(int argc, char **argv)
         r = !strcmp(q.verb, "diff") ? do_diff(&q, &e) : do_files(&q, &e);
     if (fflush(stdout) != 0 && r >= 0)
         r = err_set(&e, VT_IO, "cannot write: %m");
-    if (r < 0)
+    if (r < 0 && (!q.report || dprintf((int)q.report, "%s", e.msg) < 0))
         fprintf(stderr, "vmtest-fs: %s\n", e.msg);
     return r < 0 ? -r : r;
 }

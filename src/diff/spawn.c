@@ -2,18 +2,22 @@
 #include "src/diff/spawn.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "src/base/buf.h"
 #include "src/base/util.h"
 #include "src/client.h"
 
 extern char **environ;
+
+#define REPORT_FD 9 /* in vmtest-fs */
 
 static void add_disk(struct strlist *argv, const char *option, const struct fs_disk *d)
 {
@@ -28,23 +32,54 @@ static void add_disk(struct strlist *argv, const char *option, const struct fs_d
                            : "quiesced");
 }
 
-static int run(struct strlist *argv, struct err *e)
+static int start(struct strlist *argv, int report, pid_t *ret_pid, struct err *e)
 {
+    posix_spawn_file_actions_t actions;
     char path[PATH_MAX];
-    int r = libexec_path("vmtest-fs", path, sizeof(path), e), status = 0;
-    pid_t pid;
+    int r = libexec_path("vmtest-fs", path, sizeof(path), e);
 
     if (r < 0)
         return r;
     if (argv->failed)
         return err_set(e, VT_FAIL, "out of memory");
     fflush(stdout);
-    r = posix_spawn(&pid, path, NULL, NULL, argv->items, environ);
-    if (r)
-        return err_set(e, VT_FAIL, "cannot run %s: %s", path, strerror(r));
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_adddup2(&actions, report, REPORT_FD);
+    r = posix_spawn(ret_pid, path, &actions, NULL, argv->items, environ);
+    posix_spawn_file_actions_destroy(&actions);
+    return r ? err_set(e, VT_FAIL, "cannot run %s: %s", path, strerror(r)) : 0;
+}
+
+/* What went wrong, if anything; to the other end's end. */
+static void read_report(int fd, char *dst, size_t size)
+{
+    size_t len = 0;
+    ssize_t n;
+
+    while (len < size - 1 && ((n = read(fd, dst + len, size - 1 - len)) > 0 || (n < 0 && errno == EINTR)))
+        if (n > 0)
+            len += (size_t)n;
+    dst[len] = 0;
+}
+
+static int run(struct strlist *argv, struct err *e)
+{
+    char said[sizeof e->msg];
+    int fds[2], r, status = 0;
+    pid_t pid;
+
+    if (pipe2(fds, O_CLOEXEC) < 0)
+        return err_set(e, VT_FAIL, "pipe: %m");
+    r = start(argv, fds[1], &pid, e);
+    close(fds[1]);
+    if (r == 0)
+        read_report(fds[0], said, sizeof said);
+    close(fds[0]);
+    if (r < 0)
+        return r;
     while (waitpid(pid, &status, 0) < 0)
         if (errno != EINTR)
-            return err_set(e, VT_FAIL, "cannot wait for %s: %m", path);
+            return err_set(e, VT_FAIL, "cannot wait for vmtest-fs: %m");
     if (WIFSIGNALED(status) && (WTERMSIG(status) == SIGINT || WTERMSIG(status) == SIGTERM))
         return err_set(e, VT_FAIL, "interrupted");
     if (WIFSIGNALED(status) && WTERMSIG(status) == SIGPIPE)
@@ -52,13 +87,14 @@ static int run(struct strlist *argv, struct err *e)
     if (WIFSIGNALED(status))
         return err_set(e, VT_CORRUPT, "the file-system reader crashed (signal %d); nothing was changed",
                        WTERMSIG(status));
-    return WEXITSTATUS(status);
+    return *said ? err_set(e, -WEXITSTATUS(status), "%s", said) : WEXITSTATUS(status);
 }
 
 static void begin(struct strlist *argv, const char *verb)
 {
     strlist_add(argv, "vmtest-fs");
     strlist_add(argv, verb);
+    strlist_addf(argv, "--report=%d", REPORT_FD);
 }
 
 int fs_run_diff(const struct fs_diff *d, struct err *e)

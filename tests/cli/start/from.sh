@@ -13,14 +13,14 @@ status vmtest start web --from absent
 status vmtest start web --clock snapshot
 status vmtest start web --from running --clock noon
 vmtest start --no-wait web --from running
-vmtest info web | grep -e '^on ' -e '^running'
+vmtest info web | grep -e '^on ' -e '^status'
 echo | vmtest console web >console 2>&1 &
 vmtest wait --serial --text again web
 await console 1 again
 cat console
 vmtest -q stop --force web
 vmtest start --no-wait --paused --from web@running
-vmtest info web | grep -e '^running'
+vmtest info web | grep -e '^status'
 vmtest -q stop --force web
 vmtest --json start --no-wait --from made
 vmtest wait --serial --text first web
