@@ -58,16 +58,33 @@ void cpu_forget_room(struct cpu *c, uint32_t bpn)
         }
 }
 
+static void forget_near_set(struct cpu *c, unsigned set)
+{
+    struct near_list *l = &c->near_filled[set];
+
+    if (!l->n)
+        return;
+    if (l->n == NEAR_LIST)
+        memset(c->near[set], 0, sizeof c->near[set]);
+    else
+        for (uint32_t i = 0; i < l->n; i++)
+            ((struct jump_near *)((char *)c->near[set] + l->at[i]))->eip = 0;
+    c->near[set][0].eip = 1; /* no EIP of 0 there */
+    l->n = 0;
+}
+
 void cpu_forget_near(struct cpu *c)
 {
-    if (c->near_n == NEAR_LIST)
-        memset(c->near, 0, sizeof c->near);
+    for (unsigned i = 0; i < NEAR_SETS; i++)
+        forget_near_set(c, i);
+}
+
+void cpu_forget_near_local(struct cpu *c)
+{
+    if (c->near_local)
+        cpu_forget_near(c);
     else
-        for (uint32_t i = 0; i < c->near_n; i++)
-            ((struct jump_near *)((char *)c->near + c->near_at[i]))->eip = 0;
-    for (unsigned i = 0; i < ARRAY_LEN(c->near) && c->near_n; i++)
-        c->near[i][0].eip = 1; /* no EIP of 0 there */
-    c->near_n = 0;
+        forget_near_set(c, near_set(M_CPL));
 }
 
 static bool flat(const struct cpu_seg *s)
@@ -216,7 +233,8 @@ void cpu_reset(struct cpu *c)
     memcpy(c->fx, fx_init, sizeof fx_init);
     c->fx[0] = 0x40; /* power-up control word; FINIT gives 037Fh */
     c->fx[1] = 0;
-    c->near_n = NEAR_LIST;
+    for (unsigned i = 0; i < NEAR_SETS; i++)
+        c->near_filled[i].n = NEAR_LIST;
     mmu_flush_all(c);
     cpu_update_mode(c);
 }

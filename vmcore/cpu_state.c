@@ -146,10 +146,10 @@ static int loaded(void *dev, const char **why)
     c->triple = 0;
     c->vm->guest_tsc = c->saved_tsc;
     cpu_debug_changed(c);
+    for (unsigned i = 0; i < NEAR_SETS; i++)
+        c->near_filled[i].n = NEAR_LIST;
     mmu_flush_all(c);
     memset(c->jh, 0, sizeof c->jh);
-    c->near_n = NEAR_LIST;
-    cpu_forget_near(c);
     cpu_update_mode(c);
     cpu_update_intr(c);
     return 0;

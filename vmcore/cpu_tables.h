@@ -43,11 +43,20 @@ static inline uint32_t jump_slot(uint32_t backing, uint32_t off)
  */
 #define NEAR_SIZE 1024
 #define NEAR_LIST 512 /* so many fills are noted, to be taken back one by one */
+#define NEAR_SETS 3
 struct jump_near {
     uint64_t eip; /* unused: one that belongs elsewhere */
     const void *code, *spilled;
     uint32_t plan, pad;
 };
+struct near_list { /* entries that were filled, by their offsets in their table; NEAR_LIST: more than that */
+    uint32_t n, at[NEAR_LIST + 1];
+};
+#define NEAR_MAP 32768
+static inline unsigned near_page(uint64_t lin)
+{
+    return (unsigned)(lin >> 12 ^ lin >> 27) % NEAR_MAP;
+}
 
 /* The page with code that was written last, for each set of the TLB. */
 struct mixed_page {

@@ -179,12 +179,18 @@ static const void *hashed(struct cpu *c)
     return j->code;
 }
 
+/* Is there anything to be done before the next block? */
+static bool goes_slow(const struct cpu *c)
+{
+    return c->exc_pending || c->single || c->trap_after || c->dr_active || c->debug ||
+           __atomic_load_n(&c->attn, __ATOMIC_ACQUIRE) || (c->eflags & (EF_TF | EF_RF));
+}
+
 uint64_t cpu_resume(struct cpu *c)
 {
     struct block *b;
 
-    if (!c->exc_pending && !c->single && !c->trap_after && !c->dr_active && !c->debug &&
-        !__atomic_load_n(&c->attn, __ATOMIC_ACQUIRE) && !(c->eflags & (EF_TF | EF_RF))) {
+    if (!goes_slow(c)) {
         const void *code = hashed(c);
         if (code)
             return (uint64_t)code;
@@ -199,6 +205,18 @@ static uint64_t site_target(const struct cpu *c, const struct site *s)
     return cpu_wrap(c, c->r15 + (uint64_t)(int64_t)(int32_t)s->arg);
 }
 
+/* The link as it is, where only the code TLB had forgotten its page. */
+static const void *still_linked(struct cpu *c, const struct link *l)
+{
+    uint32_t bpn;
+
+    if (!l->to || l->to->mode != c->mode || l->to->bpn2 != MEM_NONE || l->to->off != (c->eip & 0xfff) || goes_slow(c) ||
+        mmu_code_page(c, c->eip, &bpn) || bpn != l->to->bpn)
+        return NULL;
+    c->r15 = c->eip & ~0xfffull;
+    return c->cache->x + l->to->entry_saved;
+}
+
 static uint64_t link_and_go(struct cpu *c, const struct site *s, uint64_t eip, bool saved)
 {
     struct link *l = s->arg2 == UINT32_MAX ? NULL : cache_link_of(c->cache, s->arg2);
@@ -206,6 +224,11 @@ static uint64_t link_and_go(struct cpu *c, const struct site *s, uint64_t eip, b
     struct block *b;
 
     c->eip = eip;
+    if (saved && l) {
+        const void *code = still_linked(c, l);
+        if (code)
+            return (uint64_t)code;
+    }
     c->from = l;
     b = resume_block(c);
     c->from = NULL;

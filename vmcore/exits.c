@@ -305,6 +305,8 @@ static uint8_t *jump_routine(struct tb *t)
     uint64_t key = SHARED_JUMP | t->plan | (uint64_t)t->mode << 16;
     uint32_t at = cache_shared(t->cache, key);
     uint8_t *start, *miss[5], *leave = t->m64 ? plan_leave(t) : NULL, *jump;
+    int filled =
+        (int)offsetof(struct cpu, near_filled) + near_set(t->mode) * (int)sizeof((struct cpu *)0)->near_filled[0];
 
     if (at)
         return t->cache->w + at;
@@ -322,12 +324,11 @@ static uint8_t *jump_routine(struct tb *t)
         e_rr(c, 1, 0x01, t->ra, t->rb);
         e_gs(c, 1, 0x89, t->rb, t->rx, 0, near_table(t) + (int)offsetof(struct jump_near, spilled));
     }
-    e_lea(c, t->ra, t->rx, near_table(t) - (int)offsetof(struct cpu, near));
-    e_gs(c, 0, 0x8b, t->rb, H_NONE, 0, (int)offsetof(struct cpu, near_n));
-    e_gs(c, 0, 0x89, t->ra, t->rb, 2, (int)offsetof(struct cpu, near_at));
+    e_gs(c, 0, 0x8b, t->rb, H_NONE, 0, filled + (int)offsetof(struct near_list, n));
+    e_gs(c, 0, 0x89, t->rx, t->rb, 2, filled + (int)offsetof(struct near_list, at));
     e_alu_i32(c, 7, t->rb, NEAR_LIST); /* cmp */
     e_alu_i8(c, 2, t->rb, 0);          /* adc: stays at NEAR_LIST */
-    e_gs(c, 0, 0x89, t->rb, H_NONE, 0, (int)offsetof(struct cpu, near_n));
+    e_gs(c, 0, 0x89, t->rb, H_NONE, 0, filled + (int)offsetof(struct near_list, n));
     t_mov(t, c, t->ra, t->rx);
     near_jump(t, c);
     for (unsigned i = 0; i < 5; i++)

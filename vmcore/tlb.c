@@ -108,19 +108,18 @@ void tlb_fill_code(struct cpu *c, int user, uint64_t lin, uint32_t bpn, uint32_t
 {
     if (flags & TR_HUGE)
         note_huge(c, lin);
+    c->near_pages[!!(flags & TR_GLOBAL)][near_page(lin) / 64] |= 1ull << near_page(lin) % 64;
+    if (!user && !(flags & TR_GLOBAL))
+        c->near_local = 1;
     if (c->mode & M_CODE64) {
         list64_add(&c->code_list64[user][!!(flags & TR_GLOBAL)], lin);
         c->large64[large_slot(lin)] |= !!(flags & TR_LARGE);
-        if (cpu_code64(c, user, lin)->tag != TLB64_INVALID)
-            cpu_forget_near(c);
         *cpu_code64(c, user, lin) = (struct tlb64){lin & ~0xfffull, bpn + 1};
         return;
     }
     list_add(c, &c->code_list[user][!!(flags & TR_GLOBAL)], (uint32_t)lin >> 12);
     if (flags & TR_LARGE)
         c->tlb_large[(uint32_t)lin >> 22] = 1;
-    if (*cpu_code_tab(c, user, (uint32_t)lin >> 12))
-        cpu_forget_near(c);
     *cpu_code_tab(c, user, (uint32_t)lin >> 12) = bpn + 1;
 }
 
@@ -180,13 +179,26 @@ void mmu_flush_all(struct cpu *c)
     c->nhuge = 0;
     stack_cache_drop(c);
     cpu_forget_near(c);
+    memset(c->near_pages, 0, sizeof c->near_pages);
+    c->near_local = 0;
 }
 
 void mmu_flush_nonglobal(struct cpu *c)
 {
     flush_lists(c, 0);
     stack_cache_drop(c);
-    cpu_forget_near(c);
+    cpu_forget_near_local(c);
+    memset(c->near_pages[0], 0, sizeof c->near_pages[0]);
+    c->near_local = 0;
+}
+
+/* Might a jump target of the near tables be in this page? One of a large page might be in any. */
+static bool near_may_know(const struct cpu *c, uint64_t lin)
+{
+    unsigned at = near_page(lin);
+
+    return c->large64[large_slot(lin)] || !(c->mode & M_CODE64) ||
+           ((c->near_pages[0][at / 64] | c->near_pages[1][at / 64]) >> at % 64 & 1);
 }
 
 void mmu_invlpg(struct cpu *c, uint64_t lin)
@@ -209,7 +221,8 @@ void mmu_invlpg(struct cpu *c, uint64_t lin)
             cpu_code64(c, u, at)->tag = TLB64_INVALID;
     }
     stack_cache_drop(c);
-    cpu_forget_near(c);
+    if (near_may_know(c, lin))
+        cpu_forget_near(c);
     if (lin >> 32)
         return;
 
