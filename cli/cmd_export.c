@@ -185,7 +185,7 @@ static int settle(struct cli *c, const struct machine_info *m, bool no_head, str
 }
 
 /* The machine goes on as if nothing had been. */
-static int unsettle(struct cli *c, const struct machine_info *m, struct ending *x, int r, struct err *e)
+static int unsettle(struct cli *c, const struct machine_info *m, struct ending *x, int r)
 {
     struct err why = {0};
 
@@ -234,7 +234,7 @@ static int export_machine(struct cli *c, const struct machine_info *m, const str
         r = settle(c, m, o->no_head, &x, e);
     if (!r)
         r = o->base ? write_base(c, m, o->base, &x, e) : write_file(c, m, file, &x, e);
-    return unsettle(c, m, &x, r, e);
+    return unsettle(c, m, &x, r);
 }
 
 int cmd_export(struct cli *c, void *opts, struct err *e)
