@@ -98,6 +98,7 @@ struct taken {
     uint64_t begin;
     struct head_pos quiesced, live;
     bool marked, sealed, tracked; /* quiesced, live, epoch */
+    bool stored;
     uint8_t *state;
     size_t state_len;
     uint64_t epoch[IMAGES_MAX];
@@ -136,8 +137,10 @@ static void give_up(struct taken *t)
 
 static void taken_free(struct taken *t)
 {
-    for (unsigned i = 0; i < t->c->nimages && t->tracked; i++)
-        t->c->image[i].track->done(t->c->image[i].track, t->epoch[i]);
+    for (unsigned i = 0; i < t->c->nimages && t->tracked; i++) {
+        struct pagetrack *track = t->c->image[i].track;
+        (t->stored ? track->retain : track->done)(track, t->epoch[i]);
+    }
     free(t->state);
     free(t->hardware);
     free(t);
@@ -146,10 +149,11 @@ static void taken_free(struct taken *t)
 /* [c->lock] */
 static bool room(struct capture *c)
 {
+    bool all = true;
+
     for (unsigned i = 0; i < c->nimages; i++)
-        if (!c->image[i].track->room(c->image[i].track))
-            return false;
-    return true;
+        all &= c->image[i].track->room(c->image[i].track);
+    return all;
 }
 
 /* Until one more may be taken under this name. */
@@ -161,7 +165,7 @@ static int wait_for_room(struct capture *c, const char *name, struct err *e)
     for (struct taken *t = c->first; t && rc == 0; t = t->behind)
         if (strcmp(t->spec->name, name) == 0)
             rc = err_set(e, VT_EXISTS, "%s: a snapshot of this name is being stored", name);
-    while (rc == 0 && c->first && !room(c))
+    while (rc == 0 && !room(c) && c->first)
         pthread_cond_wait(&c->next, &c->lock);
     pthread_mutex_unlock(&c->lock);
     return rc;
@@ -303,7 +307,8 @@ static int write_snapshot(struct taken *now, struct capture_result *ret, struct 
     if (rc < 0)
         return rc;
     ret->blocks = stats.pages > ret->pages ? stats.pages - ret->pages : 0;
-    c->base = ret->id;
+    now->stored = true;
+    c->base = c->retained = ret->id;
     for (unsigned i = 0; i < c->nimages; i++)
         c->image[i].base_epoch = now->epoch[i];
     return 0;

@@ -32,6 +32,7 @@ struct capture {
     unsigned nimages;     /* from here on: whoever stores the first, or, where there is none, who changes the machine */
     struct tracked image[IMAGES_MAX];
     int64_t base; /* the snapshot whose memory equals each image at base_epoch; 0: none, all pages count as changed */
+    int64_t retained;                      /* the snapshot that each image retains the capture of, 0: none */
     struct source source[SOURCES_MAX + 1]; /* one more while all is read anew */
     unsigned nsources;
 };

@@ -142,6 +142,8 @@ static int restore_image(struct capture *c, unsigned n, struct source *from, boo
         *ret_pages += t->track->pages;
         return vm_image_restore(c->machine->vm, n, image_pagesrc(from->image[n]), e);
     }
+    if (c->retained != from->snapshot)
+        t->track->forget(t->track);
     rc = differing(c, t, from->image[n], from->snapshot, &list, e);
     pages = list.pages;
     *ret_pages += list.n;
@@ -160,6 +162,8 @@ static int restore_memory(struct capture *c, struct source *from, uint64_t *ret_
         rc = restore_image(c, i, from, afresh, ret_pages, e);
     if (rc == 0)
         rc = vm_state_load(c->machine->vm, state, len, e);
+    if (afresh || c->retained != snapshot || rc < 0)
+        c->retained = 0;
     if (rc < 0) {
         c->base = 0;
         return rc;
@@ -381,6 +385,11 @@ int capture_detach(struct capture *c, int64_t snapshot, struct err *e)
         vcpu_resume(c->machine->vcpu);
         snapshot_release(from->hold);
         from->hold = NULL;
+    }
+    if (c->retained == snapshot) {
+        c->retained = 0;
+        for (unsigned i = 0; i < c->nimages; i++)
+            c->image[i].track->forget(c->image[i].track);
     }
     if (c->base == snapshot)
         c->base = 0; /* the next capture writes everything once more: simple, and rare */

@@ -124,6 +124,7 @@ void mem_restore(struct mem_image *i, struct pagesrc *src)
 {
     struct mem *m = i->m;
 
+    i->track.forget(&i->track);
     use_source(i, src);
     i->epoch++;
     if (!i->used) /* a machine that was just made: its tables need not be there yet */
@@ -149,15 +150,17 @@ void mem_revert(struct mem_image *i, struct pagesrc *src, const uint64_t *list, 
     for (size_t k = 0; k < n; k++) {
         uint32_t p = i->first + (uint32_t)list[k];
         uint8_t *ram = m->ram + ((size_t)p << VT_PAGE_SHIFT);
+        const uint8_t *was;
         if (list[k] >= i->pages)
             continue;
         if (m->code[p].lines)
             m->code_write(m->opaque, p, 0, VT_PAGE_SIZE);
-        m->host[p] = NULL;
-        if (!src || src->is_zero(src, list[k])) {
+        was = mem_retained(i, list[k]);
+        m->host[p] = src && !was ? NULL : ram;
+        if (was)
+            memcpy(ram, was, VT_PAGE_SIZE);
+        else if (!src)
             memset(ram, 0, VT_PAGE_SIZE);
-            m->host[p] = ram;
-        }
     }
     m->drop(m->opaque, MEM_NONE, false);
     i->epoch++;

@@ -41,6 +41,7 @@ struct code_page {          /* translations that were made from a page */
 
 struct mem_kept { /* of a capture in flight: contents that were written over after it, and before the next one */
     uint32_t epoch;
+    uint32_t n;      /* how many */
     bool used, over; /* over: it is done, but an older one looks through it */
     uint8_t *shadow; /* NULL: not mapped yet; what follows lies behind it */
     uint32_t *born;
@@ -55,6 +56,7 @@ struct mem_image {          /* what is captured and restored as one */
     uint32_t taken, gone;              /* atomic: captures begun and over; those in flight lie between */
     uint8_t order[PAGETRACK_CAPTURES]; /* the nth one's place in kept, at n modulo that many */
     struct mem_kept kept[PAGETRACK_CAPTURES];
+    struct mem_kept *retained; /* atomic: what the last stored capture had and was written over since; NULL: none */
     uint8_t guard;
     struct pagesrc *src; /* where unloaded pages come from; NULL: zero */
     bool used;           /* a page was asked for since it was made or restored */
@@ -105,6 +107,8 @@ bool mem_track_init(struct mem *m); /* false: no address space */
 void mem_track_release(struct mem *m);
 /* First write in this epoch, p being the page's content: what captures in flight still need is put aside. */
 void mem_keep(struct mem_image *i, uint32_t bpn, const uint8_t *p);
+/* A page as the retained capture has it; NULL where that is not in memory. */
+const uint8_t *mem_retained(const struct mem_image *i, uint64_t page);
 /* How far from ram host addresses of the guest's memory reach. */
 static inline uint64_t mem_reach(const struct mem *m)
 {
@@ -164,7 +168,7 @@ static inline void mem_wrote(struct mem *m, uint32_t bpn, uint32_t off, uint32_t
 
 /* Restore: every page of the image is src's from now on. */
 void mem_restore(struct mem_image *i, struct pagesrc *src);
-/* Revert: these pages of the image are src's again. */
+/* Revert: these pages of the image are src's again. A capture that is retained must be what src has. */
 void mem_revert(struct mem_image *i, struct pagesrc *src, const uint64_t *list, size_t n);
 
 #endif

@@ -4,6 +4,9 @@
  * need. A content is put aside once, for the newest capture that has it; an older one finds it by looking forward
  * through the captures up to the newest: where none has a version, what it wants is what the page holds now.
  *
+ * The last capture that was stored is retained: what is written over after it goes on to be put aside, up to a limit,
+ * for a revert to it. It is the newest capture while none is in flight.
+ *
  * kept and order change only while the vCPU stands (capture) or for captures that are over (done), under `guard`. A
  * page's claim is held by whoever copies its content, so that it is neither written to nor put aside meanwhile. done
  * comes from any thread, so the vCPU may put a last version aside for a capture that is over: nobody reads it, and a
@@ -15,11 +18,13 @@
 #include "src/base/util.h"
 #include "vmcore/rt.h"
 
+#define RETAINED_MAX 4096u /* pages: what a guest writes to first, it wants first after a revert */
+
 enum {
     STATE_NONE,  /* no version: look on */
     STATE_KEPT,  /* here it is */
     STATE_SAVED, /* the capture has it, and the page still holds it */
-    STATE_GONE,  /* the capture has it, and it was written over */
+    STATE_GONE,  /* the capture has it, or nobody needs it, and it was written over */
 };
 
 static void take(uint8_t *flag)
@@ -48,28 +53,41 @@ static void set_state(struct mem_kept *k, uint64_t page, uint8_t state)
     __atomic_store_n(&k->state[page], state, __ATOMIC_RELEASE);
 }
 
+static uint32_t retained_most(const struct mem_image *i)
+{
+    return MIN(RETAINED_MAX, i->pages / 8);
+}
+
 void mem_keep(struct mem_image *i, uint32_t bpn, const uint8_t *p)
 {
     uint32_t gone = __atomic_load_n(&i->gone, __ATOMIC_ACQUIRE), taken = __atomic_load_n(&i->taken, __ATOMIC_ACQUIRE);
     uint32_t page = bpn - i->first;
     struct mem *m = i->m;
     struct mem_kept *k;
+    bool stored; /* only a revert may want it */
 
-    if (taken == gone)
-        return;
-    k = nth(i, taken - 1);
-    if (m->born[bpn] > k->epoch) /* its content is younger than the newest capture */
+    k = taken == gone ? __atomic_load_n(&i->retained, __ATOMIC_ACQUIRE) : nth(i, taken - 1);
+    if (!k || m->born[bpn] > k->epoch) /* its content is younger than the newest capture */
         return;
     take(&m->claim[bpn]);
+    stored = taken == gone || (taken - gone == 1 && state_of(k, page) == STATE_SAVED);
     k->born[page] = m->born[bpn];
-    if (taken - gone == 1 && state_of(k, page) == STATE_SAVED) {
+    if (stored && k->n >= retained_most(i)) {
         set_state(k, page, STATE_GONE);
     } else {
         memcpy(k->shadow + ((size_t)page << VT_PAGE_SHIFT), p, VT_PAGE_SIZE);
         m->versions++;
+        __atomic_store_n(&k->n, k->n + 1, __ATOMIC_RELAXED);
         set_state(k, page, STATE_KEPT);
     }
     let_go(&m->claim[bpn]);
+}
+
+const uint8_t *mem_retained(const struct mem_image *i, uint64_t page)
+{
+    const struct mem_kept *k = i->retained;
+
+    return k && state_of(k, page) == STATE_KEPT ? k->shadow + (page << VT_PAGE_SHIFT) : NULL;
 }
 
 /* ---- pagetrack */
@@ -102,8 +120,24 @@ static struct mem_kept *free_place(struct mem_image *i)
     return NULL;
 }
 
+static void give_back(struct mem_image *i, struct mem_kept *k)
+{
+    rt_syscall3(SYS_madvise, (long)k->shadow, (long)i->pages << VT_PAGE_SHIFT, MADV_DONTNEED);
+    __atomic_store_n(&k->used, false, __ATOMIC_RELEASE);
+}
+
+static void track_forget(struct pagetrack *t)
+{
+    struct mem_image *i = (struct mem_image *)t;
+    struct mem_kept *k = __atomic_exchange_n(&i->retained, NULL, __ATOMIC_ACQ_REL);
+
+    if (k)
+        give_back(i, k);
+}
+
 static bool track_room(struct pagetrack *t)
 {
+    track_forget(t);
     return free_place((struct mem_image *)t);
 }
 
@@ -113,12 +147,17 @@ static uint64_t track_capture(struct pagetrack *t)
     struct mem_kept *k = free_place(i);
     uint32_t e = i->epoch;
 
+    if (!k) { /* no address space for another: there is one */
+        track_forget(t);
+        k = free_place(i);
+    }
     vt_assert(k);
     take(&i->guard);
     memset(k->state, STATE_NONE, i->pages);
     k->epoch = e;
     k->over = false;
     k->used = true;
+    k->n = 0;
     i->order[i->taken % PAGETRACK_CAPTURES] = (uint8_t)(k - i->kept);
     i->epoch++;
     __atomic_store_n(&i->taken, i->taken + 1, __ATOMIC_RELEASE);
@@ -229,16 +268,32 @@ static unsigned pop(struct mem_image *i, uint64_t e, struct mem_kept *ret[PAGETR
     return n;
 }
 
-static void track_done(struct pagetrack *t, uint64_t e)
+static void finish(struct mem_image *i, uint64_t e, bool retain)
 {
-    struct mem_image *i = (struct mem_image *)t;
     struct mem_kept *over[PAGETRACK_CAPTURES];
     unsigned n = pop(i, e, over);
 
     for (unsigned k = 0; k < n; k++) {
-        rt_syscall3(SYS_madvise, (long)over[k]->shadow, (long)i->pages << VT_PAGE_SHIFT, MADV_DONTNEED);
-        __atomic_store_n(&over[k]->used, false, __ATOMIC_RELEASE);
+        bool last = retain && over[k]->epoch == e;
+        bool worth = last && __atomic_load_n(&over[k]->n, __ATOMIC_RELAXED) <= retained_most(i);
+        struct mem_kept *old =
+            last ? __atomic_exchange_n(&i->retained, worth ? over[k] : NULL, __ATOMIC_ACQ_REL) : NULL;
+
+        if (old)
+            give_back(i, old);
+        if (!worth)
+            give_back(i, over[k]);
     }
+}
+
+static void track_done(struct pagetrack *t, uint64_t e)
+{
+    finish((struct mem_image *)t, e, false);
+}
+
+static void track_retain(struct pagetrack *t, uint64_t e)
+{
+    finish((struct mem_image *)t, e, true);
 }
 
 bool mem_track_init(struct mem *m)
@@ -249,7 +304,8 @@ bool mem_track_init(struct mem *m)
         struct mem_image *i = &m->image[n];
         i->m = m;
         i->epoch = 1;
-        i->track = (struct pagetrack){i->pages, track_room, track_capture, track_next, track_copy, track_done};
+        i->track = (struct pagetrack){i->pages,   track_room, track_capture, track_next,
+                                      track_copy, track_done, track_retain,  track_forget};
         good = good && map(i, &i->kept[0]);
     }
     return good;

@@ -27,7 +27,8 @@ struct pagesrc {
 struct pagetrack;
 struct pagetrack {
     uint64_t pages;
-    /* May one more capture begin? Always while none is in flight. By the thread that calls capture. */
+    /* May one more capture begin? Always while none is in flight. By the thread that calls capture, where what it takes
+     * is to be stored. */
     bool (*room)(struct pagetrack *t);
     /* Ends the epoch: returns the number e of the state that is captured now; only with the vCPUs stopped, and where
      * there is room. */
@@ -40,6 +41,11 @@ struct pagetrack {
     /* The capture's pages are durable (or given up): versions that no other one needs may go. In any order; any thread.
      */
     void (*done)(struct pagetrack *t, uint64_t e);
+    /* The same; but versions of it, the first so many that are written over, stay in memory for a revert, up to the
+     * next time that room is asked for, or that this is called, or forget. */
+    void (*retain)(struct pagetrack *t, uint64_t e);
+    /* Before memory becomes any other than that capture's. */
+    void (*forget)(struct pagetrack *t);
 };
 
 #endif

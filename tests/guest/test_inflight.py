@@ -12,7 +12,7 @@ import unittest
 import common
 from bench import running
 
-AMOUNT = 24  # MiB that the first of them has to store
+AMOUNT = 12  # MiB that the first of them has to store
 ROUNDS = int(os.environ.get("VMTEST_ROUNDS", "3"))
 # One number after the other into all files, in turn: at any moment the first ones have the next number, or none yet.
 FILES = 200

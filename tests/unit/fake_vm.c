@@ -142,6 +142,11 @@ static void track_done(struct pagetrack *t, uint64_t e)
     vm->born_at[e] = NULL;
 }
 
+static void track_forget(struct pagetrack *t)
+{
+    (void)t;
+}
+
 unsigned vm_images(struct vm *vm)
 {
     (void)vm;
@@ -214,7 +219,8 @@ int vm_new(const struct vm_config *c, struct vm **ret_vm, struct err *e)
     vm->born = calloc(vm->pages, sizeof *vm->born);
     vm->epoch = 1;
     vm->track.vm = vm;
-    vm->track.track = (struct pagetrack){vm->pages, track_room, track_capture, track_next, track_copy, track_done};
+    vm->track.track = (struct pagetrack){vm->pages,  track_room, track_capture, track_next,
+                                         track_copy, track_done, track_done,    track_forget};
     vm->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (c->input) {
         c->input->rx_event.fn = input_event;

@@ -30,10 +30,30 @@ static uint64_t page_value(const uint8_t *p)
     return w[0];
 }
 
+struct shot { /* a capture in flight, and what it must have */
+    uint64_t epoch, value[PAGES];
+    bool read[PAGES];
+};
+
+struct rig {
+    struct pagesrc src; /* what was stored last */
+    struct mem *m;
+    struct pagetrack *track;
+    uint64_t now[PAGES], next;
+    struct shot shot[PAGETRACK_CAPTURES];
+    unsigned n;
+    uint64_t base[PAGES], base_epoch; /* what was stored last; 0: nothing */
+    unsigned long stored, lost, full, reverts, fills;
+    uint64_t rng;
+};
+
 static int fill(struct pagesrc *s, uint64_t page, uint32_t n, void *dst, struct err *e)
 {
+    struct rig *g = (struct rig *)s;
+
     for (uint32_t k = 0; k < n; k++)
-        page_fill((uint8_t *)dst + (size_t)k * PAGE, 1000 + page + k);
+        page_fill((uint8_t *)dst + (size_t)k * PAGE, g->base[page + k]);
+    g->fills++;
     return 0;
 }
 
@@ -58,23 +78,6 @@ static int load(void *opaque, struct pagesrc *src, uint32_t page, uint8_t *dst)
 {
     return dst ? src->fill(src, page, 1, dst, NULL) : -1;
 }
-
-struct shot { /* a capture in flight, and what it must have */
-    uint64_t epoch, value[PAGES];
-    bool read[PAGES];
-};
-
-struct rig {
-    struct mem *m;
-    struct pagetrack *track;
-    struct pagesrc src;
-    uint64_t now[PAGES], next;
-    struct shot shot[PAGETRACK_CAPTURES];
-    unsigned n;
-    uint64_t base[PAGES], base_epoch; /* what was stored last; 0: nothing */
-    unsigned long stored, lost, full;
-    uint64_t rng;
-};
 
 static uint64_t below(struct rig *g, uint64_t n)
 {
@@ -140,9 +143,9 @@ static void rig_read(struct rig *g)
     s->read[p] = true;
 }
 
-static void drop_shot(struct rig *g, unsigned k)
+static void drop_shot(struct rig *g, unsigned k, bool stored)
 {
-    g->track->done(g->track, g->shot[k].epoch);
+    (stored ? g->track->retain : g->track->done)(g->track, g->shot[k].epoch);
     memmove(&g->shot[k], &g->shot[k + 1], (g->n - k - 1) * sizeof g->shot[0]);
     g->n--;
 }
@@ -173,7 +176,27 @@ static void rig_store(struct rig *g)
     } else {
         g->lost++;
     }
-    drop_shot(g, 0);
+    drop_shot(g, 0, !fails);
+}
+
+/* To what was stored last. */
+static void rig_revert(struct rig *g)
+{
+    uint64_t list[PAGES], p = 0, e = g->track->capture(g->track);
+    size_t n = 0;
+
+    for (; g->track->next_changed(g->track, g->base_epoch, e, &p); p++)
+        list[n++] = p;
+    g->track->done(g->track, e);
+    mem_revert(&g->m->image[MEM_IMAGE_RAM], &g->src, list, n);
+    g->base_epoch = g->track->capture(g->track);
+    g->track->done(g->track, g->base_epoch);
+    memcpy(g->now, g->base, sizeof g->now);
+    for (unsigned k = 0; k < PAGES / 4; k++) {
+        p = below(g, PAGES);
+        assert_int_equal(page_value(mem_read_ptr(g->m, (uint32_t)p)), g->now[p]);
+    }
+    g->reverts++;
 }
 
 static void captures_in_flight_have_what_was(void **state)
@@ -190,10 +213,12 @@ static void captures_in_flight_have_what_was(void **state)
             rig_take(g);
         else if (g->n && dice < 94)
             rig_store(g);
+        else if (g->n == 0 && g->base_epoch)
+            rig_revert(g);
         else if (g->n > 1 && dice < 97) /* given up before its turn */
-            drop_shot(g, 1 + (unsigned)below(g, g->n - 1));
+            drop_shot(g, 1 + (unsigned)below(g, g->n - 1), false);
     }
-    assert_true(g->stored > 1000 && g->lost > 100 && g->full > 10);
+    assert_true(g->stored > 1000 && g->lost > 100 && g->full > 10 && g->reverts > 100);
     mem_free(g->m);
     free(g);
 }
@@ -214,7 +239,7 @@ static void captures_are_read_in_any_order(void **state)
         else if (g->n && dice < 95)
             rig_read(g);
         else if (g->n)
-            drop_shot(g, (unsigned)below(g, g->n));
+            drop_shot(g, (unsigned)below(g, g->n), false);
         assert_int_equal(page_value(mem_read_ptr(g->m, (uint32_t)p)), g->now[p]);
     }
     mem_free(g->m);
@@ -241,9 +266,45 @@ static void a_version_is_kept_once(void **state)
         assert_int_equal(page_value(page), k < 4 ? 1005 : 1);
     }
     while (g->n)
-        drop_shot(g, g->n - 1); /* newest first: the older ones look through them */
+        drop_shot(g, g->n - 1, false); /* newest first: the older ones look through them */
     page_fill(mem_write_ptr(g->m, 6), 2);
     assert_int_equal(g->m->versions, 2); /* nobody needs it */
+    mem_free(g->m);
+    free(g);
+}
+
+/* What is written over first comes back without the store, again and again; past a limit, from there. */
+static void a_revert_is_from_memory(void **state)
+{
+    struct rig *g = malloc(sizeof *g);
+    uint8_t page[PAGE];
+
+    rig_make(g, 3);
+    for (uint32_t p = 0; p < PAGES; p++)
+        page_fill(mem_write_ptr(g->m, p), g->now[p] = 5000 + p);
+    rig_take(g);
+    for (uint64_t p = 0; p < PAGES; p++) {
+        assert_int_equal(g->track->copy(g->track, g->shot[0].epoch, p, page, NULL), 0);
+        g->base[p] = page_value(page);
+    }
+    g->base_epoch = g->shot[0].epoch;
+    drop_shot(g, 0, true);
+    for (unsigned round = 0; round < 3; round++) {
+        for (uint32_t p = 0; p < PAGES / 16; p++)
+            page_fill(mem_write_ptr(g->m, p), 1 + p);
+        rig_revert(g);
+        g->fills = 0;
+        for (uint32_t p = 0; p < PAGES / 16; p++)
+            assert_int_equal(page_value(mem_read_ptr(g->m, p)), g->base[p]);
+        assert_int_equal(g->fills, 0);
+    }
+    for (uint32_t p = 0; p < PAGES; p++)
+        page_fill(mem_write_ptr(g->m, p), 1 + p);
+    g->fills = 0;
+    rig_revert(g);
+    for (uint32_t p = 0; p < PAGES; p++)
+        assert_int_equal(page_value(mem_read_ptr(g->m, p)), g->base[p]);
+    assert_true(g->fills >= PAGES / 2);
     mem_free(g->m);
     free(g);
 }
@@ -306,7 +367,7 @@ static void a_guest_runs_meanwhile(void **state)
             }
             assert_memory_equal(base, s->value, sizeof base);
             base_epoch = s->epoch;
-            drop_shot(g, 0);
+            drop_shot(g, 0, round % 2);
         }
     }
     atomic_store(&r.stop, true);
@@ -318,9 +379,8 @@ static void a_guest_runs_meanwhile(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(captures_in_flight_have_what_was),
-        cmocka_unit_test(captures_are_read_in_any_order),
-        cmocka_unit_test(a_version_is_kept_once),
+        cmocka_unit_test(captures_in_flight_have_what_was), cmocka_unit_test(captures_are_read_in_any_order),
+        cmocka_unit_test(a_version_is_kept_once),           cmocka_unit_test(a_revert_is_from_memory),
         cmocka_unit_test(a_guest_runs_meanwhile),
     };
 
