@@ -37,7 +37,7 @@ class Snapshots(unittest.TestCase):
         return rounds, f"done: {checks} checks, {failed} failed"
 
     def wait(self, store, name, regex, want=0):
-        return store.run("wait", "--serial", "--regex", "--text", regex, "--timeout", "30s", name, want=want).status
+        return store.run("wait", "--serial", "--regex", "--text", regex, "--timeout", "5m", name, want=want).status
 
     def one(self, name):
         rounds, last = self.measure(name)
