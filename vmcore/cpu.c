@@ -205,7 +205,8 @@ void cpu_reset(struct cpu *c)
     c->pat = 0x0007040600070406ull;
     c->apic_base = 0xfee00900ull;
     c->mtrr_def = 0;
-    c->hwcr = 1u << 24; /* the TSC counts at P0's rate */
+    c->misc_enable = 0x1801; /* fast strings; neither BTS nor PEBS */
+    c->hwcr = 1u << 24;      /* the TSC counts at P0's rate */
     c->spec_ctrl = c->tsc_aux = c->tsc_adjust = 0;
     c->sysenter_cs = c->sysenter_esp = c->sysenter_eip = 0;
     memset(c->dr, 0, sizeof c->dr);

@@ -86,6 +86,9 @@ enum { INHIBIT_NONE, INHIBIT_STI, INHIBIT_SS };
 #define ATTN_NMI   32u
 #define ATTN_FLUSH 64u /* the code cache is full */
 
+/* IA32_MISC_ENABLE: what software cannot change: performance monitoring, BTS and PEBS, whether they are there. */
+#define MISC_ENABLE_FIXED 0x1880u
+
 struct cpu {
     struct cpu *self;
     uint64_t host_rsp;
@@ -195,7 +198,7 @@ struct cpu {
     struct jump_hash jh[1 << JH_BITS] __attribute__((aligned(64)));
 };
 
-void cpu_forget_mixed(struct cpu *cpu); /* where pages are */
+void cpu_forget_mixed(struct cpu *cpu);              /* where pages are */
 void cpu_forget_room(struct cpu *cpu, uint32_t bpn); /* more code on a page */
 /* After any change of the code TLB, of the mode beyond its privilege, or of what the jump hash says of a block. */
 void cpu_forget_near(struct cpu *cpu);

@@ -69,6 +69,7 @@ static const struct field fields[] = {
     FIELD_BYTES(struct cpu, fx),
     FIELD_SINCE(struct cpu, xcr0, F_U64, 3),
     FIELD_SINCE(struct cpu, saved_features, F_U32, 3),
+    FIELD_SINCE(struct cpu, misc_enable, F_U64, 4),
     {"ymmh", offsetof(struct cpu, x.ymmh), sizeof((struct cpu *)0)->x.ymmh, F_BYTES, 3},
     SEG_FIELDS(0),
     SEG_FIELDS(1),
@@ -155,4 +156,4 @@ static int loaded(void *dev, const char **why)
     return 0;
 }
 
-const struct state_table cpu_state_table = {"cpu", 3, fields, loaded, before_save};
+const struct state_table cpu_state_table = {"cpu", 4, fields, loaded, before_save};

@@ -156,6 +156,9 @@ static bool read_msr(struct cpu *c, uint32_t n, uint64_t *v)
     case MSR_MCG_STATUS:
         *v = c->mcg_status;
         return true;
+    case MSR_MISC_ENABLE:
+        *v = c->misc_enable;
+        return true;
     case MSR_MCG_CAP:
     case MSR_NB_CFG:
     case MSR_INT_PENDING:
@@ -271,6 +274,9 @@ static bool write_msr(struct cpu *c, uint32_t n, uint64_t v)
         return true;
     case MSR_MCG_STATUS:
         c->mcg_status = v;
+        return true;
+    case MSR_MISC_ENABLE: /* Intel's; virtual machines have it whatever their vendor, and test kernels count on that */
+        c->misc_enable = (v & ~(uint64_t)MISC_ENABLE_FIXED) | (c->misc_enable & MISC_ENABLE_FIXED);
         return true;
     case MSR_UCODE:
     case MSR_DE_CFG:
