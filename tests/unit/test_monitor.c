@@ -356,9 +356,13 @@ static void test_async(void **state)
         client_call(b->client, "vmtest-snapshot", json_pack("{s:s, s:b}", "name", "later", "async", 1), NULL, &err),
         VT_EXISTS);
     json_decref(call(b, "vmtest-snapshot", json_pack("{s:s, s:b}", "name", "no name", "async", 1)));
+    json_decref(call(b, "vmtest-snapshot", json_pack("{s:s, s:b}", "name", "behind", "async", 1)));
     r = await_event(b, "VMTEST_SNAPSHOT_FAILED"); /* the store looks at it last */
     assert_string_equal(json_string_value(json_object_get(r, "name")), "no name");
     assert_int_equal(json_integer_value(json_object_get(r, "code")), VT_USAGE);
+    json_decref(r);
+    r = await_event(b, "VMTEST_SNAPSHOT"); /* it has what that one would have had */
+    revert(b, json_integer_value(json_object_get(r, "id")), "running");
     json_decref(r);
     tell(b, "go\n");
     await(b, "page 3 is 8");
