@@ -79,6 +79,14 @@ void cpu_forget_near(struct cpu *c)
         forget_near_set(c, i);
 }
 
+void cpu_forget_target(struct cpu *c, uint64_t eip)
+{
+    struct jump_near *n = &c->near[near_set(c->mode)][near_slot(eip)];
+
+    if (n->eip == eip)
+        n->eip = ~eip; /* which belongs elsewhere */
+}
+
 void cpu_forget_near_local(struct cpu *c)
 {
     if (c->near_local)

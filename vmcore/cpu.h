@@ -202,6 +202,7 @@ void cpu_forget_mixed(struct cpu *cpu);              /* where pages are */
 void cpu_forget_room(struct cpu *cpu, uint32_t bpn); /* more code on a page */
 /* After any change of the code TLB, of the mode beyond its privilege, or of what the jump hash says of a block. */
 void cpu_forget_near(struct cpu *cpu);
+void cpu_forget_target(struct cpu *cpu, uint64_t eip); /* what near[] has for this mode */
 void cpu_forget_near_local(struct cpu *cpu); /* all but what is of global pages */
 
 /* ---- enter.S */

@@ -150,7 +150,6 @@ static int loaded(void *dev, const char **why)
     for (unsigned i = 0; i < NEAR_SETS; i++)
         c->near_filled[i].n = NEAR_LIST;
     mmu_flush_all(c);
-    memset(c->jh, 0, sizeof c->jh);
     cpu_update_mode(c);
     cpu_update_intr(c);
     return 0;

@@ -41,14 +41,18 @@ static inline uint32_t jump_slot(uint32_t backing, uint32_t off)
 /* What the jump hash and the code TLB together said since either changed, or the mode but for its privilege: no other
  * check is needed. One for supervisor, one for user mode, one for the supervisor under M_LIFT; see cpu_forget_near().
  */
-#define NEAR_SIZE 1024
-#define NEAR_LIST 512 /* so many fills are noted, to be taken back one by one */
+#define NEAR_SIZE 4096
+#define NEAR_LIST 1024 /* so many fills are noted, to be taken back one by one */
 #define NEAR_SETS 3
 struct jump_near {
     uint64_t eip; /* unused: one that belongs elsewhere */
     const void *code, *spilled;
     uint32_t plan, pad;
 };
+static inline unsigned near_slot(uint64_t eip)
+{
+    return eip >> 3 & (NEAR_SIZE - 1); /* functions begin at multiples of 16, calls return anywhere */
+}
 struct near_list { /* entries that were filled, by their offsets in their table; NEAR_LIST: more than that */
     uint32_t n, at[NEAR_LIST + 1];
 };

@@ -296,7 +296,7 @@ static uint64_t on_next(struct cpu *c, const struct site *s, uint64_t unused)
     }
     if (s->arg2 == UINT32_MAX) { /* the thunk of a dead block: what led here must not lead here again */
         struct block *b;
-        cpu_forget_near(c);
+        cpu_forget_target(c, c->eip);
         b = resume_block(c);
         return b ? (uint64_t)(c->cache->x + b->entry_saved) : 0;
     }

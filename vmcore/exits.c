@@ -256,12 +256,12 @@ static int near_table(const struct tb *t)
     return (int)offsetof(struct cpu, near) + near_set(t->mode) * (int)sizeof((struct cpu *)0)->near[0];
 }
 
-/* The entry of the near table for EIP in rv, as an offset in reg. */
-static void near_slot(struct tb *t, struct em *c, int reg)
+/* The entry of the near table for EIP in rv, as an offset in reg: near_slot(). */
+static void near_index(struct tb *t, struct em *c, int reg)
 {
     e_mov(c, reg, t->rv);
-    e_alu_i32(c, 4, reg, NEAR_SIZE - 1);
-    e_shift(c, 4, reg, 5);
+    e_alu_i32(c, 4, reg, (NEAR_SIZE - 1) << 3);
+    e_shift(c, 4, reg, 2);
     _Static_assert(sizeof(struct jump_near) == 32, "the shift above");
 }
 
@@ -315,7 +315,7 @@ static uint8_t *jump_routine(struct tb *t)
     attn_check(c, &miss[0]);
     miss[1] = page_of(t, c);
     hash_check(t, c, miss + 2);
-    near_slot(t, c, t->rx);
+    near_index(t, c, t->rx);
     e_gs(c, 1, 0x89, t->rv, t->rx, 0, near_table(t) + (int)offsetof(struct jump_near, eip));
     near_copy(t, c, offsetof(struct jump_hash, plan), offsetof(struct jump_near, plan));
     near_copy(t, c, offsetof(struct jump_hash, code), offsetof(struct jump_near, code));
@@ -350,7 +350,7 @@ static uint8_t *jump_routine(struct tb *t)
 static void lookup(struct tb *t, struct em *h, uint8_t *miss[2])
 {
     attn_check(h, &miss[0]);
-    near_slot(t, h, t->ra);
+    near_index(t, h, t->ra);
     e_gs(h, t->m64, 0x3b, t->rv, t->ra, 0, near_table(t) + (int)offsetof(struct jump_near, eip));
     miss[1] = e_jcc32(h, CC_NE);
     near_jump(t, h);

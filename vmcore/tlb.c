@@ -104,11 +104,19 @@ void tlb_fill(struct cpu *c, int user, uint64_t lin, uint8_t *host, bool write, 
     *cpu_addend(c, user, page) = (uint64_t)host - base;
 }
 
+/* The near tables may come to know targets in this page. */
+static void note_near(struct cpu *c, uint64_t lin, bool global)
+{
+    unsigned at = near_page(lin);
+
+    c->near_pages[global][at / 64] |= 1ull << at % 64;
+}
+
 void tlb_fill_code(struct cpu *c, int user, uint64_t lin, uint32_t bpn, uint32_t flags)
 {
     if (flags & TR_HUGE)
         note_huge(c, lin);
-    c->near_pages[!!(flags & TR_GLOBAL)][near_page(lin) / 64] |= 1ull << near_page(lin) % 64;
+    note_near(c, flags & TR_LARGE ? lin >> 9 : lin, flags & TR_GLOBAL);
     if (!user && !(flags & TR_GLOBAL))
         c->near_local = 1;
     if (c->mode & M_CODE64) {
@@ -192,13 +200,13 @@ void mmu_flush_nonglobal(struct cpu *c)
     c->near_local = 0;
 }
 
-/* Might a jump target of the near tables be in this page? One of a large page might be in any. */
+/* Might a jump target of the near tables be in this page, small or large? */
 static bool near_may_know(const struct cpu *c, uint64_t lin)
 {
-    unsigned at = near_page(lin);
+    unsigned at = near_page(lin), large = near_page(lin >> 9);
 
-    return c->large64[large_slot(lin)] || !(c->mode & M_CODE64) ||
-           ((c->near_pages[0][at / 64] | c->near_pages[1][at / 64]) >> at % 64 & 1);
+    return !(c->mode & M_CODE64) || ((c->near_pages[0][at / 64] | c->near_pages[1][at / 64]) >> at % 64 & 1) ||
+           ((c->near_pages[0][large / 64] | c->near_pages[1][large / 64]) >> large % 64 & 1);
 }
 
 void mmu_invlpg(struct cpu *c, uint64_t lin)
