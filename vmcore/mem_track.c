@@ -103,7 +103,7 @@ static bool map(struct mem_image *i, struct mem_kept *k)
     long p = rt_syscall6(SYS_mmap, 0, (long)kept_bytes(i), PROT_READ | PROT_WRITE,
                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
-    if (p < 0 && p > -4096)
+    if ((unsigned long)p > -4096ul) /* an error */
         return false;
     k->shadow = (uint8_t *)p;
     k->born = (uint32_t *)(k->shadow + ((size_t)i->pages << VT_PAGE_SHIFT));
