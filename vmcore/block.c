@@ -628,10 +628,11 @@ struct block *block_translate(struct cpu *cpu, uint32_t bpn, uint32_t off)
     struct cache *k = cpu->cache;
     struct tb *t = k->tb;
     struct block *b = NULL;
+    uint64_t lin = cpu->mode & M_CODE64 ? cpu->eip : (uint32_t)(cpu->eip + cpu->seg[S_CS].base);
 
     t->cpu = cpu;
     t->cache = k;
-    t->mode = cpu->mode | (cpu->single ? M_STEP : 0);
+    t->mode = cpu_block_mode(cpu, lin);
     t->bpn = bpn;
     t->bpn2 = MEM_NONE;
     t->m64 = t->mode & M_CODE64;
@@ -649,7 +650,6 @@ struct block *block_translate(struct cpu *cpu, uint32_t bpn, uint32_t off)
     t->code = mem_read_ptr(cpu->mem, bpn);
     t->avail = 4096;
     if (!decode_run(t, off, (t->mode & M_STEP) ? 1 : TB_MAX_INSN)) {
-        uint64_t lin = cpu->mode & M_CODE64 ? cpu->eip : (uint32_t)(cpu->eip + cpu->seg[S_CS].base);
         if (mmu_code_page(cpu, cpu_lin_wrap(cpu, (lin & ~0xfffull) + 0x1000), &t->bpn2))
             return NULL;
         memcpy(t->pair, t->code, 4096);

@@ -336,6 +336,17 @@ static inline uint64_t cpu_wrap(const struct cpu *c, uint64_t eip)
 {
     return c->mode & M_CODE64 ? eip : (uint32_t)eip;
 }
+/* The mode of a block at the linear address lin, which is eip's. Where code is 16-bit or not flat, M_CS_PAGE says that
+ * its page lies in the segment and below IP 10000h as a whole: jumps inside of it need neither limit nor wrap. */
+static inline uint32_t cpu_block_mode(const struct cpu *c, uint64_t lin)
+{
+    uint64_t off = lin & 0xfff, limit = c->seg[S_CS].limit < 0xffff ? c->seg[S_CS].limit : 0xffff;
+    uint32_t mode = c->mode | (c->single ? M_STEP : 0);
+
+    if ((mode & (M_CODE32 | M_CS_FLAT)) != (M_CODE32 | M_CS_FLAT) && c->eip >= off && c->eip - off + 0xfff <= limit)
+        mode |= M_CS_PAGE;
+    return mode;
+}
 static inline uint64_t site_eip(const struct cpu *c, const struct site *s)
 {
     return cpu_wrap(c, c->r15 + s->off);

@@ -117,7 +117,7 @@ static struct block *resume_block(struct cpu *c)
             continue;
         if (c->eflags & EF_TF)
             c->single = c->trap_after = 1;
-        mode = c->mode | (c->single ? M_STEP : 0);
+        mode = cpu_block_mode(c, lin);
         b = find(c, lin, bpn, mode);
         if (!b) {
             b = translate(c, bpn, lin & 0xfff);
@@ -237,6 +237,7 @@ static uint64_t link_and_go(struct cpu *c, const struct site *s, uint64_t eip, b
     if (c->debug && debug_splits(c->debug, c->eip + (c->mode & M_CODE64 ? 0 : c->seg[S_CS].base)))
         own = NULL;
     if (own && !own->dead && c->eip == eip && b->mode == own->mode && !(b->mode & M_STEP) &&
+        !((b->mode & M_CS_PAGE) && b->bpn2 != MEM_NONE) && /* the second page has to be asked each time */
         (saved || (b->bpn == own->bpn && b->off == s->arg)))
         cache_link(c->cache, l, b, saved);
     return (uint64_t)(c->cache->x + b->entry_saved);

@@ -7,6 +7,12 @@ bool exit_chained(const struct tb *t)
     return !(t->mode & M_STEP) && (t->mode & M_CS_FLAT) && (t->mode & M_CODE32);
 }
 
+/* To another block of the same page? */
+static bool chained_here(const struct tb *t)
+{
+    return exit_chained(t) || (t->mode & (M_STEP | M_CS_PAGE)) == M_CS_PAGE;
+}
+
 static void poll(struct tb *t, int32_t toff, uint8_t live)
 {
     struct em *h = &t->hot, *c = &t->cold;
@@ -165,7 +171,7 @@ void exit_direct(struct tb *t, int32_t toff, uint8_t live)
 {
     struct em *h = &t->hot;
 
-    if (!exit_chained(t)) {
+    if (!(in_page(t, toff) ? chained_here(t) : exit_chained(t))) {
         exit_next(t, toff, live);
         return;
     }
@@ -517,7 +523,7 @@ static void side_exit(struct tb *t, unsigned cc, int32_t toff)
     uint8_t live = t->cur->taken_live;
 
     fl_restore(t, h);
-    if (exit_chained(t) && in_page(t, toff) && toff > t->cur->off) {
+    if (chained_here(t) && in_page(t, toff) && toff > t->cur->off) {
         chain(t, e_jcc32(h, cc), toff, live);
         return;
     }
@@ -535,7 +541,7 @@ static int32_t target(const struct tb *t)
     return (int32_t)(g->off + g->len + (uint32_t)g->z.raw.imm[0].value.s);
 }
 
-/* With a 16-bit operand size EIP is cut to 16 bits: through the indirect way. */
+/* With a 16-bit operand size EIP is cut to 16 bits: through the indirect way, where it may have to be. */
 static bool short_eip(const struct ginsn *g)
 {
     return g->z.operand_width == 16;
@@ -543,6 +549,10 @@ static bool short_eip(const struct ginsn *g)
 
 static void exit_short(struct tb *t, int32_t toff)
 {
+    if ((t->mode & M_CS_PAGE) && in_page(t, toff)) { /* there is nothing to cut */
+        exit_direct(t, toff, t->cur->taken_live);
+        return;
+    }
     t_vbase(t, &t->hot, t->rv, toff);
     e_movzx16(&t->hot, t->rv, t->rv);
     exit_indirect(t, 0);
