@@ -118,7 +118,7 @@ struct cpu {
     uint64_t tsc_hz; /* the host's counter */
     uint64_t efer, pat, apic_base, tsc_offset, tsc_adjust, tsc_aux, spec_ctrl, misc_enable, mcg_status;
     uint64_t sysenter_cs, sysenter_esp, sysenter_eip, star, lstar, cstar, sfmask, kernel_gs_base;
-    uint64_t mtrr_def, mtrr_fix[11], mtrr_var[16], vm_hsave, hwcr, syscfg, patch_level;
+    uint64_t mtrr_def, mtrr_fix[11], mtrr_var[16], vm_hsave, hwcr, syscfg;
     uint64_t pdpte[4];
     struct {
         uint64_t base;

@@ -45,6 +45,10 @@ enum {
     MSR_DE_CFG = (int)0xc0011029,
 };
 
+/* Past what kernels want of a processor of our family and model: 0 would be one with all the errata of the first, whose
+ * RDSEED Linux 6.12 switches off with a message. */
+#define PATCH_LEVEL 0x0b0021ffu
+
 uint64_t cpu_tsc(const struct cpu *c)
 {
     uint32_t lo, hi;
@@ -103,7 +107,7 @@ static bool read_msr(struct cpu *c, uint32_t n, uint64_t *v)
         *v = c->deadline_hook ? c->deadline_hook(c->board, NULL) : 0;
         return cpuid_has(c->model, CPUID_TSC_DEADLINE);
     case MSR_UCODE:
-        *v = c->patch_level;
+        *v = c->model->max_ext ? PATCH_LEVEL : 0;
         return true;
     case MSR_MTRRCAP:
         *v = 0x508; /* 8 variable ranges, fixed ranges, write-combining */
