@@ -69,7 +69,7 @@ static void forget_near_set(struct cpu *c, unsigned set)
     else
         for (uint32_t i = 0; i < l->n; i++)
             ((struct jump_near *)((char *)c->near[set] + l->at[i]))->eip = 0;
-    c->near[set][0].eip = 1; /* no EIP of 0 there */
+    c->near[set][0].eip = ~0ull; /* no EIP of 0 there */
     l->n = 0;
 }
 
