@@ -7,6 +7,7 @@
 
 enum {
     MSR_TSC = 0x10,
+    MSR_PLATFORM_ID = 0x17,
     MSR_APIC_BASE = 0x1b,
     MSR_FEAT_CTL = 0x3a,
     MSR_TSC_ADJUST = 0x3b,
@@ -100,6 +101,9 @@ static bool read_msr(struct cpu *c, uint32_t n, uint64_t *v)
     case MSR_APIC_BASE:
         *v = c->apic_base;
         return true;
+    case MSR_PLATFORM_ID: /* Intel's: Linux reads it unasked, for the microcode's sake */
+        *v = 0;
+        return !c->model->max_ext;
     case MSR_TSC_ADJUST:
         *v = c->tsc_adjust;
         return true;
