@@ -1,6 +1,7 @@
 #include "vmcore/cache.h"
 
 #include "src/base/util.h"
+#include "vmcore/emit.h"
 #include "vmcore/mem.h"
 #include "vmcore/rt.h"
 
@@ -88,8 +89,33 @@ static void put32(struct cache *c, uint32_t at, uint32_t v)
     __atomic_store_n((uint32_t *)(c->w + at), v, __ATOMIC_RELAXED);
 }
 
+/* The way from a block of one plan into one of another: to `spilled`, the entry where its plan's registers are spilled,
+ * if that may be taken (else NULL), or to `entry`. */
+static void write_way(uint8_t *at, uint16_t from, uint16_t to, uint8_t *spilled, uint8_t *entry)
+{
+    struct em e = {at, at + PLAN_WAY, false};
+    unsigned differ = 0;
+
+    for (unsigned i = 0; i < 4; i++)
+        differ += !plan_has(to, from >> (4 * i) & 15);
+    if (differ > 2) /* as much work as the whole of it */
+        spilled = NULL;
+    for (unsigned i = 0; i < 4; i++)
+        if (!spilled || !plan_has(to, from >> (4 * i) & 15))
+            plan_move(&e, 0x8b, from >> (4 * i) & 15);
+    for (unsigned i = 0; spilled && i < 4; i++)
+        if (!plan_has(from, to >> (4 * i) & 15))
+            plan_move(&e, 0x89, to >> (4 * i) & 15);
+    uint8_t *jump = e_jmp32(&e);
+    e_patch32(&e, jump, spilled ? spilled : entry);
+    vt_assert(!e.full);
+}
+
 void cache_link(struct cache *c, struct link *l, struct block *to, bool saved)
 {
+    bool spilled = to->entry_spilled && (!saved || !to->live_in);
+    uint32_t at;
+
     if (l->to) { /* relinking: take it off the old target's list */
         for (struct link **p = &l->to->in; *p; p = &(*p)->next_in)
             if (*p == l) {
@@ -97,9 +123,6 @@ void cache_link(struct cache *c, struct link *l, struct block *to, bool saved)
                 break;
             }
     }
-    bool spilled = to->entry_spilled && (!saved || !to->live_in);
-    uint32_t at;
-
     l->to = to;
     l->next_in = to->in;
     to->in = l;
@@ -108,7 +131,7 @@ void cache_link(struct cache *c, struct link *l, struct block *to, bool saved)
     else {
         at = saved ? to->entry_saved : to->entry_host;
         if (l->way) {
-            plan_way(c->w + l->way, l->from->plan, to->plan, spilled ? c->w + to->entry_spilled : NULL, c->w + at);
+            write_way(c->w + l->way, l->from->plan, to->plan, spilled ? c->w + to->entry_spilled : NULL, c->w + at);
             at = l->way;
         }
     }

@@ -17,6 +17,7 @@
 
 #define CACHE_HASH_BITS 18
 #define CACHE_SHARED    1024
+#define PLAN_WAY        41 /* bytes of a way: four registers and a jump */
 #define SHARED_LEAVE    (1ull << 60)
 #define SHARED_STACK    (2ull << 60)
 #define SHARED_JUMP     (3ull << 60)
@@ -105,11 +106,6 @@ void *cache_alloc(struct cache *c, size_t n);               /* NULL: full */
 uint32_t cache_shared(const struct cache *c, uint64_t key); /* code offset, 0: not made */
 void cache_share(struct cache *c, uint64_t key, uint32_t at);
 void cache_unshare(struct cache *c, uint32_t from); /* what was made from this code offset on is gone */
-
-/* plan.c: writes the PLAN_WAY bytes at `at`, which go from a block of one plan into one of another: at `spilled`, the
- * entry where its plan's registers are spilled, if that may be taken (else NULL), or at `entry`. */
-#define PLAN_WAY 41
-void plan_way(uint8_t *at, uint16_t from, uint16_t to, uint8_t *spilled, uint8_t *entry);
 
 /* A link's place, for its site: what the cache's memory of blocks is counted in. */
 static inline uint32_t cache_link_at(const struct cache *c, const struct link *l)

@@ -150,11 +150,11 @@ struct cpu {
     uint64_t ram_base, ram_last; /* checked builds: host addresses that accesses may name */
     struct mixed_page mixed[TLB_SETS];
     struct near_list near_filled[NEAR_SETS];
-    uint8_t near_local;                   /* the code TLB may have a supervisor's page that is not global */
+    uint8_t near_local;                    /* the code TLB may have a supervisor's page that is not global */
     uint64_t near_pages[2][NEAR_MAP / 64]; /* pages that near[] may know, by near_page(); [1] global ones */
-    struct cpu_seg seg_before[2];    /* what FS and GS were before the last load that changed them */
-    const struct link *from;         /* the exit that is on its way to a block */
-    struct cpu_model own_model;      /* with the features that this machine has of it */
+    struct cpu_seg seg_before[2];          /* what FS and GS were before the last load that changed them */
+    const struct link *from;               /* the exit that is on its way to a block */
+    struct cpu_model own_model;            /* with the features that this machine has of it */
     const struct cpu_model *model;
     struct mem *mem;
     struct cache *cache;
@@ -203,7 +203,7 @@ void cpu_forget_room(struct cpu *cpu, uint32_t bpn); /* more code on a page */
 /* After any change of the code TLB, of the mode beyond its privilege, or of what the jump hash says of a block. */
 void cpu_forget_near(struct cpu *cpu);
 void cpu_forget_target(struct cpu *cpu, uint64_t eip); /* what near[] has for this mode */
-void cpu_forget_near_local(struct cpu *cpu); /* all but what is of global pages */
+void cpu_forget_near_local(struct cpu *cpu);           /* all but what is of global pages */
 
 /* ---- enter.S */
 void vcpu_enter(struct cpu *cpu, const void *code);

@@ -24,12 +24,12 @@ struct tlb64_list { /* slots that may be filled */
 };
 
 #define JH_BITS 17
-struct jump_hash { /* by what stands behind an address: processes share it */
-    const void *code;  /* flags saved; NULL: unused */
-    uint32_t backing;  /* page + 1 */
+struct jump_hash {    /* by what stands behind an address: processes share it */
+    const void *code; /* flags saved; NULL: unused */
+    uint32_t backing; /* page + 1 */
     uint32_t off, mode, pad;
-    uint32_t plan; /* 64-bit code: the block's, if flags are dead at its entry; else one that none has */
-    int32_t spilled;  /* its entry for those of its plan, from `code` on */
+    uint32_t plan;   /* 64-bit code: the block's, if flags are dead at its entry; else one that none has */
+    int32_t spilled; /* its entry for those of its plan, from `code` on */
 };
 
 #define JH_FACTOR 0x9e3779b1u

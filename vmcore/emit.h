@@ -219,4 +219,17 @@ static inline uint8_t *e_stub_to(struct em *e, int rx, const uint8_t *to)
     return at;
 }
 
+/* A plan is four registers that 64-bit code has spilled to their places in struct cpu: see plan.c. */
+static inline bool plan_has(uint16_t plan, int r)
+{
+    for (unsigned i = 0; i < 4; i++)
+        if ((plan >> (4 * i) & 15) == r)
+            return true;
+    return false;
+}
+static inline void plan_move(struct em *e, unsigned op, int r) /* 89h: there; 8Bh: back */
+{
+    e_gs(e, 1, op, r, H_NONE, 0, CPU_GPR + 8 * r);
+}
+
 #endif

@@ -2,7 +2,6 @@
  * and spills them to their places in struct cpu at its entry. They stay there, unchanged, until an exit loads them
  * again: so a helper, which reads and writes struct cpu, sees all of the guest's registers. A block takes over the plan
  * of the one that led to it where it can; a jump between two of one plan then goes behind the spills. */
-#include "src/base/util.h"
 #include "vmcore/tb.h"
 
 /* What compilers use least comes first. RSP, RAX (flags) and RDI (borrowed for AH to BH) are never taken. */
@@ -45,14 +44,6 @@ unsigned plan_longest(const struct tb *t)
     return t->n;
 }
 
-static bool has(uint16_t plan, int r)
-{
-    for (unsigned i = 0; i < 4; i++)
-        if ((plan >> (4 * i) & 15) == r)
-            return true;
-    return false;
-}
-
 static void take(struct tb *t, uint16_t plan)
 {
     t->plan = plan;
@@ -83,7 +74,7 @@ bool plan_make(struct tb *t, uint16_t hint)
         if (!(used >> (hint >> (4 * i) & 15) & 1))
             plan |= (uint16_t)((hint >> (4 * i) & 15) << (4 * n++));
     for (unsigned i = 0; i < sizeof candidates && n < 4; i++)
-        if (!(used >> candidates[i] & 1) && !(hint && has(hint, candidates[i])))
+        if (!(used >> candidates[i] & 1) && !(hint && plan_has(hint, candidates[i])))
             plan |= (uint16_t)(candidates[i] << (4 * n++));
     if (n < 4)
         return false;
@@ -91,35 +82,10 @@ bool plan_make(struct tb *t, uint16_t hint)
     return true;
 }
 
-static void put_aside(struct em *e, unsigned op, int r)
-{
-    e_gs(e, 1, op, r, H_NONE, 0, CPU_GPR + 8 * r);
-}
-
 static void each(struct tb *t, struct em *e, unsigned op)
 {
     for (unsigned i = 0; t->m64 && i < 4; i++)
-        put_aside(e, op, t->plan >> (4 * i) & 15);
-}
-
-void plan_way(uint8_t *at, uint16_t from, uint16_t to, uint8_t *spilled, uint8_t *entry)
-{
-    struct em e = {at, at + PLAN_WAY, false};
-    unsigned differ = 0;
-
-    for (unsigned i = 0; i < 4; i++)
-        differ += !has(to, from >> (4 * i) & 15);
-    if (differ > 2) /* as much work as the whole of it */
-        spilled = NULL;
-    for (unsigned i = 0; i < 4; i++)
-        if (!spilled || !has(to, from >> (4 * i) & 15))
-            put_aside(&e, 0x8b, from >> (4 * i) & 15);
-    for (unsigned i = 0; spilled && i < 4; i++)
-        if (!has(from, to >> (4 * i) & 15))
-            put_aside(&e, 0x89, to >> (4 * i) & 15);
-    uint8_t *jump = e_jmp32(&e);
-    e_patch32(&e, jump, spilled ? spilled : entry);
-    vt_assert(!e.full);
+        plan_move(e, op, t->plan >> (4 * i) & 15);
 }
 
 void plan_spill(struct tb *t, struct em *e)

@@ -520,8 +520,7 @@ void emit_access(struct tb *t, unsigned seg, unsigned size, unsigned rw, access_
     s.size = (uint8_t)size;
     s.rw = (uint8_t)rw;
     s.retry = (int32_t)(again - site);
-    s.arg2 = checks | (near ? SITE_STACK : 0) | (t->m64 && seg == S_SS ? SITE_SS : 0) |
-             (twins ? SITE_TWIN : 0);
+    s.arg2 = checks | (near ? SITE_STACK : 0) | (t->m64 && seg == S_SS ? SITE_SS : 0) | (twins ? SITE_TWIN : 0);
     put_site(c, &s);
     t->loc = twins ? loc : after;
     if (!twins)

@@ -211,7 +211,7 @@ static inline void e_mov_size(struct em *e, unsigned size, int dst, int src)
 uint8_t *stack_routine(struct tb *t);
 /* May blocks of this mode be chained? Others go from one to the next through C. */
 bool exit_chained(const struct tb *t);
-void exit_ways(struct tb *t); /* behind the block */
+void exit_ways(struct tb *t);                               /* behind the block */
 void exit_direct(struct tb *t, int32_t toff, uint8_t live); /* ends the hot path */
 void exit_indirect(struct tb *t, int32_t undo);             /* rv = EIP */
 void exit_next(struct tb *t, int32_t off, uint8_t live);    /* through C, always */
