@@ -104,12 +104,12 @@ enum {
     M_NOSSE = 1 << 11, /* CR4.OSFXSR clear */
     M_STEP = 1 << 12,  /* one instruction a block, exact flags */
     M_TS = 1 << 13,
-    M_AC = 1 << 15,     /* alignment is checked: ring 3, EFLAGS.AC, CR0.AM */
-    M_CODE64 = 1 << 14, /* with M_CODE32, M_STACK32 and the flat bits set */
-    M_AVX = 1 << 16,    /* CR4.OSXSAVE, and XCR0 has SSE and AVX */
-    M_REAL = 1 << 17,   /* real or virtual-8086 mode: no VEX */
-    M_SMAP = 1 << 18,   /* CR4.SMAP: users' pages are barred for the supervisor */
-    M_LIFT = 1 << 19,   /* but not now: EFLAGS.AC, in a ring below 3 */
+    M_AC = 1 << 15,      /* alignment is checked: ring 3, EFLAGS.AC, CR0.AM */
+    M_CODE64 = 1 << 14,  /* with M_CODE32, M_STACK32 and the flat bits set */
+    M_AVX = 1 << 16,     /* CR4.OSXSAVE, and XCR0 has SSE and AVX */
+    M_REAL = 1 << 17,    /* real or virtual-8086 mode: no VEX */
+    M_SMAP = 1 << 18,    /* CR4.SMAP: users' pages are barred for the supervisor */
+    M_LIFT = 1 << 19,    /* but not now: EFLAGS.AC, in a ring below 3 */
     M_CS_PAGE = 1 << 20, /* a block's: see cpu_block_mode() */
 };
 
