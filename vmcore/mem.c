@@ -65,6 +65,13 @@ uint8_t *mem_write_ptr(struct mem *m, uint32_t bpn)
     return p;
 }
 
+bool mem_is_written(struct mem *m, uint32_t bpn)
+{
+    const uint8_t *p = m->host[bpn];
+
+    return p && !in_template(m, p) && m->born[bpn] == mem_image_of(m, bpn)->epoch;
+}
+
 bool dma_read(struct mem *m, uint64_t pa, void *dst, uint64_t len)
 {
     uint8_t *d = dst;

@@ -149,6 +149,8 @@ uint8_t *mem_read_ptr(struct mem *m, uint32_t bpn);
 /* Counts as a write to the whole page for versions; the caller still calls mem_wrote for code detection, or asks
  * mem_has_code first and stays out. */
 uint8_t *mem_write_ptr(struct mem *m, uint32_t bpn);
+/* Was the page written in this epoch? Then a further write asks nothing of mem_write_ptr(). */
+bool mem_is_written(struct mem *m, uint32_t bpn);
 static inline bool mem_has_code(const struct mem *m, uint32_t bpn)
 {
     return m->code[bpn].lines != 0;

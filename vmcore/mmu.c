@@ -580,6 +580,13 @@ static void note_beside(struct cpu *c, const struct site *s, uint64_t lin, uint3
     }
 }
 
+/* Of a page that is read: would a write to it, too, only want its TLB entry? */
+static bool ready_for_writes(const struct cpu *c, uint64_t pa, uint32_t bpn, uint32_t flags)
+{
+    return (flags & TR_WRITE) && mem_wbpn(c->mem, pa) == bpn && !mem_has_code(c->mem, bpn) &&
+           mem_is_written(c->mem, bpn);
+}
+
 uint64_t mmu_slow(struct cpu *c, const struct site *s, uint64_t lin)
 {
     int user = data_set(c, 0);
@@ -617,7 +624,7 @@ uint64_t mmu_slow(struct cpu *c, const struct site *s, uint64_t lin)
         !(c->dr_active && hwbreak_watches(c, lin & ~0xfffull, 4096)) &&
         !((s->rw & 2) && (mem_wbpn(c->mem, pa[0]) != bpn || mem_has_code(c->mem, bpn)))) {
         uint8_t *h = (s->rw & 2) ? mem_write_ptr(c->mem, bpn) : mem_read_ptr(c->mem, bpn);
-        tlb_fill(c, user, lin, h, s->rw & 2, flags);
+        tlb_fill(c, user, lin, h, (s->rw & 2) || ready_for_writes(c, pa[0], bpn, flags), flags);
         if (killed != c->invalidations) /* the walk wrote to code, perhaps to this: look it up again */
             return cpu_resume(c);
         if ((s->arg2 & SITE_STACK) && s->rw == 1)
