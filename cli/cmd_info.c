@@ -5,14 +5,17 @@
 #include <string.h>
 #include "cli/life.h"
 #include "src/config.h"
+#include "src/hash.h"
 
 struct info_opts {
-    bool stats, costs;
+    bool stats, costs, hash;
 };
 
 const struct opt info_options[] = {
     {"stats", NULL, "also the counters of a running one", offsetof(struct info_opts, stats), OPT_FLAG, 0},
     {"costs", NULL, "also what each snapshot costs", offsetof(struct info_opts, costs), OPT_FLAG, 0},
+    {"hash", NULL, "also a hash of its memory, of each disk and of its devices", offsetof(struct info_opts, hash),
+     OPT_FLAG, 0},
     OPT_END(struct info_opts),
 };
 
@@ -114,6 +117,52 @@ static int show_costs(struct cli *c, int64_t machine, struct err *e)
     return r;
 }
 
+/* Of a machine that is off there are the disks alone. */
+static int hash_off(struct cli *c, int64_t id, json_t **ret, struct err *e)
+{
+    cleanup(cleanup_hashes) struct hashes *h = NULL;
+    struct slot_info *list = NULL;
+    size_t n = 0;
+    int r = hashes_new(&h, e);
+
+    if (!r)
+        r = slots_list(c->store, id, 0, &list, &n, e);
+    for (size_t i = 0; i < n && !r; i++) {
+        struct image *image = NULL;
+
+        if (strncmp(list[i].slot, "disk", 4) != 0)
+            continue;
+        r = image_open_flushed(c->store, id, list[i].slot, &image, e);
+        if (!r)
+            r = hashes_add_disk(h, list[i].slot, image, e);
+        image_close(image);
+    }
+    slots_list_free(list, n);
+    return r ? r : hashes_end(h, ret, e);
+}
+
+static int show_hash(struct cli *c, int64_t id, struct client *client, struct err *e)
+{
+    cleanup(cleanup_json) json_t *found = NULL, *a = NULL;
+    const char *part;
+    json_t *value;
+    int r = client ? client_call(client, "vmtest-hash", NULL, &a, e) : hash_off(c, id, &found, e);
+
+    if (r)
+        return r;
+    if (client)
+        found = json_incref(json_object_get(a, "hash"));
+    json_object_foreach(found, part, value)
+    {
+        char name[32];
+
+        snprintf(name, sizeof name, "hash %s", part);
+        show(c, name, json_string_value(value));
+    }
+    out_set(c, "hash", json_incref(found));
+    return 0;
+}
+
 /* What only the monitor knows. */
 static int show_running(struct cli *c, struct client *client, bool stats, struct err *e)
 {
@@ -187,5 +236,7 @@ int cmd_info(struct cli *c, void *opts, struct err *e)
     r = show_disks(c, m.id, e);
     if (!r && o->costs)
         r = show_costs(c, m.id, e);
-    return r || !running ? r : show_running(c, client, o->stats, e);
+    if (!r && running)
+        r = show_running(c, client, o->stats, e);
+    return r || !o->hash ? r : show_hash(c, m.id, client, e);
 }

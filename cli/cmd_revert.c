@@ -1,4 +1,5 @@
-/* vmtest revert: a machine is again what it was, with the power state that it had: one that ran goes on running. */
+/* vmtest revert: a machine is again what it was, with the power state that it had: one that ran goes on running; or it
+ * stands paused. */
 #include "cli/cmd.h"
 
 #include <string.h>
@@ -7,28 +8,31 @@
 #include "src/offline.h"
 
 struct revert_opts {
-    bool now, keep;
+    bool now, keep, paused;
 };
 
 const struct opt revert_options[] = {
     {"now", NULL, "keep nothing of what it was for vmtest undo", offsetof(struct revert_opts, now), OPT_FLAG, 0},
     {"keep", NULL, "of one that runs, keep its memory too: vmtest undo lets it go on",
      offsetof(struct revert_opts, keep), OPT_FLAG, 0},
+    {"paused", NULL, "leave it paused, also where the snapshot is of one that ran",
+     offsetof(struct revert_opts, paused), OPT_FLAG, 0},
     OPT_END(struct revert_opts),
 };
 
 static int ask_monitor(struct cli *c, const struct target *t, const struct snapshot_info *s, struct client *client,
-                       bool keep, struct err *e)
+                       const struct revert_opts *o, struct err *e)
 {
     cleanup(snapshot_info_release) struct snapshot_info left = {0};
     cleanup(cleanup_json) json_t *a = NULL;
     cleanup(cleanup_free) char *detail = NULL;
     const char *power;
-    int r = keep ? left_take(c, &t->machine, client, s->name, &left, e) : 0;
+    int r = o->keep ? left_take(c, &t->machine, client, s->name, &left, e) : 0;
 
     if (r)
         return r;
-    r = client_call(client, "vmtest-revert", json_pack("{s:I}", "id", (json_int_t)s->id), &a, e);
+    r = client_call(client, "vmtest-revert", json_pack("{s:I, s:b}", "id", (json_int_t)s->id, "paused", o->paused), &a,
+                    e);
     if (r && left.id)
         left_give_up(c, &left, client);
     if (r)
@@ -46,7 +50,8 @@ static int ask_monitor(struct cli *c, const struct target *t, const struct snaps
 }
 
 /* The machine is off. Where the snapshot has a memory, a monitor is started to hold it. */
-static int from_off(struct cli *c, const struct target *t, const struct snapshot_info *s, int *lock, struct err *e)
+static int from_off(struct cli *c, const struct target *t, const struct snapshot_info *s, int *lock, bool paused,
+                    struct err *e)
 {
     cleanup(cleanup_client) struct client *client = NULL;
     int r;
@@ -60,7 +65,7 @@ static int from_off(struct cli *c, const struct target *t, const struct snapshot
         return 0;
     }
     r = life_start(c, &t->machine, lock, &(struct life_how){.paused = true}, &client, e);
-    return r ? r : ask_monitor(c, t, s, client, false, e);
+    return r ? r : ask_monitor(c, t, s, client, &(struct revert_opts){.paused = paused}, e);
 }
 
 /* Whether anything is kept of that time, before a machine loses its power for it. */
@@ -124,18 +129,23 @@ int cmd_revert(struct cli *c, void *opts, struct err *e)
     if (o->now && o->keep)
         return err_set(e, VT_USAGE, "--keep or --now, not both");
     r = cli_target(c, c->words, c->nwords, false, &t, e);
+    if (!r && t.ref.when && o->paused)
+        r = err_set(e, VT_USAGE, "no memory is kept of a time: the machine is off then, and cannot be paused");
     if (!r && t.ref.when) {
         r = to_time(c, &t, t.ref.when, o->keep, e);
         return r || !o->now ? r : undo_forget(c->store, t.machine.id, begun, e);
     }
     if (!r)
         r = cli_snapshot(c, &t, false, &s, e);
+    if (!r && o->paused && !s.ram_bytes)
+        r = err_set(e, VT_USAGE, "%s@%s has no memory: the machine is off then, and cannot be paused", t.machine.name,
+                    s.name);
     if (!r)
         r = cli_lock_or_connect(c, &t.machine, &lock, &client, e);
     if (r)
         return r;
     out_set(c, "machine", json_string(t.machine.name));
     out_set(c, "snapshot", json_string(s.name));
-    r = client ? ask_monitor(c, &t, &s, client, o->keep, e) : from_off(c, &t, &s, &lock, e);
+    r = client ? ask_monitor(c, &t, &s, client, o, e) : from_off(c, &t, &s, &lock, o->paused, e);
     return r || !o->now ? r : undo_forget(c->store, t.machine.id, begun, e);
 }

@@ -34,7 +34,7 @@ const struct verb verbs[] = {
         "write a machine, or a disk of it, to a file", 0, 2, 0),
     ROW(gc, "[--dry-run] [--now] [--keep TIME]", "take back the space of what was deleted", 0, 0, 0),
     ROW(import, "[--name NAME] {FILE | --base DIR [MACHINE]}", "take in a machine that was exported", 0, 1, 0),
-    ROW(info, "[--stats] [--costs] [MACHINE]", "say all about one machine", 0, 1, 0),
+    ROW(info, "[--stats] [--costs] [--hash] [MACHINE]", "say all about one machine", 0, 1, 0),
     ROW(install, "PACKAGE...", "install packages in a guest", 1, INT_MAX, 0),
     ROW(list, "", "list the machines", 0, 0, 0),
     ROW(log, "[MACHINE]", "print what a machine's monitor logged", 0, 1, 0),
@@ -43,7 +43,7 @@ const struct verb verbs[] = {
     ROW(rename, "[MACHINE] SNAP NAME", "give a snapshot another name", 2, 3, 0),
     ROW(reset, "[MACHINE]", "press a machine's reset button", 0, 1, 0),
     ROW(resume, "[MACHINE]", "let a paused guest go on", 0, 1, 0),
-    ROW(revert, "[--now | --keep] [MACHINE] SNAP", "bring a machine back to a snapshot", 1, 2, 0),
+    ROW(revert, "[--now | --keep] [--paused] [MACHINE] SNAP", "bring a machine back to a snapshot", 1, 2, 0),
     ROW(rm, "[--force] [--now] [MACHINE]", "remove a machine and its snapshots", 0, 1, 0),
     ROW(run,
         "{--from SNAP [--warm | --jobs N] [--copy-in PATH]... [--copy-out GUEST[:HOST]]... [--env NAME=VALUE]... "

@@ -18,7 +18,8 @@
  *   vmtest-snapshot {"name", "note"?, "quiesce"?: "auto"|"require"|"no", "quiesce-timeout"?, "async"?: bool}
  *                   -> {"id", "seconds", "stopped_seconds", "pages", "blocks", "ram": bool, "warning"?}; with "async",
  *                   once it is taken, without "id", "pages" and "blocks": an event says how it ended
- *   vmtest-revert   {"id"}                              -> {"seconds", "pages", "blocks", "power": "running"|"off"…}
+ *   vmtest-revert   {"id", "paused"?: bool}             -> {"seconds", "pages", "blocks", "power": "running"|"off"…}
+ *   vmtest-hash     {}                                  -> {"hash": {"ram", "vram", "disk0", …, "state", "all"}}
  *   vmtest-cdrom    {"path": absolute path, or "" for none} -> {}
  *   vmtest-floppy   {"drive"?: 0|1, "path"?: as for vmtest-cdrom; absent: the drive's own disk} -> {}
  *   vmtest-delete   {"id"}, vmtest-rename {"id", "name"} -> {}

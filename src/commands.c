@@ -90,7 +90,7 @@ int get_seconds(const json_t *args, const char *key, uint64_t *ret_ns, struct er
     return 0;
 }
 
-static json_t *seconds(uint64_t ns)
+json_t *json_seconds(uint64_t ns)
 {
     return json_real((double)ns / (double)NS_PER_SEC);
 }
@@ -242,7 +242,7 @@ static void cmd_wait(void *opaque, struct qmp_call *call)
 
 /* ---- the snapshot tree */
 
-static int ephemeral(const struct monitor *m, struct err *e)
+int ephemeral(const struct monitor *m, struct err *e)
 {
     return m->fork_of ? err_set(e, VT_BUSY, "a machine that is thrown away keeps no snapshots") : 0;
 }
@@ -326,7 +326,7 @@ static void on_taken(void *opaque, const struct capture_result *r)
     s->told = clock_mono_ns();
     if (!s->async)
         return;
-    result = json_pack("{s:o, s:b}", "stopped_seconds", seconds(r->stopped), "ram", 1);
+    result = json_pack("{s:o, s:b}", "stopped_seconds", json_seconds(r->stopped), "ram", 1);
     add_warning(result, r);
     qmp_return(s->call, result);
     s->call = NULL;
@@ -355,8 +355,8 @@ static void tell_snapshot(struct snapshotting *s, int rc, const struct capture_r
     json_t *result = NULL;
 
     if (rc == 0) {
-        result = json_pack("{s:I, s:o, s:o, s:I, s:I, s:b}", "id", (json_int_t)r->id, "seconds", seconds(r->took),
-                           "stopped_seconds", seconds(r->stopped), "pages", (json_int_t)r->pages, "blocks",
+        result = json_pack("{s:I, s:o, s:o, s:I, s:I, s:b}", "id", (json_int_t)r->id, "seconds", json_seconds(r->took),
+                           "stopped_seconds", json_seconds(r->stopped), "pages", (json_int_t)r->pages, "blocks",
                            (json_int_t)r->blocks, "ram", 1);
         add_warning(result, r);
     }
@@ -399,29 +399,7 @@ static void cmd_snapshot(void *opaque, struct qmp_call *call)
     start_job(opaque, call, work_snapshot);
 }
 
-struct revert {
-    struct monitor *m;
-    int rc;
-    bool broken;
-    struct revert_result r;
-    struct err err;
-};
-
-#define MAINTAIN_EVERY 64 /* reverts */
-
-static void revert_begin(void *opaque)
-{
-    monitor_revert_begin(((struct revert *)opaque)->m);
-}
-
-static void revert_end(void *opaque)
-{
-    struct revert *v = opaque;
-
-    monitor_revert_end(v->m, v->rc, v->broken, v->r.power, &v->err);
-}
-
-static int get_id(const struct qmp_call *call, int64_t *ret, struct err *e)
+int get_id(const struct qmp_call *call, int64_t *ret, struct err *e)
 {
     uint64_t id = 0;
     int rc = json_get_u64(call->args, "id", JSON_REQUIRED, &id, WHERE, e);
@@ -431,7 +409,7 @@ static int get_id(const struct qmp_call *call, int64_t *ret, struct err *e)
 }
 
 /* Snapshots of other machines are none of ours. */
-static int check_ours(struct monitor *m, int64_t id, struct err *e)
+int check_ours(struct monitor *m, int64_t id, struct err *e)
 {
     cleanup(snapshot_info_release) struct snapshot_info s = {0};
     int rc = snapshot_get(m->store, id, &s, e);
@@ -439,41 +417,6 @@ static int check_ours(struct monitor *m, int64_t id, struct err *e)
     if (rc == 0 && s.machine != m->id)
         rc = err_set(e, VT_NOENT, "snapshot %lld is of another machine", (long long)id);
     return rc;
-}
-
-static void work_revert(struct monitor *m, struct qmp_call *call)
-{
-    struct revert v = {.m = m};
-    uint64_t begin = clock_mono_ns();
-    json_t *result = NULL;
-    int64_t id = 0;
-
-    v.rc = ephemeral(m, &v.err);
-    if (v.rc == 0)
-        v.rc = get_id(call, &id, &v.err);
-    if (v.rc == 0)
-        v.rc = check_ours(m, id, &v.err);
-    if (v.rc == 0) {
-        pthread_mutex_lock(&m->change);
-        capture_drain(m->capture); /* before the guest stands */
-        loop_call_wait(m->loop, revert_begin, &v);
-        v.rc = capture_revert(m->capture, id, &v.r, &v.broken, &v.err);
-        if (v.rc == 0 && v.r.power != POWER_OFF)
-            v.rc = monitor_keep_discs(m, &v.err);
-        loop_call_wait(m->loop, revert_end, &v);
-        pthread_mutex_unlock(&m->change);
-    }
-    if (v.rc == 0)
-        result = json_pack("{s:o, s:I, s:I, s:s}", "seconds", seconds(clock_mono_ns() - begin), "pages",
-                           (json_int_t)v.r.pages, "blocks", (json_int_t)v.r.blocks, "power", power_name(v.r.power));
-    answer(call, v.rc, result, &v.err);
-    if (++m->reverts % MAINTAIN_EVERY == 0) /* each leaves a head behind, that is kept for a time and then is not */
-        store_maintain(m->store, NULL);
-}
-
-static void cmd_revert(void *opaque, struct qmp_call *call)
-{
-    start_job(opaque, call, work_revert);
 }
 
 static int change_disc(struct monitor *m, const struct qmp_call *call, bool floppy, struct err *e)
@@ -768,6 +711,7 @@ const struct qmp_command monitor_commands[] = {
     {"quit", cmd_quit},
     {"vmtest-info", cmd_info},
     {"vmtest-stats", cmd_stats},
+    {"vmtest-hash", cmd_hash},
     {"vmtest-wait", cmd_wait},
     {"vmtest-snapshot", cmd_snapshot},
     {"vmtest-revert", cmd_revert},
