@@ -111,6 +111,7 @@ static int fill_config(struct machine_config *cfg, const struct create_opts *o, 
     if (!r && o->cdrom)
         r = config_set_cdrom(cfg, o->cdrom, e);
     cfg->hpet = o->hpet;
+    cfg->balloon = true; /* not that of machines of before it: their snapshots know no such device */
     if (!r && o->nets.n)
         r = opt_named(config_set_nets(cfg, o->nets.items, o->nets.n, e), "net", e);
     if (!r && o->nic)

@@ -410,6 +410,8 @@ static json_t *hardware_json(const struct machine_config *c)
 
     if (c->hpet)
         json_object_set_new(hw, "hpet", json_true());
+    if (c->balloon)
+        json_object_set_new(hw, "balloon", json_true());
     if (c->ide)
         json_object_set_new(hw, "disk_bus", json_string("ide"));
     if (c->cdrom)
@@ -635,6 +637,8 @@ static int read_hardware(struct machine_config *c, const json_t *hw, struct err 
         r = copy_str(hw, "bios", JSON_OPTIONAL, &c->bios, e);
     if (!r)
         r = json_get_bool(hw, "hpet", JSON_OPTIONAL, &c->hpet, where, e);
+    if (!r)
+        r = json_get_bool(hw, "balloon", JSON_OPTIONAL, &c->balloon, where, e);
     if (!r)
         r = json_get_array(hw, "boot_order", JSON_OPTIONAL, &order, where, e);
     if (!r && order)

@@ -2,7 +2,7 @@
  *
  *   {"format": 1,
  *    "hardware": {"mem": BYTES, "cpu": MODEL?, "boot": {"kernel": PATH, "initrd": PATH?, "append": TEXT?}?,
- *                 "bios": PATH?, "boot_order": ["disk"|"cdrom"|"floppy"|"net"…]?,
+ *                 "bios": PATH?, "boot_order": ["disk"|"cdrom"|"floppy"|"net"…]?, "balloon": BOOL?,
  *                 "hpet": BOOL?, "disk_bus": "ide"?, "cdrom": PATH or ""?, "floppies": [PATH or "" or null…]?,
  *                 "disks": [{"slot": "disk0", "read_only": BOOL?, "floppy": BOOL?}…],
  *                 "nics": [{"mac": "52:54:00:…", "model": "ne2k_pci"?, "net": NAME?}…]},
@@ -54,6 +54,7 @@ struct machine_config {
     char *bios;                                       /* NULL: the default */
     enum config_boot boot_order[CONFIG_BOOT_CLASSES]; /* the first one NONE: the default order */
     bool hpet;                                        /* the board has high precision event timers */
+    bool balloon;                                     /* guests give free pages back; see cmd_create.c */
     bool testdev;                                     /* ports for test kernels: one-shot machines only, not stored */
     bool ide;                                         /* the disks are IDE's rather than virtio's */
     char *cdrom;                                      /* NULL: no CD drive; "": an empty one */

@@ -262,6 +262,7 @@ static int make_hardware(struct machine *m, const struct machine_spec *spec, str
         .console = {&m->agent_port, &m->exec_port},
         .nconsole = 2,
         .hpet = c->hpet,
+        .balloon = c->balloon,
         .testdev = c->testdev,
         .no_reboot = true, /* reboots are ours: the kernel's file is not the machine's business */
         .wall_start = (uint64_t)(clock_wall_ns() / (int64_t)NS_PER_SEC),

@@ -9,6 +9,7 @@ enum {
     SLOT_CONSOLE = 4,
     SLOT_DISK = 5,
     SLOT_NIC = 16,
+    SLOT_BALLOON = 20,
 
     IO_BASE = 0xc000, /* where board_direct_boot() puts BARs */
     MMIO_BASE = 0xf8000000u,
@@ -211,6 +212,8 @@ static int init_virtio(struct board *b, struct devctx *c, const struct vm_config
             return -1;
     for (; b->nnics < config->nnics; b->nnics++)
         init_nic(b, c, b->nnics, &config->nic[b->nnics]);
+    if (config->balloon)
+        virtio_balloon_init(&b->balloon, c, &b->pci, PCI_DEVFN(SLOT_BALLOON, 0), "vballoon0");
     return 0;
 }
 

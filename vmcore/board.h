@@ -1,8 +1,8 @@
 /* The PC: every chip, wired. board_init() is one plain function, a block a chip.
  *
  * PCI slots: 0 host bridge, 1 south bridge (function 0 ISA, 1 IDE, 3 power management), 2 display, 3 entropy, 4
- * console, 5..12 disks, 16..19 network cards. INTx pins reach I/O APIC inputs 16..19, and the 8259s where the guest
- * steers them to. ISA interrupts reach both (IRQ 0 at I/O APIC input 2). */
+ * console, 5..12 disks, 16..19 network cards, 20 balloon. INTx pins reach I/O APIC inputs 16..19, and the 8259s where
+ * the guest steers them to. ISA interrupts reach both (IRQ 0 at I/O APIC input 2). */
 #ifndef VT_BOARD_H
 #define VT_BOARD_H
 
@@ -25,6 +25,7 @@
 #include "vmcore/dev/testdev.h"
 #include "vmcore/dev/uart.h"
 #include "vmcore/dev/vga.h"
+#include "vmcore/dev/virtio_balloon.h"
 #include "vmcore/dev/virtio_blk.h"
 #include "vmcore/dev/virtio_console.h"
 #include "vmcore/dev/virtio_net.h"
@@ -68,6 +69,7 @@ struct board {
     unsigned ndisks, nnics;
     struct virtio_rng rng;
     struct virtio_console console;
+    struct virtio_balloon balloon; /* where config has one */
     struct virtio_blk disk[VM_MAX_DISKS];
     struct virtio_net nic[VM_MAX_NICS]; /* or ne2k[] of the same index */
     struct ne2000 ne2k[VM_MAX_NICS];

@@ -8,6 +8,9 @@
 #include "vmcore/dev/dev.h"
 #include "vmcore/rt.h"
 
+#define PUNCH 3 /* fallocate's: a hole, and the size stays */
+
+/* Or the zero page: not the page's own, and not to be written to. */
 static bool in_template(const struct mem *m, const uint8_t *p)
 {
     return p >= m->shared;
@@ -103,6 +106,66 @@ bool dma_write(struct mem *m, uint64_t pa, const void *src, uint64_t len)
     return true;
 }
 
+/* ---- pages that the guest has no use for */
+
+/* Was there anything to take away? What is nowhere but in the snapshot is loaded only where a capture may want it. */
+static bool discard(struct mem_image *i, uint32_t bpn)
+{
+    struct mem *m = i->m;
+    const uint8_t *p = m->host[bpn];
+
+    if (p == m->zero || (!p && !i->src))
+        return false;
+    if (m->code[bpn].lines)
+        m->code_write(m->opaque, bpn, 0, VT_PAGE_SIZE);
+    if (!p && mem_capturing(i))
+        p = mem_read_ptr(m, bpn);
+    if (m->born[bpn] != i->epoch) {
+        if (p)
+            mem_keep(i, bpn, p);
+        __atomic_store_n(&m->born[bpn], i->epoch, __ATOMIC_RELEASE);
+    }
+    __atomic_store_n(&m->host[bpn], (uint8_t *)m->zero, __ATOMIC_RELEASE);
+    m->discarded++;
+    return true;
+}
+
+void mem_discard(struct mem *m, uint32_t bpn, uint32_t n)
+{
+    struct mem_image *i = &m->image[MEM_IMAGE_RAM];
+    bool any = false;
+
+    vt_assert(bpn <= m->ram_pages && n <= m->ram_pages - bpn);
+    for (uint32_t p = bpn; p < bpn + n; p++)
+        any |= discard(i, p);
+    if (!any)
+        return;
+    i->used = true;
+    m->copies++; /* addresses for reading are old now */
+    m->drop(m->opaque, MEM_NONE, false);
+    rt_syscall6(SYS_fallocate, m->fd, PUNCH, (long)bpn << VT_PAGE_SHIFT, (long)n << VT_PAGE_SHIFT, 0, 0);
+}
+
+/* What of [first, last) is in the `pages` page frames from pfn on, which have backing pages from bpn on. */
+static void discard_in(struct mem *m, uint64_t first, uint64_t last, uint64_t pfn, uint64_t pages, uint32_t bpn)
+{
+    uint64_t from = MAX(first, pfn), to = MIN(last, pfn + pages);
+
+    if (from < to)
+        mem_discard(m, bpn + (uint32_t)(from - pfn), (uint32_t)(to - from));
+}
+
+void dma_discard(struct mem *m, uint64_t pa, uint64_t len)
+{
+    uint64_t end = len > UINT64_MAX - pa ? UINT64_MAX : pa + len;
+    uint64_t first = (pa >> VT_PAGE_SHIFT) + ((pa & (VT_PAGE_SIZE - 1)) != 0), last = end >> VT_PAGE_SHIFT;
+
+    discard_in(m, first, last, 0, MIN(m->low_pages, 0xa0), 0);
+    if (m->low_pages > 0x100)
+        discard_in(m, first, last, 0x100, m->low_pages - 0x100, 0x100);
+    discard_in(m, first, last, 0x100000, m->ram_pages - m->low_pages, m->low_pages);
+}
+
 /* ---- restore and revert: only while the vCPU is stopped */
 
 /* RAM is src's from now on: its template, where it has one, is mapped in place of the one before. Pages that are in
@@ -143,8 +206,7 @@ void mem_restore(struct mem_image *i, struct pagesrc *src)
         m->born[p] = 0;
     }
     m->drop(m->opaque, MEM_NONE, false);
-    rt_syscall6(SYS_fallocate, m->fd, 3 /* punch hole, keep size */, (long)i->first << VT_PAGE_SHIFT,
-                (long)i->pages << VT_PAGE_SHIFT, 0, 0);
+    rt_syscall6(SYS_fallocate, m->fd, PUNCH, (long)i->first << VT_PAGE_SHIFT, (long)i->pages << VT_PAGE_SHIFT, 0, 0);
     i->used = false;
 }
 

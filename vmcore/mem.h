@@ -12,8 +12,9 @@
  *  1. A host pointer got for reading may be used until the next door call that names the page.
  *  2. A host pointer for writing is handed out only after the page's content of unfinished captures is kept.
  *  3. The CPU's TLB holds write permission only for pages that were got for writing in this epoch and hold no code.
- *  4. A pointer for writing is one into the memfd. Where the page was in the template, it is copied first, and the TLB
- *     has forgotten the template's address before the copy is written to. */
+ *  4. A pointer for writing is one into the memfd. Where the page was in the template, or is the one zero page that
+ *     stands for all discarded ones, it is copied first, and the TLB has forgotten that address before the copy is
+ *     written to. */
 #ifndef VT_MEM_H
 #define VT_MEM_H
 
@@ -79,14 +80,15 @@ struct mem {
     struct mem_slot slot[MEM_SLOTS];
     uint16_t pam_read, pam_write; /* 16 KiB areas from C0000h on, a bit each, that are RAM; else ROM */
     int fd;
-    uint8_t *guarded; /* guard region, ram, guard region, shared, guard region */
+    uint8_t *guarded; /* guard region, ram, guard region, shared, guard region, zero, guard region */
     size_t guarded_bytes;
     uint8_t *ram;          /* the memfd, pages * 4096 */
     const uint8_t *shared; /* RAM's template, the same layout; without access where there is none */
     bool has_template;
-    uint8_t **host; /* a page's bytes; NULL: not loaded yet */
-    uint32_t *born; /* epoch in which the present content began; 0: at start or restore */
-    uint8_t *claim; /* atomic: 1 while a page's content is copied for a capture */
+    const uint8_t *zero; /* the page that all discarded ones of RAM are: read-only, behind shared */
+    uint8_t **host;      /* a page's bytes; NULL: not loaded yet */
+    uint32_t *born;      /* epoch in which the present content began; 0: at start or restore */
+    uint8_t *claim;      /* atomic: 1 while a page's content is copied for a capture */
     struct code_page *code;
     void *opaque; /* struct vm */
     /* The vCPU's hooks. drop: forget cached translations to this page, or all for MEM_NONE (writes_only: write
@@ -97,7 +99,8 @@ struct mem {
     /* Calls src->fill outside of GPR-only land; dst NULL: src->share, and not 0 where that says no. */
     int (*load)(void *opaque, struct pagesrc *src, uint32_t page, uint8_t *dst);
     uint64_t loads, versions, door_writes;
-    uint64_t copies; /* pages that left the template: a pointer for reading that was got before may be old */
+    uint64_t discarded; /* pages that the guest gave back, and that had bytes */
+    uint64_t copies;    /* pages that left the template: a pointer for reading that was got before may be old */
 };
 
 /* vram_pages and rom_pages may be 0. */
@@ -107,12 +110,17 @@ bool mem_track_init(struct mem *m); /* false: no address space */
 void mem_track_release(struct mem *m);
 /* First write in this epoch, p being the page's content: what captures in flight still need is put aside. */
 void mem_keep(struct mem_image *i, uint32_t bpn, const uint8_t *p);
+/* Is a capture in flight, so that contents may have to be kept? */
+static inline bool mem_capturing(const struct mem_image *i)
+{
+    return __atomic_load_n(&i->taken, __ATOMIC_ACQUIRE) != __atomic_load_n(&i->gone, __ATOMIC_ACQUIRE);
+}
 /* A page as the retained capture has it; NULL where that is not in memory. */
 const uint8_t *mem_retained(const struct mem_image *i, uint64_t page);
 /* How far from ram host addresses of the guest's memory reach. */
 static inline uint64_t mem_reach(const struct mem *m)
 {
-    return (uint64_t)(m->shared - m->ram) + ((uint64_t)m->ram_pages << VT_PAGE_SHIFT);
+    return (uint64_t)(m->zero - m->ram) + VT_PAGE_SIZE;
 }
 static inline struct mem_image *mem_image_of(struct mem *m, uint32_t bpn)
 {
@@ -167,6 +175,8 @@ static inline void mem_wrote(struct mem *m, uint32_t bpn, uint32_t off, uint32_t
     if (m->code[bpn].lines)
         m->code_write(m->opaque, bpn, off, len);
 }
+/* n pages of RAM are zero from now on, as after a write, and take no memory of the host's until they are written to. */
+void mem_discard(struct mem *m, uint32_t bpn, uint32_t n);
 
 /* Restore: every page of the image is src's from now on. */
 void mem_restore(struct mem_image *i, struct pagesrc *src);

@@ -1,11 +1,13 @@
 /* Guest memory: made and freed on the host side. See mem.h. */
 #include "vmcore/mem.h"
 
+#include <errno.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 #include "src/base/util.h"
 
-#define GUARD (1u << 20) /* bytes without access on both sides of RAM, and of its template */
+#define GUARD (1u << 20) /* bytes without access on both sides of RAM, of its template, and of the zero page */
 
 void mem_free(struct mem *m)
 {
@@ -53,7 +55,7 @@ int mem_new(uint64_t ram_bytes, uint32_t vram_pages, uint32_t rom_pages, struct 
         mem_free(m);
         return err_set(e, VT_FAIL, "no memory for %llu MiB of guest RAM", (unsigned long long)(ram_bytes >> 20));
     }
-    m->guarded_bytes = bytes + ram_bytes + 3 * GUARD;
+    m->guarded_bytes = bytes + ram_bytes + VT_PAGE_SIZE + 4 * GUARD;
     m->guarded = mmap(NULL, m->guarded_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (m->guarded == MAP_FAILED)
         m->guarded = NULL;
@@ -67,6 +69,11 @@ int mem_new(uint64_t ram_bytes, uint32_t vram_pages, uint32_t rom_pages, struct 
         return err_set(e, VT_FAIL, "cannot map %llu MiB of guest RAM", (unsigned long long)(ram_bytes >> 20));
     }
     m->shared = m->ram + bytes + GUARD;
+    m->zero = m->shared + ram_bytes + GUARD;
+    if (mprotect((void *)m->zero, VT_PAGE_SIZE, PROT_READ) != 0) {
+        mem_free(m);
+        return err_set(e, VT_FAIL, "cannot map guest RAM: %s", strerror(errno));
+    }
     *ret = m;
     return 0;
 }

@@ -519,6 +519,7 @@ char *vm_stats(struct vm *vm)
     STAT("mem.loads", vm->mem->loads);
     STAT("mem.versions", vm->mem->versions);
     STAT("mem.copies", vm->mem->copies);
+    STAT("mem.discarded", vm->mem->discarded);
     STAT("code.blocks", c->blocks_made);
     STAT("code.verified", c->verified);
     STAT("code.writes", c->code_writes);

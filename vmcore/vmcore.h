@@ -55,6 +55,7 @@ struct vm_config {
     struct inputport *input;                  /* keyboard and mouse; NULL: never used */
     enum vm_boot boot_order[VM_BOOT_CLASSES]; /* first one NONE: disk, CD, floppy, network */
     bool hpet;                                /* the board has high precision event timers */
+    bool balloon;                             /* the board has a balloon, by which the guest gives back free pages */
     bool testdev;                             /* the board has what test kernels know of QEMU's: vmcore/dev/testdev.h */
     bool no_reboot;                           /* a reset ends the machine (VM_STOP_RESET) instead of rebooting */
     const void *vga_bios;                     /* the display's expansion ROM, outlives the machine; NULL: none */

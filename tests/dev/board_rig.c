@@ -30,6 +30,12 @@ bool dma_write(struct mem *m, uint64_t pa, const void *src, uint64_t len)
     return true;
 }
 
+void dma_discard(struct mem *m, uint64_t pa, uint64_t len)
+{
+    if (pa <= RIG_DMA && len <= RIG_DMA - pa)
+        memset(m->bytes + pa, 0, len);
+}
+
 uint32_t vram_pages(const struct mem *m)
 {
     return RIG_VRAM >> 12;

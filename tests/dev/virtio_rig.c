@@ -28,6 +28,16 @@ bool dma_write(struct mem *m, uint64_t pa, const void *src, uint64_t len)
     return true;
 }
 
+void dma_discard(struct mem *m, uint64_t pa, uint64_t len)
+{
+    uint64_t first = ALIGN_UP(pa, 4096), last = (pa + len) & ~4095ull;
+
+    if (len > UINT64_MAX - pa || !inside(m, pa, len) || first >= last)
+        return;
+    memset(m->bytes + first, 0, last - first);
+    m->discards++;
+}
+
 void vm_post(struct vm *vm, struct vm_event *ev)
 {
     if (__atomic_exchange_n(&ev->pending, 1, __ATOMIC_ACQ_REL))

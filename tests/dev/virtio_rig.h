@@ -14,6 +14,7 @@
 struct mem {
     uint8_t *bytes; /* an allocation of its own, so that a sanitizer sees a step outside */
     uint32_t size;
+    unsigned discards; /* ranges that were given back */
 };
 struct vm {
     struct vm_event *first, **last;

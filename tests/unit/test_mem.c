@@ -2,7 +2,9 @@
 #include "tests/unit/unit.h"
 
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
+#include "vmcore/dev/dev.h"
 #include "vmcore/mem.h"
 
 #define RAM   (1u << 20)
@@ -57,7 +59,7 @@ static struct source source_make(uint8_t first)
 }
 
 struct tlb { /* what the vCPU was told to forget */
-    unsigned drops;
+    unsigned drops, flushes, code_writes;
     uint32_t last;
     const uint8_t *host; /* where the page was, when it was told */
     struct mem *m;
@@ -67,8 +69,10 @@ static void drop(void *opaque, uint32_t bpn, bool writes_only)
 {
     struct tlb *t = opaque;
 
-    if (bpn == MEM_NONE)
+    if (bpn == MEM_NONE) {
+        t->flushes++;
         return;
+    }
     assert_false(writes_only);
     t->drops++;
     t->last = bpn;
@@ -77,6 +81,9 @@ static void drop(void *opaque, uint32_t bpn, bool writes_only)
 
 static void code_write(void *opaque, uint32_t bpn, uint32_t off, uint32_t len)
 {
+    struct tlb *t = opaque;
+
+    t->code_writes++;
 }
 
 static void flush_writes(void *opaque)
@@ -229,13 +236,159 @@ static void a_capture_reads_through_it(void **state)
     close(a.src.template_fd);
 }
 
+/* How many 4 KiB of the host's memory the machine's own has. */
+static uint64_t own_pages(const struct mem *m)
+{
+    struct stat st;
+
+    assert_int_equal(fstat(m->fd, &st), 0);
+    return (uint64_t)st.st_blocks * 512 / PAGE;
+}
+
+static void copies_as(struct pagetrack *track, uint64_t e, uint64_t p, uint8_t v)
+{
+    struct err err = {0};
+    uint8_t page[PAGE];
+
+    assert_int_equal(track->copy(track, e, p, page, &err), 0);
+    assert_filled(page, v);
+}
+
+/* Whether its own, the template's, in neither yet, or never touched. */
+static void discarded_pages_cost_nothing(void **state)
+{
+    struct source a = source_make(10);
+    struct tlb t;
+    struct mem *m = mem_make(&t);
+    struct pagetrack *track = &m->image[MEM_IMAGE_RAM].track;
+    uint64_t e, at = 0;
+    uint8_t *w;
+
+    for (uint32_t p = 0; p < 64; p++)
+        memset(mem_write_ptr(m, p), 0xee, PAGE);
+    assert_int_equal(own_pages(m), 64);
+    mem_discard(m, 8, 100);
+    assert_int_equal(m->discarded, 56);
+    assert_int_equal(own_pages(m), 8);
+    assert_int_equal(t.flushes, 1);
+    mem_discard(m, 8, PAGES - 8); /* nothing is there */
+    assert_int_equal(m->discarded, 56);
+    assert_int_equal(t.flushes, 1);
+    for (uint32_t p = 8; p < 64; p++)
+        assert_filled(mem_read_ptr(m, p), 0);
+    assert_filled(mem_read_ptr(m, 7), 0xee);
+    assert_int_equal(own_pages(m), 8);
+    w = mem_write_ptr(m, 9); /* its own again */
+    assert_int_equal(t.last, 9);
+    assert_filled(w, 0);
+    memset(w, 0xdd, PAGE);
+    assert_filled(mem_read_ptr(m, 10), 0);
+    assert_ptr_equal(mem_read_ptr(m, 9), w);
+    assert_int_equal(own_pages(m), 9);
+
+    mem_restore(&m->image[MEM_IMAGE_RAM], &a.src);
+    assert_filled(mem_read_ptr(m, 9), 19); /* of the snapshot, all of them */
+    assert_filled(mem_read_ptr(m, 10), 20);
+    memset(mem_write_ptr(m, 11), 0xee, PAGE);
+    mem_discard(m, 10, 3); /* the template's, its own, in neither */
+    for (uint32_t p = 10; p < 13; p++)
+        assert_filled(mem_read_ptr(m, p), 0);
+    assert_int_equal(own_pages(m), 0);
+    assert_int_equal(a.fills, 0);
+    e = track->capture(track);
+    for (uint64_t p = 10; p < 13; p++, at++) {
+        assert_true(track->next_changed(track, 0, e, &at)); /* since the restore */
+        assert_int_equal(at, p);
+        copies_as(track, e, p, 0);
+    }
+    assert_false(track->next_changed(track, 0, e, &at));
+    assert_int_equal(own_pages(m), 0); /* nor does a snapshot bring them back */
+    track->done(track, e);
+    mem_free(m);
+    close(a.src.template_fd);
+}
+
+static void a_capture_keeps_what_is_discarded(void **state)
+{
+    struct source a = source_make(10);
+    struct tlb t;
+    struct mem *m = mem_make(&t);
+    struct pagetrack *track = &m->image[MEM_IMAGE_RAM].track;
+    uint64_t e, f, at = 0;
+
+    mem_restore(&m->image[MEM_IMAGE_RAM], &a.src);
+    mem_read_ptr(m, 1);
+    memset(mem_write_ptr(m, 2), 0xcc, PAGE);
+    memset(mem_write_ptr(m, 4), 0xcc, PAGE);
+    e = track->capture(track);
+    memset(mem_write_ptr(m, 4), 0xdd, PAGE);
+    mem_discard(m, 1, 4);
+    assert_int_equal(m->discarded, 4);
+    f = track->capture(track);
+    memset(mem_write_ptr(m, 3), 0xbb, PAGE);
+    mem_discard(m, 3, 1);
+    for (uint64_t p = 1; p < 5; p++) {
+        copies_as(track, e, p, p == 2 || p == 4 ? 0xcc : (uint8_t)(10 + p));
+        copies_as(track, f, p, 0);
+        assert_filled(mem_read_ptr(m, (uint32_t)p), 0);
+    }
+    assert_true(track->next_changed(track, e, f, &at));
+    assert_int_equal(at, 1);
+    assert_int_equal(own_pages(m), 0);
+    track->done(track, f);
+    track->retain(track, e);
+    mem_revert(&m->image[MEM_IMAGE_RAM], &a.src, (const uint64_t[]){1, 2, 3, 4}, 4);
+    assert_filled(mem_read_ptr(m, 1), 11);
+    assert_filled(mem_read_ptr(m, 3), 13);
+    mem_free(m);
+    close(a.src.template_fd);
+}
+
+static void code_in_discarded_pages_is_forgotten(void **state)
+{
+    struct tlb t;
+    struct mem *m = mem_make(&t);
+
+    memset(mem_write_ptr(m, 3), 0x90, PAGE);
+    m->code[3].lines = 1;
+    mem_discard(m, 2, 1);
+    assert_int_equal(t.code_writes, 0);
+    mem_discard(m, 3, 1);
+    assert_int_equal(t.code_writes, 1);
+    mem_free(m);
+}
+
+/* A device names physical addresses: only RAM, only whole pages. */
+static void a_device_discards_ram_alone(void **state)
+{
+    struct tlb t;
+    struct mem *m = mem_make(&t);
+
+    for (uint32_t p = 0; p < PAGES; p++)
+        memset(mem_write_ptr(m, p), 0xee, PAGE);
+    dma_discard(m, PAGE - 1, PAGE + 1); /* page 1, of which all is in it */
+    assert_int_equal(m->discarded, 1);
+    assert_filled(mem_read_ptr(m, 1), 0);
+    assert_filled(mem_read_ptr(m, 0), 0xee);
+    dma_discard(m, 2 * PAGE + 1, 2 * PAGE - 2);
+    dma_discard(m, RAM, UINT64_MAX);
+    dma_discard(m, 0, PAGE - 1);
+    dma_discard(m, UINT64_MAX - PAGE, PAGE);
+    dma_discard(m, 0xa0000, 0x60000); /* video RAM's window, ROM */
+    assert_int_equal(m->discarded, 1);
+    dma_discard(m, 0x9f000, UINT64_MAX);
+    assert_int_equal(m->discarded, 2);
+    assert_filled(mem_read_ptr(m, 0x9e), 0xee);
+    mem_free(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reads_are_shared_and_writes_are_not),
-        cmocka_unit_test(what_cannot_be_shared_is_loaded),
-        cmocka_unit_test(a_revert_leaves_the_other_template),
-        cmocka_unit_test(a_capture_reads_through_it),
+        cmocka_unit_test(reads_are_shared_and_writes_are_not),  cmocka_unit_test(what_cannot_be_shared_is_loaded),
+        cmocka_unit_test(a_revert_leaves_the_other_template),   cmocka_unit_test(a_capture_reads_through_it),
+        cmocka_unit_test(discarded_pages_cost_nothing),         cmocka_unit_test(a_capture_keeps_what_is_discarded),
+        cmocka_unit_test(code_in_discarded_pages_is_forgotten), cmocka_unit_test(a_device_discards_ram_alone),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

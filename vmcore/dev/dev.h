@@ -65,6 +65,9 @@ void vtimer_set(struct vclock *c, struct vtimer *t, uint64_t deadline); /* UINT6
 struct mem;
 bool dma_read(struct mem *m, uint64_t pa, void *dst, uint64_t len);
 bool dma_write(struct mem *m, uint64_t pa, const void *src, uint64_t len);
+/* The guest says that it needs nothing of this: pages of RAM that lie in it as a whole are zero from now on, and cost
+ * nothing; what is not RAM is left out. */
+void dma_discard(struct mem *m, uint64_t pa, uint64_t len);
 
 /* ---- video RAM: pages of the machine's that only the display adapter knows, numbered from 0. Pointers are to 4096
  * bytes and good until the next call. */

@@ -47,7 +47,8 @@ void virtio_set_status(struct virtio *v, uint8_t status)
         virtio_reset(v);
         return;
     }
-    if ((status & VIRTIO_S_FEATURES_OK) && (v->features & ~v->offered))
+    if ((status & VIRTIO_S_FEATURES_OK) &&
+        ((v->features & ~v->offered) || (virtio_modern_only(v) && !virtio_has(v, VIRTIO_F_VERSION_1))))
         status &= (uint8_t)~VIRTIO_S_FEATURES_OK;
     v->status = status | (old & VIRTIO_S_NEEDS_RESET);
     if ((old & VIRTIO_S_DRIVER_OK) || !(status & VIRTIO_S_DRIVER_OK))

@@ -2,7 +2,7 @@
  * virtio, describes itself by a struct virtio_type, and takes chains of guest buffers off its queues.
  *
  * virtqueue.c: split rings (2.6), with indirect descriptors and event indices. virtio.c: features, status, interrupts,
- * saved state. virtio_pci.c: the PCI transport (4.1), modern and legacy behind one transitional device.
+ * saved state. virtio_pci.c: the PCI transport (4.1), modern and, behind one transitional device, legacy.
  *
  * Rings are the guest's memory and hostile: a chain is copied into a struct vq_chain and checked before any of it is
  * used, nothing is read twice, all loops are bounded by a queue's size. What breaks the rules makes the device need a
@@ -23,6 +23,7 @@ enum {
     VIRTIO_ID_BLOCK = 2,
     VIRTIO_ID_CONSOLE = 3,
     VIRTIO_ID_RNG = 4,
+    VIRTIO_ID_BALLOON = 5,
 
     VIRTIO_S_ACKNOWLEDGE = 1,
     VIRTIO_S_DRIVER = 2,
@@ -69,7 +70,7 @@ struct vq_chain {
 struct virtio;
 struct virtio_type {
     uint16_t id;                                      /* VIRTIO_ID_x */
-    uint16_t pci_device;                              /* the transitional device id (4.1.2.1) */
+    uint16_t pci_device;                              /* below 1040h a transitional device (4.1.2.1) */
     uint32_t class_code;                              /* PCI */
     void (*notify)(struct virtio *v, unsigned queue); /* the driver says that queue has chains */
     void (*reset)(struct virtio *v);                  /* forget requests; config and host side stay */
@@ -123,6 +124,11 @@ void virtio_later(struct virtio *v);
 static inline bool virtio_has(const struct virtio *v, uint64_t feature)
 {
     return v->features & v->offered & feature;
+}
+/* Has it no legacy interface? */
+static inline bool virtio_modern_only(const struct virtio *v)
+{
+    return v->type->pci_device >= 0x1040;
 }
 /* May the device use its queues? Legacy drivers use them before they say DRIVER_OK. */
 static inline bool virtio_live(const struct virtio *v)

@@ -1,5 +1,5 @@
-/* Virtio over PCI (virtio 1.1, section 4.1): a transitional device. BAR 0 is the legacy I/O interface (4.1.4.8), BAR 1
- * the MSI-X table, BAR 4 the modern structures, found by vendor capabilities. */
+/* Virtio over PCI (virtio 1.1, section 4.1): BAR 1 is the MSI-X table, BAR 4 the modern structures, found by vendor
+ * capabilities; BAR 0 of a transitional device the legacy I/O interface (4.1.4.8). */
 #include "vmcore/dev/virtio.h"
 #include "vmcore/rt.h"
 
@@ -372,9 +372,9 @@ void virtio_pci_init(struct virtio *v, struct pci_bus *bus, unsigned devfn)
         .vendor = 0x1af4,
         .device = v->type->pci_device,
         .class_code = v->type->class_code,
-        .revision = 0, /* transitional */
+        .revision = virtio_modern_only(v), /* 0: transitional */
         .sub_vendor = 0x1af4,
-        .sub_device = v->type->id,
+        .sub_device = (uint16_t)(v->type->id + (virtio_modern_only(v) ? 0x40 : 0)),
         .int_pin = 1,
     };
     unsigned cap;
@@ -383,7 +383,8 @@ void virtio_pci_init(struct virtio *v, struct pci_bus *bus, unsigned devfn)
     v->pci.config_written = config_written;
     v->pci.reset = bus_reset;
     pci_add(bus, &v->pci, v->pci_name, devfn, &id);
-    pci_bar(&v->pci, BAR_LEGACY, false, LEGACY_SIZE, &legacy_ops, v, v->name);
+    if (!virtio_modern_only(v))
+        pci_bar(&v->pci, BAR_LEGACY, false, LEGACY_SIZE, &legacy_ops, v, v->name);
     pci_bar(&v->pci, BAR_MODERN, true, MODERN_SIZE, &modern_ops, v, v->name);
     pci_msix_init(&v->pci, &v->msix, v->msix_name, BAR_MSIX, v->nvq + 1u);
     add_cap(v, CAP_COMMON, 16, AREA_COMMON * AREA_SIZE, C_SIZE);
