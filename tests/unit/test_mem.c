@@ -277,6 +277,8 @@ static void discarded_pages_cost_nothing(void **state)
     for (uint32_t p = 8; p < 64; p++)
         assert_filled(mem_read_ptr(m, p), 0);
     assert_filled(mem_read_ptr(m, 7), 0xee);
+    assert_true(mem_is_written(m, 7));
+    assert_false(mem_is_written(m, 9)); /* though in this epoch: its pointer is not one for writing */
     assert_int_equal(own_pages(m), 8);
     w = mem_write_ptr(m, 9); /* its own again */
     assert_int_equal(t.last, 9);
