@@ -14,7 +14,7 @@ struct create_opts {
     const char *image, *kernel, *initrd, *append, *cpu, *bios, *boot, *disk_bus, *cdrom, *nic;
     uint64_t mem;
     struct strlist disks, floppies, nets, forwards;
-    bool import, hpet;
+    bool import, hpet, balloon;
 };
 
 const struct opt create_options[] = {
@@ -40,6 +40,7 @@ const struct opt create_options[] = {
     {"nic", "MODEL", "the network card: virtio (unless given) or ne2k_pci", offsetof(struct create_opts, nic), OPT_STR,
      0},
     {"hpet", NULL, "the board has high precision event timers", offsetof(struct create_opts, hpet), OPT_FLAG, 0},
+    {"balloon", NULL, "memory that the guest frees costs nothing", offsetof(struct create_opts, balloon), OPT_FLAG, 0},
     {"forward", "SPEC", "[tcp:|udp:][ADDR:]HOST_PORT:GUEST_PORT; may be repeated",
      offsetof(struct create_opts, forwards), OPT_LIST, 0},
     {"import", NULL, "copy raw images into the store, rather than use them in place",
@@ -111,7 +112,7 @@ static int fill_config(struct machine_config *cfg, const struct create_opts *o, 
     if (!r && o->cdrom)
         r = config_set_cdrom(cfg, o->cdrom, e);
     cfg->hpet = o->hpet;
-    cfg->balloon = true; /* not that of machines of before it: their snapshots know no such device */
+    cfg->balloon = o->balloon;
     if (!r && o->nets.n)
         r = opt_named(config_set_nets(cfg, o->nets.items, o->nets.n, e), "net", e);
     if (!r && o->nic)

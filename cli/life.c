@@ -72,6 +72,9 @@ int life_drop(struct cli *c, int64_t machine, int64_t snapshot, struct client *c
     return r ? r : undo_forget(c->store, machine, begun, e);
 }
 
+/* It ends by closing the connection, once what it was storing is stored: on a busy host, that takes its time. */
+#define END_TIMEOUT 60000 /* ms */
+
 int life_end(struct cli *c, const struct machine_info *m, struct client *client, struct err *e)
 {
     struct err why = {0};
@@ -80,7 +83,7 @@ int life_end(struct cli *c, const struct machine_info *m, struct client *client,
     while (r == 0) {
         json_t *event = NULL;
 
-        r = client_event(client, 10000, &event, &why);
+        r = client_event(client, END_TIMEOUT, &event, &why);
         json_decref(event);
     }
     if (r != VT_GONE)

@@ -20,7 +20,7 @@ const struct verb verbs[] = {
         "[--image FILE] [--disk FILE]... [--disk-bus BUS] [--cdrom FILE] [--floppy FILE]... [--import] [--boot ORDER] "
         "[--bios FILE] [--kernel FILE [--initrd FILE] [--append TEXT]] [--mem SIZE] [--cpu MODEL] [--net NET]... "
         "[--nic MODEL] "
-        "[--hpet] [--forward SPEC]... NAME",
+        "[--hpet] [--balloon] [--forward SPEC]... NAME",
         "make a machine", 1, 1, 0),
     ROW(delete, "[--now] [MACHINE] SNAP", "remove a snapshot", 1, 2, 0),
     ROW(diff, "[--stat | --patch] [--all] [--times] [--disk SLOT] {A [B] | MACHINE A B}",

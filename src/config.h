@@ -54,7 +54,7 @@ struct machine_config {
     char *bios;                                       /* NULL: the default */
     enum config_boot boot_order[CONFIG_BOOT_CLASSES]; /* the first one NONE: the default order */
     bool hpet;                                        /* the board has high precision event timers */
-    bool balloon;                                     /* guests give free pages back; see cmd_create.c */
+    bool balloon;                                     /* guests give free pages back */
     bool testdev;                                     /* ports for test kernels: one-shot machines only, not stored */
     bool ide;                                         /* the disks are IDE's rather than virtio's */
     char *cdrom;                                      /* NULL: no CD drive; "": an empty one */

@@ -108,21 +108,18 @@ bool dma_write(struct mem *m, uint64_t pa, const void *src, uint64_t len)
 
 /* ---- pages that the guest has no use for */
 
-/* Was there anything to take away? What is nowhere but in the snapshot is loaded only where a capture may want it. */
+/* Was there anything to take away? What is nowhere but in the snapshot costs nothing as it is. */
 static bool discard(struct mem_image *i, uint32_t bpn)
 {
     struct mem *m = i->m;
     const uint8_t *p = m->host[bpn];
 
-    if (p == m->zero || (!p && !i->src))
+    if (!p || p == m->zero)
         return false;
     if (m->code[bpn].lines)
         m->code_write(m->opaque, bpn, 0, VT_PAGE_SIZE);
-    if (!p && mem_capturing(i))
-        p = mem_read_ptr(m, bpn);
     if (m->born[bpn] != i->epoch) {
-        if (p)
-            mem_keep(i, bpn, p);
+        mem_keep(i, bpn, p);
         __atomic_store_n(&m->born[bpn], i->epoch, __ATOMIC_RELEASE);
     }
     __atomic_store_n(&m->host[bpn], (uint8_t *)m->zero, __ATOMIC_RELEASE);

@@ -27,13 +27,19 @@ def shared_memory(pid):
         return int(re.search(r"^RssShmem:\s+(\d+) kB", status.read(), re.MULTILINE).group(1)) * 1024
 
 
+def with_balloon():
+    debian = guest.make("debian-amd64", "amd64")
+    debian.words.append("--balloon")
+    return debian
+
+
 class Balloon(unittest.TestCase):
     def stored(self):
         return self.store.json("info", "m")["bytes"]
 
     def test_freed_memory(self):
         with vmtest.Store() as self.store, \
-                vmtest.Vmtest(guest.make("debian-amd64", "amd64"), self.store, "m") as machine:
+                vmtest.Vmtest(with_balloon(), self.store, "m") as machine:
             pid = self.store.json("info", "m")["monitor"]["pid"]
             self.store.run("snapshot", "m", "before")
             before, given, memory = self.stored(), discarded(self.store), shared_memory(pid)

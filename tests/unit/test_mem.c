@@ -292,13 +292,13 @@ static void discarded_pages_cost_nothing(void **state)
     assert_filled(mem_read_ptr(m, 9), 19); /* of the snapshot, all of them */
     assert_filled(mem_read_ptr(m, 10), 20);
     memset(mem_write_ptr(m, 11), 0xee, PAGE);
-    mem_discard(m, 10, 3); /* the template's, its own, in neither */
-    for (uint32_t p = 10; p < 13; p++)
+    mem_discard(m, 10, 3); /* the template's, its own, and one that is in neither: it costs nothing as it is */
+    for (uint32_t p = 10; p < 12; p++)
         assert_filled(mem_read_ptr(m, p), 0);
     assert_int_equal(own_pages(m), 0);
     assert_int_equal(a.fills, 0);
     e = track->capture(track);
-    for (uint64_t p = 10; p < 13; p++, at++) {
+    for (uint64_t p = 10; p < 12; p++, at++) {
         assert_true(track->next_changed(track, 0, e, &at)); /* since the restore */
         assert_int_equal(at, p);
         copies_as(track, e, p, 0);
@@ -325,13 +325,13 @@ static void a_capture_keeps_what_is_discarded(void **state)
     e = track->capture(track);
     memset(mem_write_ptr(m, 4), 0xdd, PAGE);
     mem_discard(m, 1, 4);
-    assert_int_equal(m->discarded, 4);
+    assert_int_equal(m->discarded, 3); /* but for 3, which nobody has asked for */
     f = track->capture(track);
     memset(mem_write_ptr(m, 3), 0xbb, PAGE);
     mem_discard(m, 3, 1);
     for (uint64_t p = 1; p < 5; p++) {
         copies_as(track, e, p, p == 2 || p == 4 ? 0xcc : (uint8_t)(10 + p));
-        copies_as(track, f, p, 0);
+        copies_as(track, f, p, p == 3 ? 13 : 0);
         assert_filled(mem_read_ptr(m, (uint32_t)p), 0);
     }
     assert_true(track->next_changed(track, e, f, &at));
