@@ -105,8 +105,8 @@ static int fill_config(struct machine_config *cfg, const struct create_opts *o, 
         r = config_set_boot(cfg, o->kernel, o->initrd, o->append, e);
     if (!r)
         r = config_set_bios(cfg, o->bios, o->boot, e);
-    if (!r && o->cpu && !(cfg->cpu = strdup(o->cpu)))
-        r = err_set(e, VT_FAIL, "out of memory");
+    if (!r && o->cpu)
+        r = opt_named(config_set_cpu(cfg, o->cpu, e), "cpu", e);
     if (!r && o->disk_bus)
         r = opt_named(config_set_disk_bus(cfg, o->disk_bus, e), "disk-bus", e);
     if (!r && o->cdrom)

@@ -103,6 +103,8 @@ static int boot_machine(struct cli *c, const struct run_opts *o, struct err *e)
     if (!o->kernel && (o->initrd || o->append))
         return err_set(e, VT_USAGE, "--initrd and --append go with --kernel");
     r = config_set_bios(&checked, o->bios, o->boot, e);
+    if (!r && o->cpu)
+        r = opt_named(config_set_cpu(&checked, o->cpu, e), "cpu", e);
     if (!r && o->kernel)
         r = imagefile_check_kernel(o->kernel, &is_linux, e);
     if (!r && o->initrd && is_linux) /* the others take a list of modules */

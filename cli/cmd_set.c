@@ -130,12 +130,8 @@ static int apply(struct machine_config *cfg, const struct set_opts *o, struct er
         r = opt_named(config_mem_check(o->mem, e), "mem", e);
         cfg->mem = o->mem;
     }
-    if (!r && o->cpu) {
-        free(cfg->cpu);
-        cfg->cpu = *o->cpu ? strdup(o->cpu) : NULL;
-        if (*o->cpu && !cfg->cpu)
-            r = err_set(e, VT_FAIL, "out of memory");
-    }
+    if (!r && o->cpu)
+        r = opt_named(config_set_cpu(cfg, o->cpu, e), "cpu", e);
     if (!r)
         r = config_set_boot(cfg, o->kernel, o->initrd, o->append, e);
     if (!r)

@@ -8,6 +8,7 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 #include "src/base/buf.h"
+#include "src/base/cpumodel.h"
 #include "src/base/floppyformat.h"
 #include "src/base/json.h"
 #include "src/base/units.h"
@@ -198,6 +199,21 @@ int config_set_bios(struct machine_config *c, const char *bios, const char *orde
     if (!r && order)
         memcpy(c->boot_order, parsed, sizeof c->boot_order);
     return r;
+}
+
+/* ---- processor */
+
+int config_set_cpu(struct machine_config *c, const char *model, struct err *e)
+{
+    static const char *const names[] = {CPU_MODEL_NAMES};
+    cleanup(buf_release) struct buf list = {0};
+
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        if (!*model || !strcmp(names[i], model))
+            return replace(&c->cpu, model, e);
+        buf_printf(&list, "%s%s", i ? ", " : "", names[i]);
+    }
+    return err_set(e, VT_USAGE, "no such CPU model: %s (there are: %s)", model, list.data ? list.data : "");
 }
 
 /* ---- IDE */

@@ -89,6 +89,8 @@ int config_set_boot(struct machine_config *c, const char *kernel, const char *in
  * each NULL being left as it is. VT_NOENT, VT_USAGE. */
 int config_set_bios(struct machine_config *c, const char *bios, const char *order, struct err *e);
 const char *config_boot_name(enum config_boot b);
+/* The CPU model by its name ("": the default). VT_USAGE: there is none of that name. */
+int config_set_cpu(struct machine_config *c, const char *model, struct err *e);
 /* "virtio" or "ide". VT_USAGE. */
 int config_set_disk_bus(struct machine_config *c, const char *bus, struct err *e);
 /* The disc in the CD drive: a file, named by its absolute path from then on, or "none". VT_NOENT, VT_CORRUPT. */

@@ -85,7 +85,7 @@ static int option(struct oneshot *s, int c, struct err *e)
     case 'a':
         return set_text(&s->config.append, optarg, e);
     case 'c':
-        return set_text(&s->config.cpu, optarg, e);
+        return config_set_cpu(&s->config, optarg, e);
     case 'b':
         return config_set_bios(&s->config, optarg, NULL, e);
     case 'o':

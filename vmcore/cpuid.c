@@ -3,6 +3,7 @@
 #include "vmcore/cpuid.h"
 
 #include <Zydis/Zydis.h>
+#include "src/base/cpumodel.h"
 #include "vmcore/cpu.h"
 #include "vmcore/helpers.h"
 #include "vmcore/rt.h"
@@ -67,16 +68,18 @@ static const struct cpuid_leaf i486_leaves[] = {
 
 #define LEAVES(l) l, sizeof l / sizeof l[0]
 static const struct cpu_model models[] = {
-    {"x86-64-v2", 7, 0x80000021, 40, true, false, 0, LEAVES(v2_leaves), "vmtest virtual processor", "AuthenticAMD"},
-    {"x86-64-v3", 0xd, 0x80000021, 40, true, false, FEATURES_V3, LEAVES(v2_leaves), "vmtest virtual processor",
+    {CPU_X86_64_V2, 7, 0x80000021, 40, true, false, 0, LEAVES(v2_leaves), "vmtest virtual processor", "AuthenticAMD"},
+    {CPU_X86_64_V3, 0xd, 0x80000021, 40, true, false, FEATURES_V3, LEAVES(v2_leaves), "vmtest virtual processor",
      "AuthenticAMD"},
-    {"host", 0xd, 0x80000021, 40, true, true, FEATURES_ALL, LEAVES(v2_leaves), "vmtest virtual processor",
+    {CPU_HOST, 0xd, 0x80000021, 40, true, true, FEATURES_ALL, LEAVES(v2_leaves), "vmtest virtual processor",
      "AuthenticAMD"},
-    {"x86-64", 7, 0x80000021, 40, false, false, 0, LEAVES(v1_leaves), "vmtest virtual processor", "AuthenticAMD"},
-    {"pentium3", 2, 0, 36, false, false, 0, LEAVES(pentium3_leaves), "", "GenuineIntel"},
-    {"pentium", 1, 0, 32, false, false, 0, LEAVES(pentium_leaves), "", "GenuineIntel"},
-    {"i486", 1, 0, 32, false, false, 0, LEAVES(i486_leaves), "", "GenuineIntel"},
+    {CPU_X86_64, 7, 0x80000021, 40, false, false, 0, LEAVES(v1_leaves), "vmtest virtual processor", "AuthenticAMD"},
+    {CPU_PENTIUM3, 2, 0, 36, false, false, 0, LEAVES(pentium3_leaves), "", "GenuineIntel"},
+    {CPU_PENTIUM, 1, 0, 32, false, false, 0, LEAVES(pentium_leaves), "", "GenuineIntel"},
+    {CPU_I486, 1, 0, 32, false, false, 0, LEAVES(i486_leaves), "", "GenuineIntel"},
 };
+_Static_assert(sizeof models / sizeof models[0] == sizeof((const char *[]){CPU_MODEL_NAMES}) / sizeof(char *),
+               "each model has a name that users are told of");
 
 /* ECX selects among a leaf's subleaves, and means nothing to the others. */
 static bool has_subleaves(uint32_t leaf)

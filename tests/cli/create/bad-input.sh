@@ -20,6 +20,7 @@ status vmtest create --kernel kernel --image odd web
 status vmtest create --kernel kernel --image /dev/null web
 status vmtest create --kernel kernel --mem 65G web
 status vmtest create --kernel kernel --mem lots web
+status vmtest create --kernel kernel --cpu pentium2 web
 status vmtest create --kernel kernel --forward 22 web
 status vmtest create --kernel kernel --forward 70000:22 web
 status vmtest create --kernel kernel -- web

@@ -16,6 +16,7 @@ status vmtest run --kernel kernel --initrd absent
 status env VMTEST_LIBEXEC=/nowhere vmtest run --kernel kernel
 status vmtest run --from clean --clock noon -- true
 status vmtest run --kernel kernel --frozen
+status vmtest run --kernel kernel --cpu pentium2
 status vmtest run --cdrom absent
 status vmtest run --disk absent --disk-bus scsi
 status vmtest run --from clean -j 0 -- true

@@ -3,6 +3,10 @@ made web
 status vmtest set web
 status vmtest set --mem 7 web
 status vmtest set --kernel absent web
+status vmtest set --cpu pentium2 web
+vmtest set --cpu pentium web
+vmtest info web | grep -c cpu
+vmtest set --cpu '' web
 vmtest set --mem 32M --append more --forward 8080:80 --forward udp:53:53 web
 vmtest info web | grep -v -e uuid -e created -e network
 vmtest set --forward 8080:8080 --no-forward 53 --append '' web
