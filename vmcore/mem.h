@@ -110,11 +110,6 @@ bool mem_track_init(struct mem *m); /* false: no address space */
 void mem_track_release(struct mem *m);
 /* First write in this epoch, p being the page's content: what captures in flight still need is put aside. */
 void mem_keep(struct mem_image *i, uint32_t bpn, const uint8_t *p);
-/* Is a capture in flight, so that contents may have to be kept? */
-static inline bool mem_capturing(const struct mem_image *i)
-{
-    return __atomic_load_n(&i->taken, __ATOMIC_ACQUIRE) != __atomic_load_n(&i->gone, __ATOMIC_ACQUIRE);
-}
 /* A page as the retained capture has it; NULL where that is not in memory. */
 const uint8_t *mem_retained(const struct mem_image *i, uint64_t page);
 /* How far from ram host addresses of the guest's memory reach. */

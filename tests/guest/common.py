@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import unittest
 from pathlib import Path
 
 SOURCE = Path(__file__).resolve().parents[2]
@@ -31,3 +32,9 @@ def machine(image, store):
     if os.environ.get("VMTEST_TEST_MACHINE") == "qemu":
         return qemu.Qemu(image)
     return vmtest.Vmtest(image, store, "web")
+
+
+def needs_avx2():
+    """For machines with --cpu x86-64-v3: a host without AVX2 is a reason to skip."""
+    if " avx2 " not in Path("/proc/cpuinfo").read_text():
+        raise unittest.SkipTest("this host has no AVX2")
