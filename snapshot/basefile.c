@@ -147,6 +147,18 @@ int basefile_page(const struct basefile *b, uint64_t page, void *dst, struct err
     return read_block(b->fd, b->path, page * VT_PAGE_SIZE, dst, e);
 }
 
+uint64_t basefile_next_data(const struct basefile *b, uint64_t page)
+{
+    off_t at;
+
+    if (page >= (b->size + VT_PAGE_SIZE - 1) / VT_PAGE_SIZE)
+        return UINT64_MAX;
+    at = lseek(b->fd, (off_t)(page * VT_PAGE_SIZE), SEEK_DATA);
+    if (at < 0) /* a block device, or a file system that knows no holes: all of it is data */
+        return errno == ENXIO ? UINT64_MAX : page;
+    return MAX((uint64_t)at / VT_PAGE_SIZE, page);
+}
+
 bool basefile_same(const struct basefile *a, const struct basefile *b)
 {
     return a && b ? !strcmp(a->path, b->path) : a == b;

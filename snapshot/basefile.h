@@ -21,6 +21,9 @@ int basefile_open(const char *json, struct basefile **ret, struct err *e);
 void basefile_close(struct basefile *b);
 /* Reads one page; past the end of the file is zero. */
 int basefile_page(const struct basefile *b, uint64_t page, void *dst, struct err *e);
+/* The first page from `page` on that the file may have other than zero, by what its file system says of holes in it;
+ * UINT64_MAX: none. */
+uint64_t basefile_next_data(const struct basefile *b, uint64_t page);
 /* Are both the same file (or both none)? */
 bool basefile_same(const struct basefile *a, const struct basefile *b);
 /* The path in a description, malloc'd; NULL: none. */

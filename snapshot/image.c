@@ -413,9 +413,42 @@ static int next_page(struct image *i, bool skip_holes, uint64_t *page, bool *ret
     }
 }
 
+/* Is the page the base file's to say, by log and map? */
+static int falls_through(struct image *i, uint64_t page, bool *ret, struct err *e)
+{
+    uint64_t entry;
+    int r = map_lookup(i->s, i->root, page, 1, &entry, e);
+
+    *ret = !r && i->base && entry_kind(entry) == ENTRY_HOLE && !in_log(i, page);
+    return r;
+}
+
 int image_next_data(struct image *i, uint64_t *page, bool *ret_found, struct err *e)
 {
-    return next_page(i, !i->base, page, ret_found, e);
+    int r;
+
+    for (;;) {
+        uint64_t own, below;
+        bool through, found;
+
+        r = next_page(i, !i->base, page, ret_found, e);
+        if (r || !*ret_found || !i->base)
+            return r;
+        r = falls_through(i, *page, &through, e);
+        if (r || !through)
+            return r;
+        below = basefile_next_data(i->base, *page);
+        if (below == *page)
+            return 0;
+        own = *page; /* in a hole of the file: what of ours comes before its next data? */
+        r = next_page(i, true, &own, &found, e);
+        if (r)
+            return r;
+        *page = MIN(below, found ? own : i->pages);
+        *ret_found = *page < i->pages;
+        if (!*ret_found || (found && *page == own))
+            return 0;
+    }
 }
 
 int image_next_own(struct image *i, uint64_t *page, bool *ret_found, struct err *e)

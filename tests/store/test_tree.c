@@ -320,6 +320,67 @@ static void images_are_imported_or_used_in_place(void **state)
     free(path);
 }
 
+/* These pages of it may have data, and no others. */
+static void expect_data(struct image *i, const uint64_t *want, size_t n)
+{
+    uint64_t page = 0;
+    bool found;
+
+    for (size_t k = 0; k < n; k++, page++) {
+        ok(image_next_data(i, &page, &found, e));
+        assert_true(found);
+        assert_int_equal(page, want[k]);
+    }
+    ok(image_next_data(i, &page, &found, e));
+    assert_false(found);
+}
+
+static void holes_of_a_base_file_are_not_read(void **state)
+{
+    const uint64_t far = (UINT64_C(1) << 40) / PAGE; /* 1 TiB on */
+    struct fixture *f = *state;
+    struct slot_spec slot = {.slot = "disk0", .import_fd = -1, .bytes = (far + 4096) * PAGE};
+    uint8_t page[PAGE];
+    struct image *i;
+    struct head *h;
+    char *path;
+    int64_t id;
+    int lock, fd;
+
+    assert_true(asprintf(&path, "%s/sparse.raw", f->dir) > 0);
+    fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    page_make(page, 9);
+    assert_int_equal(ftruncate(fd, (off_t)(far + 2048) * PAGE), 0);
+    for (unsigned k = 0; k < 3; k++)
+        assert_int_equal(pwrite(fd, page, PAGE, (off_t)(far * k / 2 + 700) * PAGE), PAGE);
+    if (lseek(fd, 0, SEEK_DATA) != 700 * PAGE)
+        skip(); /* this file system has no holes */
+    close(fd);
+    slot.base_path = path;
+    ok(machine_create(f->s, "sparse", "{}", &slot, 1, NULL, NULL, &id, e));
+    ok(machine_lock(f->s, id, &lock, e));
+    ok(head_open(f->s, id, 0, &h, e));
+    ok(head_image(h, "disk0", &i, e));
+    expect_data(i, (uint64_t[]){700, far / 2 + 700, far + 700}, 3);
+    image_close(i);
+    disk_put(h, "disk0", 5, 5);
+    disk_put(h, "disk0", far / 2 + 700, 0);
+    disk_put(h, "disk0", far / 2 + 701, 7);
+    disk_put(h, "disk0", far + 3000, 8);           /* past the end of the file */
+    for (unsigned round = 0; round < 2; round++) { /* in the log, then in the map */
+        ok(head_image(h, "disk0", &i, e));
+        expect_data(i, (uint64_t[]){5, 700, far / 2 + 701, far + 700, far + 3000}, 5);
+        assert_int_equal(image_tag(i, 700), 9);
+        image_close(i);
+        if (!round)
+            take(h, "s", 0);
+    }
+    ok(head_close(h, e));
+    close(lock);
+    ok(machine_rm(f->s, id, e));
+    free(path);
+}
+
 static void slots_come_grow_and_go(void **state)
 {
     struct fixture *f = *state;
@@ -497,6 +558,7 @@ int main(void)
         cmocka_unit_test(other_stores_are_refused),
         cmocka_unit_test(network_file_systems_are_known),
         cmocka_unit_test_setup_teardown(images_are_imported_or_used_in_place, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(holes_of_a_base_file_are_not_read, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(slots_come_grow_and_go, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(space_is_taken_back, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(gc_waits_for_writers, fixture_setup, fixture_teardown),

@@ -13,6 +13,13 @@ echo "-- off"
 vmtest info --hash web | grep '^hash'
 vmtest --json info --hash web | grep -o '"hash":{.*}'
 
+vmtest info --hash web >holes
+cp --sparse=never web.img full.img
+vmtest -q create --kernel kernel --image full.img full
+vmtest info --hash full >full
+same disk0 holes full
+vmtest -q rm full
+
 echo "-- running"
 vmtest -q start --no-wait web
 mkfifo in
