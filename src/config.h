@@ -89,6 +89,9 @@ int config_set_boot(struct machine_config *c, const char *kernel, const char *in
  * each NULL being left as it is. VT_NOENT, VT_USAGE. */
 int config_set_bios(struct machine_config *c, const char *bios, const char *order, struct err *e);
 const char *config_boot_name(enum config_boot b);
+/* Adds a class, by its name, to an order that ends with CONFIG_BOOT_NONE. VT_USAGE: there is none of this name, or it
+ * is in the order already. */
+int config_boot_add(enum config_boot order[CONFIG_BOOT_CLASSES], const char *word, struct err *e);
 /* The CPU model by its name ("": the default). VT_USAGE: there is none of that name. */
 int config_set_cpu(struct machine_config *c, const char *model, struct err *e);
 /* "virtio" or "ide". VT_USAGE. */
@@ -125,6 +128,8 @@ int config_forward_add(struct machine_config *c, const char *text, struct err *e
 int config_forward_parse(const char *text, struct config_forward *ret, struct err *e);
 /* "TIME[,keep=N]": an automatic snapshot so often, N of them kept (12 unless given), or "off". VT_USAGE. */
 int config_set_auto(struct machine_config *c, const char *text, struct err *e);
+/* Can automatic snapshots be so often, and so many? VT_USAGE. */
+int config_auto_check(uint64_t every_ms, uint64_t keep, struct err *e);
 int config_mem_check(uint64_t mem, struct err *e); /* VT_USAGE */
 
 #endif
