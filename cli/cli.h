@@ -59,6 +59,7 @@ struct cli {
     uint64_t started;
     struct settings *settings; /* see settings.h; NULL: not asked for yet */
     struct store *store;       /* see resolve.h */
+    int64_t connected;         /* the machine whose monitor was reached; 0: none */
     json_t *result;            /* with --json: what the verb's out_* calls gathered */
 };
 

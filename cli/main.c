@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "cli/cmd.h"
+#include "cli/resolve.h"
 #include "cli/settings.h"
 #include "snapshot/snapshot.h"
 
@@ -143,6 +144,8 @@ int main(int argc, char **argv)
             r = c.verb->run(&c, opts, &e);
         if (r == VT_USAGE)
             settings_blame(&c, &e);
+        if (r == VT_GONE)
+            r = cli_last_words(&c, r, &e);
     }
     opt_release(c.verb, opts);
     store_close(c.store);

@@ -1,8 +1,10 @@
 #include "cli/resolve.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include "cli/settings.h"
 #include "src/base/io.h"
@@ -125,6 +127,8 @@ int cli_connect(struct cli *c, const struct machine_info *m, struct client **ret
 
     if (r == VT_BUSY)
         return err_set(e, r, "%s: is not running (vmtest start %s)", m->name, m->name);
+    if (!r)
+        c->connected = m->id;
     return r ? err_set(e, r, "%s: %s", m->name, why.msg) : 0;
 }
 
@@ -138,6 +142,8 @@ static int try_lock_or_connect(struct cli *c, const struct machine_info *m, int 
     if (r == VT_BUSY) {
         why = (struct err){0};
         r = client_open(store_uuid(c->store), m->id, ret, &why);
+        if (!r)
+            c->connected = m->id;
     }
     if (r == VT_BUSY || r == VT_GONE)
         return err_set(e, VT_BUSY, "%s: another command is at work on it; try again later", m->name);
@@ -173,6 +179,37 @@ int cli_log_path(struct cli *c, int64_t machine, char **ret, struct err *e)
         return r;
     *ret = str_printf("%s/%s-%lld.log", dir, store_uuid(c->store), (long long)machine);
     return *ret ? 0 : err_set(e, VT_FAIL, "out of memory");
+}
+
+int cli_last_words(struct cli *c, int r, struct err *e)
+{
+    cleanup(cleanup_client) struct client *client = NULL;
+    cleanup(cleanup_free) char *path = NULL;
+    cleanup(cleanup_close) int fd = -1;
+    char text[1024], *last;
+    struct err was;
+    struct stat st;
+    ssize_t n = 0;
+
+    if (!c->connected || client_open(store_uuid(c->store), c->connected, &client, NULL) == 0 ||
+        cli_log_path(c, c->connected, &path, NULL) < 0)
+        return r;
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd >= 0 && fstat(fd, &st) == 0)
+        n = pread(fd, text, sizeof text - 1, st.st_size < (off_t)sizeof text ? 0 : st.st_size - (off_t)sizeof text + 1);
+    while (n > 0 && text[n - 1] == '\n')
+        n--;
+    if (n <= 0)
+        return r;
+    text[n] = 0;
+    last = memrchr(text, '\n', (size_t)n);
+    last = last ? last + 1 : text;
+    for (char *p = last; *p; p++) /* whoever wrote it, it does not act on the terminal */
+        if ((unsigned char)*p < 32 || *p == 127)
+            *p = ' ';
+    was = *e;
+    *e = (struct err){0};
+    return err_set(e, r, "%s; the last line of its log: %s", was.msg, last);
 }
 
 int cli_abspath(const char *path, char **ret, struct err *e)

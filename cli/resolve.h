@@ -32,6 +32,9 @@ int cli_connect(struct cli *c, const struct machine_info *m, struct client **ret
  * is NULL or -1. Waits a moment for other commands. VT_BUSY: they took longer. */
 int cli_lock_or_connect(struct cli *c, const struct machine_info *m, int *ret_fd, struct client **ret, struct err *e);
 
+/* The command failed with r, VT_GONE. Where the monitor that it had reached is gone, the error is given the log's last
+ * line. */
+int cli_last_words(struct cli *c, int r, struct err *e);
 /* The file that the machine's monitor logs to, its directory made; malloc'ed. */
 int cli_log_path(struct cli *c, int64_t machine, char **ret, struct err *e);
 

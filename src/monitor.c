@@ -16,6 +16,7 @@
 #include "src/base/banned.h"
 #include "src/base/io.h"
 #include "src/base/json.h"
+#include "src/base/lastwords.h"
 #include "src/base/units.h"
 #include "src/base/util.h"
 #include "src/client.h"
@@ -251,10 +252,7 @@ static int watch_signals(struct monitor *m, struct err *e)
 {
     sigset_t set;
 
-    sigemptyset(&set);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGHUP);
+    ending_signals(&set);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* a file at its limit is an error like a full disk */

@@ -10,6 +10,7 @@
 #include <termios.h>
 #include "src/base/banned.h"
 #include "src/base/io.h"
+#include "src/base/lastwords.h"
 #include "src/base/units.h"
 #include "src/base/util.h"
 #include "src/gdb.h"
@@ -295,10 +296,7 @@ static int watch_signals(struct oneshot *s, struct err *e)
 {
     sigset_t set;
 
-    sigemptyset(&set);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGHUP);
+    ending_signals(&set);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* a file at its limit is an error like a full disk */

@@ -99,5 +99,5 @@ void fault_handler(int sig, siginfo_t *si, void *context)
     }
 not_ours:
     /* a bug of ours: die with the default action, at the instruction itself */
-    fault_default(sig);
+    fault_fatal(sig, si, context);
 }

@@ -4,6 +4,7 @@
 #include <signal.h>
 
 void fault_handler(int sig, siginfo_t *si, void *context);
-void fault_default(int sig); /* puts the default action back; returning runs into it */
+/* For a fault that is none of the guest's: says so, and puts the default action back; returning runs into it. */
+void fault_fatal(int sig, siginfo_t *si, void *context);
 
 #endif

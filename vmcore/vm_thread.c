@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "src/base/lastwords.h"
 #include "src/base/util.h"
 #include "vmcore/fault.h"
 #include "vmcore/clock.h"
@@ -27,11 +28,9 @@
 
 static const int fault_signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP};
 
-void fault_default(int sig)
+void fault_fatal(int sig, siginfo_t *si, void *context)
 {
-    struct sigaction sa = {.sa_handler = SIG_DFL};
-
-    sigaction(sig, &sa, NULL);
+    last_words(sig, si, context);
 }
 
 static void *ticker_main(void *opaque)
