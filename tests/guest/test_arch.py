@@ -44,6 +44,15 @@ class Arch(unittest.TestCase):
             self.passes_as("x86-64", name)
         self.passes_as("x86-64-v2", "features")
 
+    def test_old_models(self):
+        """Programs that ask for no more than each model has."""
+        common = ("gates", "mixed", "real", "smc", "tasks")
+        for model, names in {"pentium3": ("exceptions", "features", "fpu", "paging"),
+                             "pentium": ("debug", "exceptions", "interrupts", "onepage", "segments", "v86"),
+                             "i486": ()}.items():
+            for name in common + names:
+                self.passes_as(model, name)
+
     def test_memory_above_4_gib(self):
         output, status = arch.run_vmtest("highmem", "--mem", "6G")
         self.assertEqual([line for line in output.splitlines() if line.startswith("FAIL")], [])
