@@ -289,6 +289,8 @@ static void emit_one(struct tb *t, struct ginsn *g)
 {
     t->cur = g;
     t->near_stack = t->near_frame = false;
+    if (g->row && g->row->emit == emit_LEA)
+        t->ra_span = -1;
     if (!g->row) {
         emit_raise(t, g->vector);
         return;
@@ -438,6 +440,12 @@ static void prologue(struct tb *t, struct entries *en)
     }
     en->saved = h->p;
     t->loc = LOC_SAVED;
+    if (t->plain) { /* only where flags are saved does anything lead here */
+        en->host = h->p;
+        plan_spill(t, h);
+        en->spilled = t->m64 ? h->p : NULL;
+        return;
+    }
     if (!t->cur->before) /* both entries are one */
         ;
     else if (t->m64) {
@@ -475,7 +483,7 @@ static struct block *finish(struct tb *t, uint8_t *hot0, uint8_t *cold0, const s
     b->off = t->in[0].off;
     b->glen = (uint16_t)(last->off + last->len - b->off);
     b->ninsn = (uint16_t)t->n;
-    b->mode = t->mode;
+    b->mode = t->mode | (t->plain ? M_PLAIN : 0);
     b->live_in = t->in[0].before;
     b->hot = (uint32_t)(hot0 - k->w);
     b->hot_len = (uint32_t)(t->hot.p - hot0);
@@ -511,13 +519,15 @@ static struct block *finish(struct tb *t, uint8_t *hot0, uint8_t *cold0, const s
     return b;
 }
 
-static bool decode_run(struct tb *t, uint32_t off, unsigned max)
+static bool decode_run(struct tb *t, uint32_t off, uint32_t end, unsigned max)
 {
     unsigned side = 0;
 
     t->n = 0;
     while (t->n < max) {
         struct ginsn *g = &t->in[t->n];
+        if (t->n && off >= end)
+            break;
         if (t->n && t->cpu->debug && debug_splits(t->cpu->debug, off))
             break;
         if (!tb_decode(t, off, g))
@@ -582,6 +592,7 @@ static struct block *emit_block(struct tb *t)
     t->frame = frame_at_entry(t);
     t->mixed = t->cpu->mem->code[t->bpn].beside >= MEM_MIXED;
     t->twins = !exit_chained(t) || t->cpu->mem->code[t->bpn].lone >= MEM_TWINS;
+    span_find(t);
     for (n = 0; n < t->n && t->open; n++) {
         emit_one(t, &t->in[n]);
         t->frame = frame_after(&t->in[n], t->frame);
@@ -628,11 +639,16 @@ struct block *block_translate(struct cpu *cpu, uint32_t bpn, uint32_t off)
     struct cache *k = cpu->cache;
     struct tb *t = k->tb;
     struct block *b = NULL;
+    uint32_t end = 4096;
     uint64_t lin = cpu->mode & M_CODE64 ? cpu->eip : (uint32_t)(cpu->eip + cpu->seg[S_CS].base);
 
     t->cpu = cpu;
     t->cache = k;
     t->mode = cpu_block_mode(cpu, lin);
+    t->plain = t->mode & M_PLAIN;
+    t->mode &= ~(uint32_t)M_PLAIN;
+    if (t->plain && cpu->from) /* it stands in for a block's rest, and names no more registers */
+        end = (uint32_t)cpu->from->from->off + cpu->from->from->glen;
     t->bpn = bpn;
     t->bpn2 = MEM_NONE;
     t->m64 = t->mode & M_CODE64;
@@ -649,14 +665,14 @@ struct block *block_translate(struct cpu *cpu, uint32_t bpn, uint32_t off)
     ZydisDecoderEnableMode(&t->dec, ZYDIS_DECODER_MODE_CLDEMOTE, ZYAN_FALSE);
     t->code = mem_read_ptr(cpu->mem, bpn);
     t->avail = 4096;
-    if (!decode_run(t, off, (t->mode & M_STEP) ? 1 : TB_MAX_INSN)) {
+    if (!decode_run(t, off, end, (t->mode & M_STEP) ? 1 : TB_MAX_INSN)) {
         if (mmu_code_page(cpu, cpu_lin_wrap(cpu, (lin & ~0xfffull) + 0x1000), &t->bpn2))
             return NULL;
         memcpy(t->pair, t->code, 4096);
         memcpy(t->pair + 4096, mem_read_ptr(cpu->mem, t->bpn2), 16);
         t->code = t->pair;
         t->avail = 4096 + 16;
-        decode_run(t, off, 1);
+        decode_run(t, off, end, 1);
         if (!t->n)
             return NULL;
     } else if (t->in[0].off + t->in[0].len <= 4096)
@@ -674,6 +690,7 @@ struct block *block_translate(struct cpu *cpu, uint32_t bpn, uint32_t off)
     if (b) {
         cache_add(k, b);
         cpu->blocks_made++;
+        cpu->plain_blocks += t->plain;
     }
     return b;
 }

@@ -113,7 +113,7 @@ static void write_way(uint8_t *at, uint16_t from, uint16_t to, uint8_t *spilled,
 
 void cache_link(struct cache *c, struct link *l, struct block *to, bool saved)
 {
-    bool spilled = to->entry_spilled && (!saved || !to->live_in);
+    bool spilled = to->entry_spilled && (!saved || !to->live_in || (to->mode & M_PLAIN));
     uint32_t at;
 
     if (l->to) { /* relinking: take it off the old target's list */

@@ -46,6 +46,7 @@ struct site {
 
 enum site_kind {
     K_MEM,      /* TLB miss: r8 = linear address */
+    K_SPAN,     /* the same for all accesses of a span; arg2 = the link to a block without */
     K_SEG,      /* segment limit or type needs a closer look: r8 = offset; arg = segment */
     K_POST,     /* after a twin that wrote */
     K_HELPER,   /* C function helper_table[helper] */
@@ -126,6 +127,7 @@ struct cpu {
     } gdt, idt;
     uint8_t cpl, halted, nmi_masked, intr_level;
     uint8_t exc_pending, exc_has_error, exc_soft, in_delivery;
+    uint8_t plain;      /* the next block has no spans */
     uint8_t single;     /* the next block is one instruction: see cpu_slow */
     uint8_t trap_after; /* #DB after the instruction that runs now */
     uint32_t exc_vector, exc_error;
@@ -152,6 +154,8 @@ struct cpu {
     struct near_list near_filled[NEAR_SETS];
     uint8_t near_local;                    /* the code TLB may have a supervisor's page that is not global */
     uint64_t near_pages[2][NEAR_MAP / 64]; /* pages that near[] may know, by near_page(); [1] global ones */
+    uint64_t span_addend[32];              /* within a block: see span.c */
+    uint64_t drops;                        /* how often TLB entries or the stack's page were taken back */
     struct cpu_seg seg_before[2];          /* what FS and GS were before the last load that changed them */
     const struct link *from;               /* the exit that is on its way to a block */
     struct cpu_model own_model;            /* with the features that this machine has of it */
@@ -173,7 +177,7 @@ struct cpu {
     void (*tsc_hook)(void *board);                               /* the TSC was written */
 
     uint64_t exits[K_COUNT], fills, fast_fills, walks, page_faults, interrupts, exceptions, code_writes, blocks_made,
-        invalidations, flushes, cr3_writes, helper_calls[256], twins, verified;
+        plain_blocks, invalidations, flushes, cr3_writes, helper_calls[256], twins, verified;
     uint64_t row_hits[1280];
 
     union { /* guest vector state while vm_run is not running */
@@ -278,6 +282,8 @@ void mmu_drop_host_page(struct cpu *c, uint32_t bpn, bool writes_only); /* a bac
 void mmu_fill(struct cpu *c, uint64_t lin, uint32_t bpn, bool write, uint32_t flags);
 /* K_MEM and K_SEG; returns the host address to go on at, or 0 to leave. */
 uint64_t mmu_slow(struct cpu *c, const struct site *s, uint64_t lin);
+/* K_SPAN; 0: the block cannot go on. */
+uint64_t mmu_span(struct cpu *c, const struct site *s, uint64_t lin);
 uint64_t mmu_seg_slow(struct cpu *c, const struct site *s, uint64_t off);
 uint64_t mmu_post(struct cpu *c, const struct site *s, uint64_t unused);
 /* Backing page of code at lin for the current CPL: 0 and *ret_bpn, or 1 with an exception raised. */
@@ -341,7 +347,7 @@ static inline uint64_t cpu_wrap(const struct cpu *c, uint64_t eip)
 static inline uint32_t cpu_block_mode(const struct cpu *c, uint64_t lin)
 {
     uint64_t off = lin & 0xfff, limit = c->seg[S_CS].limit < 0xffff ? c->seg[S_CS].limit : 0xffff;
-    uint32_t mode = c->mode | (c->single ? M_STEP : 0);
+    uint32_t mode = c->mode | (c->single ? M_STEP : c->plain ? M_PLAIN : 0);
 
     if ((mode & (M_CODE32 | M_CS_FLAT)) != (M_CODE32 | M_CS_FLAT) && c->eip >= off && c->eip - off + 0xfff <= limit)
         mode |= M_CS_PAGE;

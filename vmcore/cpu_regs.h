@@ -110,6 +110,7 @@ enum {
     M_REAL = 1 << 17,    /* real or virtual-8086 mode: no VEX */
     M_SMAP = 1 << 18,    /* CR4.SMAP: users' pages are barred for the supervisor */
     M_LIFT = 1 << 19,    /* but not now: EFLAGS.AC, in a ring below 3 */
+    M_PLAIN = 1 << 21,   /* a block's: see span.c */
     M_CS_PAGE = 1 << 20, /* a block's: see cpu_block_mode() */
 };
 

@@ -145,7 +145,7 @@ static struct block *resume_block(struct cpu *c)
         c->r15 = cpu_wrap(c, c->eip - (lin & 0xfff));
         if (c->debug)
             debug_enters(c, lin);
-        if (!(mode & M_STEP) && (mode & M_CS_FLAT) && !(c->debug && debug_splits(c->debug, lin))) {
+        if (!(mode & (M_STEP | M_PLAIN)) && (mode & M_CS_FLAT) && !(c->debug && debug_splits(c->debug, lin))) {
             struct jump_hash *j = &c->jh[jump_slot(bpn + 1, lin & 0xfff)];
             j->off = lin & 0xfff;
             j->mode = mode;
@@ -236,10 +236,35 @@ static uint64_t link_and_go(struct cpu *c, const struct site *s, uint64_t eip, b
         return 0;
     if (c->debug && debug_splits(c->debug, c->eip + (c->mode & M_CODE64 ? 0 : c->seg[S_CS].base)))
         own = NULL;
-    if (own && !own->dead && c->eip == eip && b->mode == own->mode && !(b->mode & M_STEP) &&
+    if (own && !own->dead && c->eip == eip && b->mode == (own->mode & ~(uint32_t)M_PLAIN) && !(b->mode & M_STEP) &&
         !((b->mode & M_CS_PAGE) && b->bpn2 != MEM_NONE) && /* the second page has to be asked each time */
         (saved || (b->bpn == own->bpn && b->off == s->arg)))
         cache_link(c->cache, l, b, saved);
+    return (uint64_t)(c->cache->x + b->entry_saved);
+}
+
+/* To the same instruction in a block without spans. */
+static uint64_t on_span(struct cpu *c, const struct site *s, uint64_t lin)
+{
+    struct link *l = cache_link_of(c->cache, s->arg2);
+    uint64_t go, eip = site_eip(c, s);
+    struct block *b;
+
+    c->exits[K_SPAN]++;
+    go = mmu_span(c, s, lin);
+    if (go)
+        return go;
+    c->r12 = cpu_mask_flags(c->r12, s->live);
+    c->eip = eip;
+    c->from = l;
+    c->plain = 1;
+    b = resume_block(c);
+    c->plain = 0;
+    c->from = NULL;
+    if (!b)
+        return 0;
+    if (!l->from->dead && c->eip == eip && b->mode == (l->from->mode | M_PLAIN) && b->bpn == l->from->bpn)
+        cache_link(c->cache, l, b, true);
     return (uint64_t)(c->cache->x + b->entry_saved);
 }
 
@@ -331,6 +356,6 @@ static uint64_t on_slow(struct cpu *c, const struct site *s, uint64_t lin)
 }
 
 const void *const site_kind_table[K_COUNT] = {
-    [K_MEM] = on_slow,    [K_SEG] = mmu_seg_slow,     [K_POST] = mmu_post, [K_HELPER] = on_helper, [K_CHAIN] = on_chain,
-    [K_XPAGE] = on_xpage, [K_INDIRECT] = on_indirect, [K_POLL] = on_next,  [K_NEXT] = on_next,
+    [K_SPAN] = on_span,   [K_MEM] = on_slow,    [K_SEG] = mmu_seg_slow,     [K_POST] = mmu_post, [K_HELPER] = on_helper,
+    [K_CHAIN] = on_chain, [K_XPAGE] = on_xpage, [K_INDIRECT] = on_indirect, [K_POLL] = on_next,  [K_NEXT] = on_next,
 };

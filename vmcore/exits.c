@@ -31,25 +31,29 @@ static void poll(struct tb *t, int32_t toff, uint8_t live)
     e_site(t, c, &s);
 }
 
-/* The cold side of a jump to another block that stands at `at`: its site, whose arg2 becomes the link's place, once it
- * has one. */
-static void add_link(struct tb *t, uint8_t *at, struct site *s, uint8_t *check)
+void tb_link(struct tb *t, uint8_t *jump, uint8_t *cold, uint8_t *site, uint8_t *check)
 {
-    struct em *c = &t->cold;
-    uint8_t *cold = c->p, *site;
-
-    e_site(t, c, s);
-    site = c->p - sizeof *s;
-    e_patch32(&t->hot, at, cold);
     if (t->nlinks == TB_MAX_LINKS) {
         t->too_big = true;
         return;
     }
     t->links[t->nlinks].cold = cold;
     t->links[t->nlinks].site = site;
-    t->links[t->nlinks].jump = at;
+    t->links[t->nlinks].jump = jump;
     t->links[t->nlinks].way = NULL;
     t->links[t->nlinks++].check = check;
+}
+
+/* The cold side of a jump to another block that stands at `at`: its site, whose arg2 becomes the link's place, once it
+ * has one. */
+static void add_link(struct tb *t, uint8_t *at, struct site *s, uint8_t *check)
+{
+    struct em *c = &t->cold;
+    uint8_t *cold = c->p;
+
+    e_site(t, c, s);
+    e_patch32(&t->hot, at, cold);
+    tb_link(t, at, cold, c->p - sizeof *s, check);
 }
 
 /* Between blocks of two plans: behind 64-bit code there is room for each link's way. */

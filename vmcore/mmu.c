@@ -648,6 +648,26 @@ uint64_t mmu_slow(struct cpu *c, const struct site *s, uint64_t lin)
     return bounce(c, s, lin, pa, first);
 }
 
+/* The entry that a span's check wants, if the first access may have it and nothing that the block has already checked
+ * changes by that. A write's only where the page is dirty: whether the span's write ever comes is not known yet. */
+uint64_t mmu_span(struct cpu *c, const struct site *s, uint64_t lin)
+{
+    uint64_t pa, drops = c->drops, killed = c->invalidations;
+    uint32_t flags, bpn;
+    bool write = s->rw & 2;
+
+    if (((lin + s->size - 1) ^ lin) & ~0xfffull || c->debug || c->dr_active ||
+        mmu_translate(c, lin, ACC_READ | ACC_PROBE, &pa, &flags) || (write && !(flags & TR_WRITE)))
+        return 0;
+    bpn = mem_bpn(c->mem, pa);
+    if (bpn == MEM_NONE || (write && (mem_wbpn(c->mem, pa) != bpn || mem_has_code(c->mem, bpn))))
+        return 0;
+    mmu_translate(c, lin, ACC_READ, &pa, &flags); /* the accessed bits, too */
+    uint8_t *host = write ? mem_write_ptr(c->mem, bpn) : mem_read_ptr(c->mem, bpn);
+    tlb_fill(c, data_set(c, 0), lin, host, write || ready_for_writes(c, pa, bpn, flags), flags);
+    return drops == c->drops && killed == c->invalidations ? (uint64_t)((const char *)s + s->retry) : 0;
+}
+
 uint64_t mmu_seg_slow(struct cpu *c, const struct site *s, uint64_t off)
 {
     unsigned acc = (s->rw & 2) ? ACC_WRITE : ACC_READ, first;

@@ -7,7 +7,7 @@
 /* What compilers use least comes first. RSP, RAX (flags) and RDI (borrowed for AH to BH) are never taken. */
 static const uint8_t candidates[] = {11, 10, 15, 14, 9, 13, 8, 12, 3, 5, 6, 1, 2};
 
-static uint32_t bit(ZydisRegister r)
+uint32_t plan_bit(ZydisRegister r)
 {
     int n = r == ZYDIS_REGISTER_NONE ? H_NONE : host_gpr(r);
 
@@ -21,9 +21,9 @@ static uint32_t named(const struct ginsn *g)
     for (unsigned i = 0; i < g->z.operand_count; i++) {
         const ZydisDecodedOperand *o = &g->op[i];
         if (o->type == ZYDIS_OPERAND_TYPE_REGISTER)
-            m |= bit(o->reg.value);
+            m |= plan_bit(o->reg.value);
         else if (o->type == ZYDIS_OPERAND_TYPE_MEMORY)
-            m |= bit(o->mem.base) | bit(o->mem.index);
+            m |= plan_bit(o->mem.base) | plan_bit(o->mem.index);
     }
     return m;
 }

@@ -227,6 +227,8 @@ void ea_for_access(struct tb *t, const ZydisDecodedOperand *op, int32_t extra)
     int base;
     bool stack = off_stack(t, op, &base);
 
+    if (t->cur->span >= 0) /* span_access() sees to it */
+        return;
     if (stack && base == H_RSP && op->mem.index == ZYDIS_REGISTER_NONE) {
         t->near_stack = true;
         t->near_disp = (int32_t)(op->mem.disp.has_displacement ? op->mem.disp.value : 0) + extra;
@@ -238,6 +240,8 @@ void ea_for_access(struct tb *t, const ZydisDecodedOperand *op, int32_t extra)
 
 void stack_ea(struct tb *t, int base, int32_t disp)
 {
+    if (t->cur->span >= 0)
+        return;
     if (base == H_RSP && by_page(t)) {
         t->near_stack = true;
         t->near_disp = disp;
@@ -348,8 +352,7 @@ static uint8_t *within_page(struct tb *t, struct em *h, unsigned size)
     return miss;
 }
 
-/* Accesses off ESP: against minus the linear address of a page that may be written and whose addend is kept with it. */
-static uint8_t *stack_check(struct tb *t, struct em *h, unsigned size, int32_t disp)
+uint8_t *stack_check(struct tb *t, struct em *h, unsigned size, int32_t disp)
 {
     if (t->m64) {
         e_mem(h, 1, 0x8d, t->rx, H_RSP, H_NONE, 0, disp);
@@ -419,8 +422,7 @@ static void reload(struct tb *t, struct em *c, int reg, int from)
         e_gs(c, 1, 0x8b, reg, H_NONE, 0, from);
 }
 
-/* Where C goes on at `hot` with the block's address and value loaded again. */
-static uint8_t *way_back(struct tb *t, struct em *c, uint8_t *hot)
+uint8_t *way_back(struct tb *t, struct em *c, uint8_t *hot)
 {
     uint8_t *start = c->p, *at;
 
@@ -445,6 +447,10 @@ void emit_access(struct tb *t, unsigned seg, unsigned size, unsigned rw, access_
     struct site s;
     uint8_t *odd = NULL, *other[2] = {NULL, NULL};
 
+    if (t->cur->span >= 0) {
+        span_access(t, op);
+        return;
+    }
     if (near && (aligned || mixed)) {
         t_lea(t, h, t->ra, H_RSP, t->near_disp);
         near = false;

@@ -16,7 +16,7 @@ enum { CHECKED = 0 };
 
 #define TB_MAX_INSN   32
 #define TB_MAX_SIDE   4
-#define TB_MAX_LINKS  12
+#define TB_MAX_LINKS  24
 #define TB_MAX_FAULTS 96
 #define TB_MAX_LOOKS  12
 
@@ -65,6 +65,16 @@ struct ginsn {
     bool hw_fault;                /* the host may fault on it: DIV, x87, SSE */
     bool sse, x87_waits, mmx;
     bool ends;
+    int8_t span; /* its access belongs to this one of tb.spans; -1: to none */
+};
+
+struct span {           /* accesses off the same registers that are checked together: see span.c */
+    int8_t base, index; /* BASE_ or a host register; H_NONE */
+    uint8_t scale, rw, first, last, n;
+    bool stack; /* by the stack's page, not by the TLB */
+    bool open, branched, kept, ready;
+    int32_t lo, hi; /* bytes from base + index << scale; for the stack's, from RSP at the block's entry */
+    int32_t moved;  /* how far from there RSP is at the first access */
 };
 
 enum flags_loc { LOC_HOST, LOC_SAVED, LOC_BOTH };
@@ -99,10 +109,14 @@ struct tb {
     uint16_t plan;   /* ra | rb << 4 | rx << 8 | rv << 12; 0 for 32-bit code */
     int base, index; /* where an access's operand is: ra + rb, or rsp + addend + disp where the stack's page is known */
     int32_t disp;
-    bool mixed;      /* the page is written by code of its own */
-    bool twins;      /* each access has one */
-    bool frame;      /* EBP is thought to be near ESP: a guess, which costs time where it is wrong */
-    bool near_stack; /* the address is ESP + near_disp and was not put into r8 */
+    struct span spans[TB_MAX_INSN];
+    unsigned nspans;
+    int8_t rb_span, ra_span; /* whose addend is in rb, whose address in ra */
+    bool plain;              /* no spans: what was checked together did not pass */
+    bool mixed;              /* the page is written by code of its own */
+    bool twins;              /* each access has one */
+    bool frame;              /* EBP is thought to be near ESP: a guess, which costs time where it is wrong */
+    bool near_stack;         /* the address is ESP + near_disp and was not put into r8 */
     int32_t near_disp;
     bool near_frame; /* the address, in r8, is thought to be in the stack's page */
     int acc_reg;     /* parameter of small access operations */
@@ -145,6 +159,16 @@ uint8_t *e_stub_at(struct tb *t, struct em *e);       /* the jump alone: where t
 void flags_word(struct tb *t, struct em *e, int dst); /* saved flags into a register; and back */
 void flags_set(struct tb *t, struct em *e, int src);
 
+/* Minus the linear address of a page that may be written, for accesses off ESP. Gives back the jump to take on a miss.
+ */
+uint8_t *stack_check(struct tb *t, struct em *h, unsigned size, int32_t disp);
+/* Where C goes on at `hot` with the block's address and value loaded again. */
+uint8_t *way_back(struct tb *t, struct em *c, uint8_t *hot);
+
+/* span.c */
+void span_find(struct tb *t);
+void span_access(struct tb *t, access_op op); /* emit_access() of an instruction that has a span */
+
 /* rewrite_vex.c */
 void vex_op(struct tb *t, struct em *e);
 bool vex_aligned(const struct ginsn *g); /* must its operand be? */
@@ -173,6 +197,7 @@ uint8_t *tlb_check_to(struct tb *t, struct em *h, unsigned rw, int set);
 bool emit_rep_inline(struct tb *t, unsigned seg, uint32_t arg, uint32_t arg2);
 
 /* plan.c: scratch registers of 64-bit code */
+uint32_t plan_bit(ZydisRegister r);          /* 1 << the general register's number, 0 for others */
 bool plan_make(struct tb *t, uint16_t hint); /* false: the block names too many registers */
 unsigned plan_longest(const struct tb *t);   /* how many of its instructions a plan can be made for */
 void plan_spill(struct tb *t, struct em *e);
@@ -211,6 +236,8 @@ static inline void e_mov_size(struct em *e, unsigned size, int dst, int src)
 uint8_t *stack_routine(struct tb *t);
 /* May blocks of this mode be chained? Others go from one to the next through C. */
 bool exit_chained(const struct tb *t);
+/* A jump to another block that stands at `jump`; cold: where it goes as long as it is not linked, and its site. */
+void tb_link(struct tb *t, uint8_t *jump, uint8_t *cold, uint8_t *site, uint8_t *check);
 void exit_ways(struct tb *t);                               /* behind the block */
 void exit_direct(struct tb *t, int32_t toff, uint8_t live); /* ends the hot path */
 void exit_indirect(struct tb *t, int32_t undo);             /* rv = EIP */

@@ -135,6 +135,7 @@ void tlb_fill_code(struct cpu *c, int user, uint64_t lin, uint32_t bpn, uint32_t
 
 static void stack_cache_drop(struct cpu *c)
 {
+    c->drops++;
     c->r13 = CPU_NO_STACK;
     c->r14 = (uint64_t)c->no_stack + CPU_NO_STACK;
     cpu_forget_mixed(c);

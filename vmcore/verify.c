@@ -92,6 +92,10 @@ static void check_operand(struct verify_result *r, const struct tb *t, const Zyd
         bad(r, "FS", at);
     if (is_host(op->mem.base, t->ra) && is_host(op->mem.index, t->rb) && op->mem.scale <= 1 && !op->mem.disp.value)
         return;
+    if (t->m64 && is_host(op->mem.index, t->rb) && op->mem.scale <= 1 && op->mem.base != ZYDIS_REGISTER_NONE)
+        return; /* one of a span: see span.c */
+    if (is_host(op->mem.base, t->ra) && is_host(op->mem.index, t->rb) && op->mem.scale <= 1)
+        return;
     if ((op->mem.base == ZYDIS_REGISTER_RSP || is_host(op->mem.base, t->ra)) &&
         is_host(op->mem.index, t->m64 ? t->rb : H_R14) && op->mem.scale <= 1)
         return; /* the stack's page, checked through r13 */

@@ -494,8 +494,8 @@ char *vm_log_line(struct vm *vm)
 
 char *vm_stats(struct vm *vm)
 {
-    static const char *const kinds[K_COUNT] = {"mem",   "seg",      "post", "helper", "chain",
-                                               "xpage", "indirect", "poll", "next"};
+    static const char *const kinds[K_COUNT] = {"mem",   "span",  "seg",      "post", "helper",
+                                               "chain", "xpage", "indirect", "poll", "next"};
     static const char *const helpers[] = {
 #define HELPER(n) #n,
 #include "vmcore/helpers.def"
@@ -521,6 +521,7 @@ char *vm_stats(struct vm *vm)
     STAT("mem.copies", vm->mem->copies);
     STAT("mem.discarded", vm->mem->discarded);
     STAT("code.blocks", c->blocks_made);
+    STAT("code.plain_blocks", c->plain_blocks);
     STAT("code.verified", c->verified);
     STAT("code.writes", c->code_writes);
     STAT("code.invalidations", c->invalidations);
