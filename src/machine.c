@@ -196,7 +196,8 @@ static int make_drives(struct machine *m, const struct machine_spec *spec, struc
     return rc;
 }
 
-/* A machine that boots a kernel directly does without: its pictures of text have no letters then. */
+/* A kernel that is booted directly has its letters from this ROM, too: where there is none, pictures of its text show
+ * no letters, and all else works. */
 static void load_vga_bios(struct machine *m, struct vm_config *vc)
 {
     for (unsigned i = 0; i < ARRAY_LEN(vga_bios_paths) && !m->vga_bios.len; i++)

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <getopt.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -21,6 +22,7 @@
 
 #define STATUS_TIMEOUT 124
 #define STATUS_OURS    125
+#define FLAG_IF        0x200u
 
 struct options {
     uint64_t timeout; /* ns, 0: none */
@@ -278,8 +280,15 @@ static void disk_trouble(void *opaque, enum blk_op op, bool held, const struct e
 static void on_timeout(void *opaque)
 {
     struct oneshot *s = opaque;
+    struct vm_debug_regs regs;
 
-    fprintf(stderr, "vmtest: run: timed out after %g s\n", (double)s->opt.timeout / 1e9);
+    vcpu_pause(s->machine->vcpu);
+    vm_debug_get_regs(s->machine->vm, &regs);
+    fprintf(stderr, "vmtest: run: timed out after %g s", (double)s->opt.timeout / 1e9);
+    if (regs.halted && !(regs.rflags & FLAG_IF)) /* it waited for an NMI: a kernel that gave up, as a rule */
+        fprintf(stderr, "; the guest has halted with interrupts off, at %04x:%08" PRIx64, regs.seg[VM_SEG_CS].sel,
+                regs.rip);
+    fputc('\n', stderr);
     finish(s, STATUS_TIMEOUT);
 }
 

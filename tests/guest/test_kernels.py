@@ -103,8 +103,10 @@ class Kernels(unittest.TestCase):
             with self.subTest(form=form):
                 self.boot(form, append="poweroff", want=0)
                 self.boot(form, "--no-reboot", append="poweroff", want=0)
-        self.boot("pvh", "--timeout", "2s", append="spin", want=124)
-        self.boot("pvh", "--timeout", "2s", append="stop", want=124)  # halts, with interrupts off
+        done = self.boot("pvh", "--timeout", "2s", append="spin", want=124)
+        self.assertNotIn(b"halted", done.stderr)
+        done = self.boot("pvh", "--timeout", "2s", append="stop", want=124)
+        self.assertRegex(done.stderr, rb"; the guest has halted with interrupts off, at [0-9a-f]{4}:[0-9a-f]{8}\n")
 
     def test_a_triple_fault_and_a_reset(self):
         done = self.boot("multiboot", append="triple", want=1)
