@@ -293,8 +293,9 @@ static int init(struct vm *vm, struct err *e)
         vm->board->lapic.tsc_left = tsc_left;
         vm->board->lapic.tsc_opaque = vm->cpu;
         vm->cpu->ferr_hook = on_ferr;
-        board_reset(vm->board);
         cpuid_query(vm->cpu->model, 1, 0, id);
+        vm->board->lapic.absent = !(id[3] & 1u << 9);
+        board_reset(vm->board);
         return bios_files_new(vm->board, &vm->config, id, &vm->bios_files, e);
     }
     return 0;

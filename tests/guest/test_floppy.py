@@ -18,13 +18,16 @@ LINES = ["short", "the quick brown fox jumps over the lazy dog", "~!@#$%^&*()_+{
 
 
 class Floppy(unittest.TestCase):
+    model = ()
+
     def setUp(self):
         self.store = vmtest.Store()
         run = tempfile.TemporaryDirectory()
         self.addCleanup(run.cleanup)
         self.addCleanup(self.store.close)
         self.store.env["XDG_RUNTIME_DIR"] = run.name
-        self.store.run("create", "--floppy", arch.directory() / "bootfloppy.img", "--mem", "64M", MACHINE)
+        self.store.run("create", "--floppy", arch.directory() / "bootfloppy.img", "--mem", "64M", *self.model,
+                       MACHINE)
         self.store.run("start", "--no-wait", MACHINE)
         self.wait("--text", "type>")
 
@@ -75,6 +78,18 @@ class Floppy(unittest.TestCase):
         self.store.run("revert", "here")  # in a new process
         self.assertEqual(self.screen(), shown)
         self.type("once more")
+
+
+class Pentium(Floppy):
+    """What such a system was written for, with a local APIC that the BIOS sets up."""
+
+    model = ("--cpu", "pentium")
+
+
+class I486(Floppy):
+    """Nothing lies between the interrupt controllers and the processor."""
+
+    model = ("--cpu", "i486")
 
 
 if __name__ == "__main__":

@@ -526,6 +526,7 @@ static int lapic_loaded(void *dev, const char **why)
         *why = "registers at an address that is none";
         return -1;
     }
+    l->enabled &= !l->absent;
     map(l);
     arm_timer(l);
     tell(l);
@@ -555,7 +556,7 @@ static void reset_registers(struct lapic *l)
 
 void lapic_set_base(struct lapic *l, uint64_t msr)
 {
-    bool enable = msr & 0x800;
+    bool enable = msr & 0x800 && !l->absent;
 
     if (l->enabled && !enable) /* off and on again is a reset (SDM 11.4.3) */
         reset_registers(l);
@@ -568,7 +569,7 @@ void lapic_set_base(struct lapic *l, uint64_t msr)
 void lapic_reset(struct lapic *l)
 {
     reset_registers(l);
-    l->enabled = true;
+    l->enabled = !l->absent;
     l->base = LAPIC_BASE;
     map(l);
     tell(l);

@@ -36,6 +36,7 @@ struct lapic {
     uint64_t (*tsc_left)(void *opaque,
                          uint64_t tsc); /* ns until the counter reaches tsc, 0: it has; set by the owner */
     void *tsc_opaque;
+    bool absent;       /* the processor has none: for good off, set by the owner before a reset */
     uint32_t first_id; /* after a reset */
     const char *instance;
     struct bus *bus;
