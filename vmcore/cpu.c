@@ -216,6 +216,8 @@ void cpu_reset(struct cpu *c)
     c->misc_enable = 0x1801; /* fast strings; neither BTS nor PEBS */
     c->hwcr = 1u << 24;      /* the TSC counts at P0's rate */
     c->spec_ctrl = c->tsc_aux = c->tsc_adjust = 0;
+    memset(c->p6_select, 0, sizeof c->p6_select);
+    memset(c->p6_counter, 0, sizeof c->p6_counter);
     c->sysenter_cs = c->sysenter_esp = c->sysenter_eip = 0;
     memset(c->dr, 0, sizeof c->dr);
     c->dr[6] = 0xffff0ff0u;

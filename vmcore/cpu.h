@@ -119,6 +119,7 @@ struct cpu {
     uint64_t tsc_hz; /* the host's counter */
     uint64_t efer, pat, apic_base, tsc_offset, tsc_adjust, tsc_aux, spec_ctrl, misc_enable, mcg_status;
     uint64_t sysenter_cs, sysenter_esp, sysenter_eip, star, lstar, cstar, sfmask, kernel_gs_base;
+    uint64_t p6_select[2], p6_counter[2]; /* performance counters of that family */
     uint64_t mtrr_def, mtrr_fix[11], mtrr_var[16], vm_hsave, hwcr, syscfg;
     uint64_t pdpte[4];
     struct {

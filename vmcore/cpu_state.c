@@ -70,6 +70,8 @@ static const struct field fields[] = {
     FIELD_SINCE(struct cpu, xcr0, F_U64, 3),
     FIELD_SINCE(struct cpu, saved_features, F_U32, 3),
     FIELD_SINCE(struct cpu, misc_enable, F_U64, 4),
+    {"p6_select", offsetof(struct cpu, p6_select), 2, F_U64, 5},
+    {"p6_counter", offsetof(struct cpu, p6_counter), 2, F_U64, 5},
     {"ymmh", offsetof(struct cpu, x.ymmh), sizeof((struct cpu *)0)->x.ymmh, F_BYTES, 3},
     SEG_FIELDS(0),
     SEG_FIELDS(1),
@@ -155,4 +157,4 @@ static int loaded(void *dev, const char **why)
     return 0;
 }
 
-const struct state_table cpu_state_table = {"cpu", 4, fields, loaded, before_save};
+const struct state_table cpu_state_table = {"cpu", 5, fields, loaded, before_save};

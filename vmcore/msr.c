@@ -14,12 +14,14 @@ enum {
     MSR_SPEC_CTRL = 0x48,
     MSR_PRED_CMD = 0x49,
     MSR_UCODE = 0x8b,
+    MSR_P6_PERFCTR = 0xc1,
     MSR_MTRRCAP = 0xfe,
     MSR_SYSENTER_CS = 0x174,
     MSR_SYSENTER_ESP = 0x175,
     MSR_SYSENTER_EIP = 0x176,
     MSR_MCG_CAP = 0x179,
     MSR_MCG_STATUS = 0x17a,
+    MSR_P6_EVNTSEL = 0x186,
     MSR_MISC_ENABLE = 0x1a0,
     MSR_MTRR_VAR = 0x200,
     MSR_MTRR_FIX64K = 0x250,
@@ -85,10 +87,23 @@ static uint64_t *mtrr(struct cpu *c, uint32_t n)
     return n == MSR_MTRR_DEF ? &c->mtrr_def : NULL;
 }
 
+/* The storage of a P6's performance counters, which hold what is written and count nothing; NULL: not one of them.
+ * Linux tries them on each processor of that family, and warns where they are not. */
+static uint64_t *p6_counter(struct cpu *c, uint32_t n)
+{
+    if (c->model_signature >> 8 != 6)
+        return NULL;
+    if (n - MSR_P6_PERFCTR < 2)
+        return &c->p6_counter[n - MSR_P6_PERFCTR];
+    return n - MSR_P6_EVNTSEL < 2 ? &c->p6_select[n - MSR_P6_EVNTSEL] : NULL;
+}
+
 static bool read_msr(struct cpu *c, uint32_t n, uint64_t *v)
 {
     uint64_t *m = mtrr(c, n);
 
+    if (!m)
+        m = p6_counter(c, n);
     *v = 0;
     if (m) {
         *v = *m;
@@ -205,6 +220,11 @@ static bool write_msr(struct cpu *c, uint32_t n, uint64_t v)
 
     if (m) {
         *m = v;
+        return true;
+    }
+    m = p6_counter(c, n);
+    if (m) { /* a counter of 40 bits is extended from bit 31. SDM vol. 3, 20.6.9 */
+        *m = n < MSR_P6_EVNTSEL ? (uint64_t)(int64_t)(int32_t)v & 0xffffffffff : (uint32_t)v;
         return true;
     }
     switch ((int)n) {
@@ -343,5 +363,12 @@ int help_rdpid(struct cpu *c, const struct site *s, uint64_t addr)
 
 int help_rdpmc(struct cpu *c, const struct site *s, uint64_t addr)
 {
-    return cpu_raise(c, X_GP, 0); /* no counters */
+    uint32_t n = (uint32_t)c->gpr[R_ECX];
+    uint64_t *counter = n < 2 ? p6_counter(c, MSR_P6_PERFCTR + n) : NULL;
+
+    if (!counter || (c->cpl && !(c->cr4 & CR4_PCE)))
+        return cpu_raise(c, X_GP, 0);
+    c->gpr[R_EAX] = (uint32_t)*counter;
+    c->gpr[R_EDX] = *counter >> 32;
+    return 0;
 }
