@@ -52,7 +52,7 @@ int cmd_check(struct cli *c, void *opts, struct err *e)
     int r = o->quick && o->deep ? err_set(e, VT_USAGE, "one of --quick and --deep at a time") : 0;
 
     if (!r)
-        r = cli_store(c, false, e);
+        r = cli_store(c, STORE_DAMAGED, e);
     if (!r && o->repair)
         r = store_repair(c->store, problem, &mended, &done, e);
     if (!r)

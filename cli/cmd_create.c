@@ -138,7 +138,7 @@ int cmd_create(struct cli *c, void *opts, struct err *e)
     if (!r)
         r = fill_config(&cfg, o, e);
     if (!r)
-        r = cli_store(c, true, e);
+        r = cli_store(c, STORE_CREATE, e);
     if (!r)
         r = cli_nets(c, &cfg, e);
     /* before images are converted or copied, which may take a while */

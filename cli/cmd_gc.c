@@ -50,7 +50,7 @@ int cmd_gc(struct cli *c, void *opts, struct err *e)
         return err_prefix(e, r, "--keep");
     if (keep > INT64_MAX / 4)
         return err_set(e, VT_USAGE, "--keep: \"%s\" is too long", o->keep);
-    r = cli_store(c, false, e);
+    r = cli_store(c, 0, e);
     if (!r && o->dry_run) {
         r = store_gc_plan(c->store, o->now, &stats, e);
         if (!r)

@@ -46,7 +46,7 @@ int cmd_import(struct cli *c, void *opts, struct err *e)
     if (!r && !o->base && !c->nwords)
         r = err_set(e, VT_USAGE, "the file is missing");
     if (!r)
-        r = cli_store(c, true, e);
+        r = cli_store(c, STORE_CREATE, e);
     if (!r && o->base)
         r = base_import(c->store, o->base, c->words[0], o->name, &res.machine, &stats, e);
     else if (!r)

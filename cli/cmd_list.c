@@ -50,7 +50,7 @@ int cmd_list(struct cli *c, void *opts, struct err *e)
     size_t n = 0;
     int r;
 
-    r = cli_store(c, false, e);
+    r = cli_store(c, 0, e);
     if (r == VT_NOENT && !c->store_dir) {
         /* before the first create there is nothing, which is not an error */
         *e = (struct err){0};

@@ -91,7 +91,7 @@ int cmd_net(struct cli *c, void *opts, struct err *e)
         return err_set(e, VT_USAGE, list ? "net list takes no name" : "net %s needs a network's name", what);
     r = list ? 0 : name_valid(name, e);
     if (!r)
-        r = cli_store(c, create, e);
+        r = cli_store(c, create ? STORE_CREATE : 0, e);
     if (r == VT_NOENT && list && !c->store_dir) {
         *e = (struct err){0};
         out_set(c, "networks", json_array()); /* before the first create there is nothing, which is not an error */

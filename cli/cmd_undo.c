@@ -105,7 +105,7 @@ static int find(struct cli *c, int64_t *ret_id, struct err *e)
 {
     cleanup(machine_info_release) struct machine_info m = {0};
     const char *name = c->words[0] ? c->words[0] : c->machine;
-    int r = cli_store(c, false, e);
+    int r = cli_store(c, 0, e);
 
     if (!r && name && machine_find(c->store, name, true, ret_id, NULL) != 0 &&
         undo_find_removed(c->store, name, ret_id, NULL) == 0)
@@ -127,7 +127,7 @@ int cmd_undo(struct cli *c, void *opts, struct err *e)
     int r = 0;
 
     if (o->list && !c->words[0] && !c->machine)
-        r = cli_store(c, false, e);
+        r = cli_store(c, 0, e);
     else
         r = find(c, &machine, e);
     if (!r)

@@ -25,7 +25,7 @@ int cmd_use(struct cli *c, void *opts, struct err *e)
 
     if (o->none && (c->words[0] || c->machine))
         return err_set(e, VT_USAGE, "--none goes without a machine");
-    r = o->none || show ? cli_store(c, false, e) : cli_machine(c, c->words[0], false, &m, e);
+    r = o->none || show ? cli_store(c, 0, e) : cli_machine(c, c->words[0], false, &m, e);
     if (!r && show)
         r = store_use_get(c->store, &id, e);
     if (!r && show && !id)

@@ -21,7 +21,7 @@ static char *xdg_dir(const char *var, const char *fallback)
     return home ? str_printf("%s/%s/vmtest", home, fallback) : NULL;
 }
 
-int cli_store(struct cli *c, bool create, struct err *e)
+int cli_store(struct cli *c, unsigned flags, struct err *e)
 {
     struct setting_value given = {.text = c->store_dir};
     cleanup(cleanup_free) char *dir = NULL;
@@ -36,7 +36,7 @@ int cli_store(struct cli *c, bool create, struct err *e)
     dir = given.text && *given.text ? strdup(given.text) : xdg_dir("XDG_DATA_HOME", ".local/share");
     if (!dir)
         return err_set(e, VT_USAGE, "no store: give --store DIR, or set VMTEST_HOME or HOME");
-    r = store_open(dir, create ? STORE_CREATE : 0, &c->store, &why);
+    r = store_open(dir, flags, &c->store, &why);
     if (r == VT_NOENT)
         return err_set(e, r, "there is no store in %s; vmtest create makes one", dir);
     return r ? err_set(e, r, "%s", why.msg) : 0;
@@ -77,7 +77,7 @@ int cli_machine(struct cli *c, const char *word, bool exact, struct machine_info
     if (!word)
         r = settings_get(c, "machine", &set, e);
     if (!r)
-        r = cli_store(c, false, e);
+        r = cli_store(c, 0, e);
     if (!r && (word || set.text)) {
         r = machine_find(c->store, word ? word : set.text, exact, &id, &why);
         if (r)
@@ -229,7 +229,7 @@ int cli_nets(struct cli *c, const struct machine_config *cfg, struct err *e)
     for (unsigned i = 0; i < cfg->nnics && !r; i++) {
         const char *net = cfg->nic[i].net;
 
-        r = *net ? cli_store(c, false, e) : 0;
+        r = *net ? cli_store(c, 0, e) : 0;
         if (!r && *net && !nets_exists(store_dir(c->store), net))
             r = err_set(e, VT_NOENT, "%s: no such network; vmtest net create makes one", net);
     }

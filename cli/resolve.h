@@ -7,9 +7,9 @@
 #include "snapshot/snapshot.h"
 #include "src/client.h"
 
-/* Opens the store into c->store: --store, else the setting (settings.h), else $XDG_DATA_HOME/vmtest. create: make one
- * where there is none. */
-int cli_store(struct cli *c, bool create, struct err *e);
+/* Opens the store into c->store: --store, else the setting (settings.h), else $XDG_DATA_HOME/vmtest. flags: enum
+ * store_flags. */
+int cli_store(struct cli *c, unsigned flags, struct err *e);
 
 /* The machine meant, by: word (may be NULL or ""), -m, the setting, `use`, the only machine. exact: no prefixes.
  * VT_USAGE: none is named and there are several, or two are named. *ret must be released. */

@@ -216,8 +216,8 @@ static int seal(struct store *s, struct err *e)
 /* A folder of a store that was not finished. */
 static void drop_store(const char *dir)
 {
-    static const char *const files[] = {"lock",         "store.db", "store.db-wal", "store.db-shm",
-                                        "packs/1.pack", "packs",    "heads",        ""};
+    static const char *const files[] = {
+        "lock", "store.db", "store.db-wal", "store.db-shm", "store.db-mark", "packs/1.pack", "packs", "heads", ""};
     char path[4096];
 
     for (size_t i = 0; i < ARRAY_LEN(files); i++)

@@ -342,6 +342,8 @@ int store_check(struct store *s, bool deep, void (*report)(void *opaque, const c
     lru_drop_unused(&s->frames);
     if (!r)
         r = db_begin_read(db, e);
+    if (!r && s->lost)
+        problem(&c, "store.db: its last %" PRIu64 " commits are missing, which were durable", s->lost);
     if (!r)
         r = check_lines(&c, db, SQL_INTEGRITY, e);
     if (!r)

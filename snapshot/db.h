@@ -16,9 +16,10 @@ struct sqlite3_stmt;
 /* Comments give the parameters' types (i integer, z integer with 0 for NULL, t text or NULL, b blob) and the columns.
  */
 enum sql {
-    SQL_STORE_GET,        /* -> uuid, sealed */
+    SQL_STORE_GET,        /* -> uuid, sealed, how many commits there were */
     SQL_STORE_NEW,        /* t uuid, i format */
-    SQL_TICK,             /* */
+    SQL_TICK,             /* so that there is something to commit */
+    SQL_TICK_NEXT,        /* -> how many commits there were, with this one */
     SQL_COUNTERS,         /* -> next_node, next_frame, next_pack, next_log */
     SQL_COUNTERS_SET,     /* i next_node, i next_frame, i next_pack */
     SQL_NEXT_PACK_SET,    /* i */
@@ -151,8 +152,9 @@ static inline void cleanup_db(struct db **db)
 void dbpool_init(struct dbpool *p);
 void dbpool_release(struct dbpool *p);
 
-/* Makes the tables in an empty database; refuses one that is newer or not ours. create: make them where none are. */
-int db_prepare(struct store *s, bool create, struct err *e);
+/* Makes the tables in an empty database, with STORE_CREATE; refuses one that is newer, not ours, or, without
+ * STORE_DAMAGED, has lost commits. */
+int db_prepare(struct store *s, unsigned flags, struct err *e);
 
 /* Marks the store as sealed, and has all of the database in its one file. No other connection may be open. */
 int db_seal(struct db *db, struct err *e);

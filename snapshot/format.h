@@ -88,6 +88,11 @@ enum frame_codec { FRAME_RAW = 0, FRAME_ZSTD = 1 };
 #define BATCH_ENTRIES_MAX 4096
 enum batch_kind { BATCH_DATA = 0, BATCH_ZERO = 1, BATCH_DISCARD = 2 };
 
+/* ---- the mark: magic, number of the last durable commit, UUID of the store as text, zeros, checksum ---- */
+
+#define MARK_MAGIC 0x314b52414d545600ull /* "\0VTMARK1" */
+#define MARK_SIZE  64
+
 /* ---- numbers ---- */
 
 static inline void put16(uint8_t *p, uint16_t v)

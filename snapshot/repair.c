@@ -16,6 +16,7 @@
 #include "snapshot/frames.h"
 #include "snapshot/head.h"
 #include "snapshot/lock.h"
+#include "snapshot/mark.h"
 
 struct repair {
     struct store *s;
@@ -40,6 +41,26 @@ static void did(struct repair *p, const char *fmt, ...)
 }
 
 /* ---- rows */
+
+/* From now on the database is what is left of it. */
+static int forget_lost(struct repair *p, struct err *e)
+{
+    struct rows rows cleanup(rows_done) = {0};
+    struct db *db cleanup(cleanup_db) = NULL;
+    int r = db_get(p->s, &db, e);
+
+    if (!r)
+        r = db_query(db, SQL_STORE_GET, &rows, e, "");
+    if (!r)
+        r = rows_next(&rows, e);
+    if (r > 0)
+        r = mark_back(p->s, (uint64_t)rows_int(&rows, 2), e);
+    if (r)
+        return r;
+    did(p, "store.db: gave up its last %" PRIu64 " commits, which are missing", p->s->lost);
+    p->s->lost = 0;
+    return 0;
+}
 
 static int reindex(struct repair *p, struct err *e)
 {
@@ -289,7 +310,10 @@ int store_repair(struct store *s, void (*report)(void *opaque, const char *line)
         r = lock_byte(fd, LOCK_WRITERS, LOCK_EXCLUSIVE, false, e);
     if (r)
         return err_prefix(e, r, "%s: a snapshot is being written", s->dir);
-    r = mend_database(&p, e);
+    if (s->lost)
+        r = forget_lost(&p, e);
+    if (!r)
+        r = mend_database(&p, e);
     close(steal_fd(&fd)); /* gc wants it */
     if (!r)
         r = machine_list(s, &list, &n, e);

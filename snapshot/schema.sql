@@ -10,7 +10,7 @@ CREATE TABLE store(
   next_frame INTEGER NOT NULL DEFAULT 1,
   next_pack INTEGER NOT NULL DEFAULT 1,
   next_log INTEGER NOT NULL DEFAULT 1,
-  tick INTEGER NOT NULL DEFAULT 0       -- counted up where a commit is needed for its sync
+  tick INTEGER NOT NULL DEFAULT 0       -- see mark.h and db_commit: commits << 30, and random bits
 ) STRICT;
 
 CREATE TABLE setting(key TEXT PRIMARY KEY, value TEXT) STRICT, WITHOUT ROWID;

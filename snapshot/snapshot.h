@@ -31,11 +31,12 @@ struct snaplock; /* keeps a snapshot from being deleted or swept */
 /* ---- store ---- */
 
 enum store_flags {
-    STORE_CREATE = 1, /* make the directory and an empty store where there is none */
+    STORE_CREATE = 1,  /* make the directory and an empty store where there is none */
+    STORE_DAMAGED = 2, /* open it although durable commits are missing, so that it can be checked and repaired */
 };
 
 /* Opens the store in directory dir. VT_NOENT: no store there (without STORE_CREATE); VT_VERSION: made by a newer
- * version, or on a network file system; VT_CORRUPT: not a store. */
+ * version, or on a network file system; VT_CORRUPT: not a store, or one that lost durable commits. */
 int store_open(const char *dir, unsigned flags, struct store **ret, struct err *e);
 /* Is it sealed? One that is may lie on any file system; whatever would change it is VT_PERM. */
 bool store_is_sealed(const struct store *s);
@@ -73,7 +74,6 @@ struct store_report {
  * call of report (one line; may be NULL). Returns 0 also where problems were found: look at ret->problems. */
 int store_check(struct store *s, bool deep, void (*report)(void *opaque, const char *line), void *opaque,
                 struct store_report *ret, struct err *e);
-
 /* Reads every page of every snapshot through its maps, as a restore does, the raw files under them too. Fills images,
  * pages, snapshots and problems. */
 int store_check_images(struct store *s, void (*report)(void *opaque, const char *line), void *opaque,

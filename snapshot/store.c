@@ -71,12 +71,12 @@ static int make_folders(struct store *s, struct err *e)
 }
 
 /* Under the exclusive store lock, so that two that create at once do it once. */
-static int create(struct store *s, struct err *e)
+static int create(struct store *s, unsigned flags, struct err *e)
 {
     int r = lock_byte(s->lock_fd, LOCK_STORE, LOCK_EXCLUSIVE, true, e);
 
     if (!r)
-        r = db_prepare(s, true, e);
+        r = db_prepare(s, flags | STORE_CREATE, e);
     if (!r)
         r = sio_dirsync(&s->io, ".", e);
     return r;
@@ -98,7 +98,7 @@ static int open_files(struct store *s, unsigned flags, struct err *e)
         return r;
     if (s->sealed) { /* anywhere, over a network too: nothing in it changes */
         dbpool_init(&s->pool);
-        r = db_prepare(s, false, e);
+        r = db_prepare(s, flags & ~(unsigned)STORE_CREATE, e);
         return r ? r : uuid_parse(s->uuid, s->uuid_bytes, e);
     }
     if (!has_database(s)) {
@@ -116,15 +116,15 @@ static int open_files(struct store *s, unsigned flags, struct err *e)
         return r;
     dbpool_init(&s->pool);
     if (make)
-        r = create(s, e);
+        r = create(s, flags, e);
     if (!r)
         r = lock_byte(s->lock_fd, LOCK_STORE, LOCK_SHARED, true, e);
     if (!r)
-        r = db_prepare(s, false, e);
+        r = db_prepare(s, flags & ~(unsigned)STORE_CREATE, e);
     if (r == VT_NOENT && (flags & STORE_CREATE)) { /* another was killed while it made the store */
         if (e)
             *e = (struct err){0};
-        r = create(s, e);
+        r = create(s, flags, e);
         if (!r)
             r = lock_byte(s->lock_fd, LOCK_STORE, LOCK_SHARED, true, e);
     }
@@ -157,6 +157,8 @@ int store_open_hooked(const char *dir, unsigned flags, const struct sio_hook *ho
     if (!s)
         return err_set(e, VT_FAIL, "out of memory");
     s->lock_fd = s->io.dirfd = -1;
+    s->mark = SFILE_NONE;
+    pthread_mutex_init(&s->marks, NULL);
     pthread_mutex_init(&s->batches, NULL);
     pthread_mutex_init(&s->base_lock, NULL);
     if (hook)
@@ -196,9 +198,11 @@ void store_close(struct store *s)
     vfs_free(s->vfs);
     if (s->lock_fd >= 0)
         close(s->lock_fd);
+    sio_close(&s->mark);
     if (s->io.dirfd >= 0)
         close(s->io.dirfd);
     pthread_mutex_destroy(&s->batches);
+    pthread_mutex_destroy(&s->marks);
     pthread_mutex_destroy(&s->base_lock);
     free(s->dir);
     free(s);

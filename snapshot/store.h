@@ -15,6 +15,10 @@ struct store {
     struct sio io;
     struct vfs *vfs;
     int lock_fd; /* holds LOCK_STORE shared */
+    pthread_mutex_t marks;
+    struct sfile mark; /* opened when first written, under marks */
+    uint64_t marked;   /* what it was last given, under marks */
+    uint64_t lost;     /* commits that the database lacks, durable ones among them (mark.h); only with STORE_DAMAGED */
     char uuid[37];
     uint8_t uuid_bytes[16];
     struct dbpool pool;
