@@ -60,6 +60,10 @@ struct acpi_files {
 };
 void acpi_files(const struct acpi_config *c, struct acpi_files *ret);
 
+/* MultiProcessor tables at F0000h, inside of the ACPI area, for kernels that do without ACPI. cpuid1: the processor's
+ * CPUID leaf 1. */
+int mptable_load(const struct boot_mem *m, const uint32_t cpuid1[4], struct err *e);
+
 /* SMBIOS for firmware: the entry point, its checksums right for a table at address 0, and the structures. */
 struct smbios_config {
     uint64_t low_ram, high_ram;           /* bytes below 4 GiB, and above */

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "src/base/util.h"
+#include "vmcore/cpuid.h"
 #include "vmcore/rt_log.h"
 #include "vmcore/vm.h"
 
@@ -41,13 +42,17 @@ int vm_boot_again(struct vm *vm, struct err *e)
                          (uint64_t)(vm->mem->ram_pages - vm->mem->low_pages) << VT_PAGE_SHIFT};
     const struct acpi_config acpi = boot_acpi_config(&vm->config);
     struct boot_entry b;
-    uint32_t rsdp = 0;
+    enum { APIC = 1 << 9 };
+    uint32_t rsdp = 0, id[4];
     int r;
 
     cpu_reset(vm->cpu);
     if (vm->board)
         board_direct_boot(vm->board);
     r = vm->board ? acpi_load(&m, &acpi, &rsdp, e) : 0;
+    cpuid_query(vm->cpu->model, 1, 0, id);
+    if (!r && vm->board && (id[3] & APIC))
+        r = mptable_load(&m, id, e);
     if (!r)
         r = boot_load(&m, &vm->boot.files, rsdp, &b, e);
     if (r)

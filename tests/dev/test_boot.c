@@ -258,6 +258,51 @@ static void test_acpi(void **state)
     check_acpi(*state, true, false);
 }
 
+/* ---- MultiProcessor tables */
+
+static void test_mptable(void **state)
+{
+    static const unsigned len[] = {20, 8, 8, 8, 8};
+    const uint32_t id[4] = {0x00060fb1, 0, 0, 0x178bfbff};
+    struct machine *g = *state;
+    uint32_t fps = 0xf0000, t, kinds[5] = {0}, n = 0, isa0 = 0, pci3c = 0;
+
+    assert_int_equal(mptable_load(&g->m, id, NULL), 0);
+    assert_memory_equal(g->ram + fps, "_MP_", 4);
+    assert_int_equal(sum(g, fps, 16 * at(g, fps + 8, 1)), 0);
+    assert_int_equal(at(g, fps + 11, 4),
+                     0); /* the table counts, no default configuration; virtual wire, not PIC mode */
+    t = (uint32_t)at(g, fps + 4, 4);
+    assert_true(t >= fps + 16 && t + at(g, t + 4, 2) <= 0x100000);
+    assert_memory_equal(g->ram + t, "PCMP", 4);
+    assert_int_equal(sum(g, t, at(g, t + 4, 2)), 0);
+    assert_int_equal(at(g, t + 36, 4), 0xfee00000);
+    uint32_t p = t + 44;
+    for (; p < t + at(g, t + 4, 2); n++) {
+        unsigned kind = g->ram[p];
+        assert_true(kind < 5);
+        kinds[kind]++;
+        if (kind == 0) {
+            assert_int_equal(at(g, p + 4, 4), id[0]);
+            assert_int_equal(at(g, p + 8, 4), id[3]);
+        }
+        if (kind == 2)
+            assert_int_equal(at(g, p + 4, 4), 0xfec00000);
+        if (kind == 3 && g->ram[p + 1] == 0 && g->ram[p + 4] == 1 && g->ram[p + 5] == 0)
+            isa0 = g->ram[p + 7];
+        if (kind == 3 && g->ram[p + 4] == 0 && g->ram[p + 5] == (3 << 2 | 1)) /* slot 3, pin B: as ACPI's _PRT */
+            pci3c = g->ram[p + 7];
+        p += len[kind];
+    }
+    assert_int_equal(p, t + at(g, t + 4, 2));
+    assert_int_equal(n, at(g, t + 34, 2));
+    assert_int_equal(kinds[0] * 100 + kinds[1] * 10 + kinds[2], 121);
+    assert_int_equal(kinds[3], 15 + 32 * 4);
+    assert_int_equal(kinds[4], 2);
+    assert_int_equal(isa0, 2);
+    assert_int_equal(pci3c, 16 + 3);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -265,6 +310,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_refusals, setup, teardown),
         cmocka_unit_test_setup_teardown(test_any_header, setup, teardown),
         cmocka_unit_test_setup_teardown(test_acpi, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_mptable, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
