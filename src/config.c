@@ -186,12 +186,15 @@ static int parse_boot_order(const char *text, enum config_boot order[CONFIG_BOOT
 int config_set_bios(struct machine_config *c, const char *bios, const char *order, struct err *e)
 {
     enum config_boot parsed[CONFIG_BOOT_CLASSES + 1] = {0};
+    uint64_t bytes = 0;
     int r = order ? parse_boot_order(order, parsed, e) : 0;
 
     if (!r && bios && *bios)
-        r = imagefile_check_bios(bios, e);
+        r = imagefile_check_bios(bios, &bytes, e);
     if (!r && bios)
         r = replace_path(&c->bios, bios, e);
+    if (!r && bios)
+        c->rom_bytes = bytes > CONFIG_ROM_DEFAULT ? bytes : 0;
     if (!r && order)
         memcpy(c->boot_order, parsed, sizeof c->boot_order);
     return r;

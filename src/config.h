@@ -2,7 +2,7 @@
  *
  *   {"format": 1,
  *    "hardware": {"mem": BYTES, "cpu": MODEL?, "boot": {"kernel": PATH, "initrd": PATH?, "append": TEXT?}?,
- *                 "bios": PATH?, "boot_order": ["disk"|"cdrom"|"floppy"|"net"…]?, "balloon": BOOL?,
+ *                 "bios": PATH?, "rom": BYTES?, "boot_order": ["disk"|"cdrom"|"floppy"|"net"…]?, "balloon": BOOL?,
  *                 "hpet": BOOL?, "disk_bus": "ide"?, "cdrom": PATH or ""?, "floppies": [PATH or "" or null…]?,
  *                 "disks": [{"slot": "disk0", "read_only": BOOL?, "floppy": BOOL?}…],
  *                 "nics": [{"mac": "52:54:00:…", "model": "ne2k_pci"?, "net": NAME?}…]},
@@ -24,6 +24,7 @@
 #define CONFIG_MAX_NICS     4
 #define CONFIG_MAX_FORWARDS 64
 #define CONFIG_MAX_AUTO     1000
+#define CONFIG_ROM_DEFAULT  (UINT64_C(256) << 10)
 #define CONFIG_MEM_DEFAULT  (UINT64_C(512) << 20)
 #define CONFIG_MEM_MIN      (UINT64_C(1) << 20)
 #define CONFIG_MEM_MAX      (UINT64_C(64) << 30)
@@ -48,10 +49,11 @@ struct config_forward {
     uint16_t host_port, guest_port;
 };
 struct machine_config {
-    uint64_t mem;                                     /* bytes, whole MiB */
-    char *cpu;                                        /* NULL: the default */
-    char *kernel, *initrd, *append;                   /* kernel NULL: the BIOS boots it */
-    char *bios;                                       /* NULL: the default */
+    uint64_t mem;                   /* bytes, whole MiB */
+    char *cpu;                      /* NULL: the default */
+    char *kernel, *initrd, *append; /* kernel NULL: the BIOS boots it */
+    uint64_t rom_bytes;             /* what the BIOS has if that is more than usual; 0: CONFIG_ROM_DEFAULT */
+    char *bios;                     /* NULL: the default */
     enum config_boot boot_order[CONFIG_BOOT_CLASSES]; /* the first one NONE: the default order */
     bool hpet;                                        /* the board has high precision event timers */
     bool balloon;                                     /* guests give free pages back */

@@ -8,6 +8,7 @@
 #include "src/base/json.h"
 #include "src/base/units.h"
 #include "src/base/util.h"
+#include "src/imagefile.h"
 #include "src/nets.h"
 
 #define FORMAT 1
@@ -29,6 +30,8 @@ static json_t *hardware_json(const struct machine_config *c)
     json_t *hw = json_pack("{s:I, s:s*, s:s*}", "mem", (json_int_t)c->mem, "cpu", c->cpu, "bios", c->bios);
     json_t *disks = json_array(), *nics = json_array();
 
+    if (c->rom_bytes)
+        json_object_set_new(hw, "rom", json_integer((json_int_t)c->rom_bytes));
     if (c->hpet)
         json_object_set_new(hw, "hpet", json_true());
     if (c->balloon)
@@ -257,6 +260,10 @@ static int read_hardware(struct machine_config *c, const json_t *hw, struct err 
     }
     if (!r)
         r = copy_str(hw, "bios", JSON_OPTIONAL, &c->bios, e);
+    if (!r)
+        r = json_get_u64(hw, "rom", JSON_OPTIONAL, &c->rom_bytes, where, e);
+    if (!r && c->rom_bytes && !imagefile_is_bios_size(c->rom_bytes))
+        r = err_set(e, VT_CORRUPT, "%s: a ROM of %llu bytes", where, (unsigned long long)c->rom_bytes);
     if (!r)
         r = json_get_bool(hw, "hpet", JSON_OPTIONAL, &c->hpet, where, e);
     if (!r)

@@ -297,14 +297,21 @@ int imagefile_check_kernel(const char *path, bool *ret_linux, struct err *e)
     return 0;
 }
 
-int imagefile_check_bios(const char *path, struct err *e)
+bool imagefile_is_bios_size(uint64_t bytes)
+{
+    return bytes && bytes <= 16 << 20 && bytes % (64 << 10) == 0;
+}
+
+int imagefile_check_bios(const char *path, uint64_t *ret_bytes, struct err *e)
 {
     cleanup(cleanup_close) int fd = -1;
     uint64_t bytes;
     int r = open_file(path, &fd, &bytes, e);
 
-    if (!r && (bytes > 256 << 10 || bytes % (64 << 10)))
-        r = err_set(e, VT_CORRUPT, "%s: is not a BIOS image: those have 64, 128, 192 or 256 KiB", path);
+    if (!r && !imagefile_is_bios_size(bytes))
+        r = err_set(e, VT_CORRUPT, "%s: is not a BIOS image: those have whole 64 KiB, and 16 MiB at most", path);
+    if (!r)
+        *ret_bytes = bytes;
     return r;
 }
 

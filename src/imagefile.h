@@ -23,8 +23,10 @@ void imagefile_release(struct imagefile *f);
 /* Is this a whole bzImage, or does it look like a Multiboot or PVH kernel (which the monitor looks at closely)?
  * VT_NOENT, VT_CORRUPT. */
 int imagefile_check_kernel(const char *path, bool *ret_linux, struct err *e);
-/* Is this a BIOS image: a regular file of 64 to 256 KiB, in whole 64 KiB? VT_NOENT, VT_CORRUPT. */
-int imagefile_check_bios(const char *path, struct err *e);
+/* Can a BIOS have so many bytes: 64 KiB to 16 MiB, in whole 64 KiB? */
+bool imagefile_is_bios_size(uint64_t bytes);
+/* Is this a BIOS image: a regular file of such a size? VT_NOENT, VT_CORRUPT. */
+int imagefile_check_bios(const char *path, uint64_t *ret_bytes, struct err *e);
 /* Is this a non-empty regular file that can be read? VT_NOENT, VT_CORRUPT, VT_PERM. */
 int imagefile_check_initrd(const char *path, struct err *e);
 /* Does this file begin as ISO 9660 has it? One that cannot be read does not. */

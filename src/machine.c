@@ -24,7 +24,7 @@ static const char *const vga_bios_paths[] = {"/usr/share/seabios/vgabios-stdvga.
 
 /* Where distributions put SeaBIOS; the first one there is taken. */
 static const char *const bios_paths[] = {"/usr/share/seabios/bios-256k.bin", "/usr/share/qemu/bios-256k.bin"};
-#define BIOS_MAX (1u << 20)
+#define BIOS_MAX (16u << 20)
 
 _Static_assert((int)CONFIG_BOOT_DISK == VM_BOOT_DISK && (int)CONFIG_BOOT_CDROM == VM_BOOT_CDROM &&
                    (int)CONFIG_BOOT_FLOPPY == VM_BOOT_FLOPPY && (int)CONFIG_BOOT_NET == VM_BOOT_NET &&
@@ -258,6 +258,7 @@ static int make_hardware(struct machine *m, const struct machine_spec *spec, str
         .board = VM_BOARD_PC,
         .ram_bytes = c->mem,
         .cpu_model = c->cpu,
+        .rom_bytes = (uint32_t)c->rom_bytes,
         .nnics = c->nnics,
         .serial = {&m->serial},
         .console = {&m->agent_port, &m->exec_port},
@@ -387,6 +388,8 @@ static int boot_bios(struct machine *m, struct err *e)
     rc = io_read_file(AT_FDCWD, path, BIOS_MAX, &bios, e);
     if (rc < 0)
         return rc;
+    if (bios.len > MAX(m->config->rom_bytes, CONFIG_ROM_DEFAULT))
+        return err_set(e, VT_CORRUPT, "%s: has grown since it was given; give it again with --bios", path);
     rc = vm_load_bios(m->vm, bios.data, bios.len, e);
     return rc < 0 ? err_prefix(e, rc, "%s", path) : 0;
 }

@@ -12,7 +12,8 @@
 
 #define CODE_BYTES (384u << 20)
 #define VRAM_PAGES 4096u /* 16 MiB */
-#define ROM_PAGES  64u   /* 256 KiB */
+#define ROM_PAGES  64u   /* 256 KiB, where no more is asked for */
+#define ROM_MAX    (16u << 20)
 
 /* ---- hooks */
 
@@ -250,7 +251,8 @@ static int init(struct vm *vm, struct err *e)
                                 .power = {on_reset, on_poweroff, on_exit_code, vm}};
     bool pc = vm->config.board == VM_BOARD_PC;
     uint32_t id[4];
-    int r = mem_new(vm->config.ram_bytes, pc ? VRAM_PAGES : 0, pc ? ROM_PAGES : 0, &vm->mem, e);
+    uint32_t rom_pages = vm->config.rom_bytes ? vm->config.rom_bytes >> VT_PAGE_SHIFT : ROM_PAGES;
+    int r = mem_new(vm->config.ram_bytes, pc ? VRAM_PAGES : 0, pc ? rom_pages : 0, &vm->mem, e);
 
     if (r)
         return r;
@@ -309,6 +311,8 @@ int vm_new(const struct vm_config *c, struct vm **ret_vm, struct err *e)
     if (c->ram_bytes < (1u << 20) || c->ram_bytes > (64ull << 30) || c->ram_bytes % (1u << 20))
         return err_set(e, VT_USAGE, "memory of %llu bytes: 1 MiB to 64 GiB, in whole MiB, will do",
                        (unsigned long long)c->ram_bytes);
+    if (c->rom_bytes % 65536 || c->rom_bytes > ROM_MAX)
+        return err_set(e, VT_USAGE, "a ROM of %u bytes: whole 64 KiB up to 16 MiB will do", c->rom_bytes);
     vm = calloc(1, sizeof *vm);
     if (!vm)
         return err_set(e, VT_FAIL, "out of memory");
@@ -329,7 +333,7 @@ int vm_load_bios(struct vm *vm, const void *bios, size_t len, struct err *e)
     size_t rom = (size_t)m->rom_pages << VT_PAGE_SHIFT;
 
     if (len < 65536 || len > rom || len % 65536)
-        return err_set(e, VT_CORRUPT, "a BIOS of %zu bytes: 64, 128, 192 or 256 KiB will do", len);
+        return err_set(e, VT_CORRUPT, "a BIOS of %zu bytes: whole 64 KiB up to %zu KiB will do", len, rom >> 10);
     for (size_t at = 0; at < len; at += VT_PAGE_SIZE)
         memcpy(mem_write_ptr(m, m->rom_bpn + (uint32_t)((rom - len + at) >> VT_PAGE_SHIFT)), (const uint8_t *)bios + at,
                VT_PAGE_SIZE);

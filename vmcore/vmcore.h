@@ -44,6 +44,7 @@ struct vm_config {
     enum vm_board board;
     uint64_t ram_bytes;    /* a multiple of 1 MiB, 1 MiB to 64 GiB; past 3 GiB it lies from 4 GiB on */
     const char *cpu_model; /* NULL: the default */
+    uint32_t rom_bytes;    /* room for the BIOS, whole 64 KiB to 16 MiB; 0: 256 KiB */
     unsigned ndisks, nnics;
     struct vm_disk_config disk[VM_MAX_DISKS]; /* virtio */
     struct vm_disk_config ide[VM_IDE_SLOTS];

@@ -16,6 +16,7 @@ from harness import vmtest
 
 SECTOR, EDID = Path(os.environ["VMTEST_SECTOR"]), Path(os.environ["VMTEST_EDID"])
 LIMIT = 60
+SEABIOS = [Path(p, "bios-256k.bin") for p in ("/usr/share/seabios", "/usr/share/qemu")]  # as src/machine.c looks for it
 
 
 class Bios(unittest.TestCase):
@@ -83,6 +84,51 @@ class Devices(Bios):
         empty.write_bytes(bytes(1 << 20))
         with vmtest.Store() as store:
             store.run("create", "--image", empty, "--mem", "16M", "m")
+            store.run("start", "--no-wait", "m")
+            store.run("wait", "--text", "No bootable device.", "--timeout", f"{LIMIT}s", "m")
+
+
+class Large(Bios):
+    """A ROM image of more than 256 KiB ends below 4 GiB, its last 128 KiB below 1 MiB."""
+
+    def setUp(self):
+        super().setUp()
+        self.rom = self.scratch / "rom"
+        self.seabios = next(filter(Path.exists, SEABIOS)).read_bytes()
+
+    def test_it_boots(self):
+        disk = self.image("disk", 1 << 20)
+        for size in (320 << 10, 16 << 20):
+            with self.subTest(size=size):
+                self.rom.write_bytes(self.seabios.rjust(size, b"\xff"))
+                done = subprocess.run([vmtest.program(), "run", "--bios", self.rom, "--disk", disk, "--mem", "16M", "--timeout",
+                                       f"{LIMIT}s"], input=b"q", capture_output=True, timeout=LIMIT + 30)
+                self.assertEqual((done.returncode, done.stdout[:13]), (43, b"booted from C"), done.stderr)
+
+    def test_it_is_part_of_a_snapshot(self):
+        self.rom.write_bytes(self.seabios.rjust(1 << 20, b"\xff"))
+        with vmtest.Store() as store:
+            store.run("create", "--bios", self.rom, "--image", self.image("disk", 1 << 20), "--import", "--mem", "16M", "m")
+            store.run("start", "--no-wait", "m")
+            store.run("wait", "--text", "ready", "--timeout", f"{LIMIT}s", "m")
+            store.run("snapshot", "m", "large")
+            store.run("stop", "--force", "m")
+            store.run("set", "--bios", "", "m")
+            store.run("start", "--no-wait", "m")
+            store.run("wait", "--text", "ready", "--timeout", f"{LIMIT}s", "m")
+            store.run("stop", "--force", "m")
+            self.rom.unlink()
+            store.run("revert", "m", "large")
+            store.run("-m", "m", "type", "x")
+            store.run("wait", "--serial", "--text", "x", "--timeout", f"{LIMIT}s", "m")
+
+    def test_a_file_that_has_grown_is_refused(self):
+        self.rom.write_bytes(self.seabios)
+        with vmtest.Store() as store:
+            store.run("create", "--bios", self.rom, "--boot", "disk", "--mem", "16M", "m")
+            self.rom.write_bytes(self.seabios.rjust(1 << 20, b"\xff"))
+            self.assertIn("has grown", store.run("start", "--no-wait", "m", want=65).errors)
+            store.run("set", "--bios", self.rom, "m")
             store.run("start", "--no-wait", "m")
             store.run("wait", "--text", "No bootable device.", "--timeout", f"{LIMIT}s", "m")
 

@@ -11,7 +11,8 @@ vmtest info web | grep '^boot'
 vmtest set --bios '' --boot '' web
 vmtest info web | grep -E -c '^(bios|boot)' || true
 status vmtest set --boot disk,,net web
-status vmtest set --bios disk.img web
+head -c 100000 disk.img >odd
+status vmtest set --bios odd web
 kernel kernel
 vmtest set --kernel kernel --append x web
 vmtest set --kernel '' web
