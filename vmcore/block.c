@@ -534,6 +534,7 @@ static bool decode_run(struct tb *t, uint32_t off, uint32_t end, unsigned max)
             break;
         if (t->n && off + g->len > 4096)
             break;
+        plan_note(g);
         t->n++;
         off += g->len;
         if (g->ends || off >= 4096)
@@ -564,10 +565,9 @@ static bool frame_after(const struct ginsn *g, bool before)
 {
     if (!g->row || g->row->emit == emit_POP || g->row->emit == emit_LEAVE)
         return before;
-    for (unsigned i = 0; i < g->z.operand_count; i++)
-        if (is_reg(&g->op[i], H_RBP) && g->op[i].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE)
-            return g->z.mnemonic == ZYDIS_MNEMONIC_MOV && is_reg(&g->op[1], H_RSP);
-    return before;
+    if (!(g->sets & 1u << H_RBP))
+        return before;
+    return g->z.mnemonic == ZYDIS_MNEMONIC_MOV && is_reg(&g->op[0], H_RBP) && is_reg(&g->op[1], H_RSP);
 }
 
 static struct block *emit_block(struct tb *t)

@@ -7,8 +7,8 @@
 
 static uint32_t hash(uint32_t bpn, uint32_t off, uint32_t mode)
 {
-    uint32_t h = (bpn * 0x9e3779b1u) ^ (off * 0x85ebca6bu) ^ (mode * 0xc2b2ae35u);
-    return (h ^ (h >> 15)) & ((1u << CACHE_HASH_BITS) - 1);
+    uint64_t h = (((uint64_t)bpn << 12 | off) ^ (uint64_t)mode << 42) * 0x9e3779b97f4a7c15ull;
+    return (uint32_t)(h >> (64 - CACHE_HASH_BITS));
 }
 
 /* The second page of a crossing block must be what bpn2_lin says: the caller has resolved it for its linear address. */

@@ -15,7 +15,7 @@
 #include "src/base/err.h"
 #include "vmcore/cpu.h"
 
-#define CACHE_HASH_BITS 18
+#define CACHE_HASH_BITS 20
 #define CACHE_SHARED    1024
 #define PLAN_WAY        41 /* bytes of a way: four registers and a jump */
 #define SHARED_LEAVE    (1ull << 60)

@@ -5,27 +5,28 @@
 #include "vmcore/tb.h"
 
 /* What compilers use least comes first. RSP, RAX (flags) and RDI (borrowed for AH to BH) are never taken. */
-static const uint8_t candidates[] = {11, 10, 15, 14, 9, 13, 8, 12, 3, 5, 6, 1, 2};
+static const uint8_t candidates[] = {11, 10, 9, 8, 15, 14, 13, 12, 3, 5, 6, 1, 2};
 
-uint32_t plan_bit(ZydisRegister r)
+static uint32_t bit(ZydisRegister r)
 {
     int n = r == ZYDIS_REGISTER_NONE ? H_NONE : host_gpr(r);
 
     return n == H_NONE ? 0 : r >= ZYDIS_REGISTER_AH && r <= ZYDIS_REGISTER_BH ? 1u << (n - 4) : 1u << n;
 }
 
-static uint32_t named(const struct ginsn *g)
+void plan_note(struct ginsn *g)
 {
-    uint32_t m = 0;
-
+    g->names = g->sets = 0;
     for (unsigned i = 0; i < g->z.operand_count; i++) {
         const ZydisDecodedOperand *o = &g->op[i];
-        if (o->type == ZYDIS_OPERAND_TYPE_REGISTER)
-            m |= plan_bit(o->reg.value);
-        else if (o->type == ZYDIS_OPERAND_TYPE_MEMORY)
-            m |= plan_bit(o->mem.base) | plan_bit(o->mem.index);
+        if (o->type == ZYDIS_OPERAND_TYPE_REGISTER) {
+            uint32_t m = bit(o->reg.value);
+            g->names |= m;
+            if (o->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE)
+                g->sets |= m;
+        } else if (o->type == ZYDIS_OPERAND_TYPE_MEMORY)
+            g->names |= bit(o->mem.base) | bit(o->mem.index);
     }
-    return m;
 }
 
 /* How many instructions of the block leave four candidates free. */
@@ -35,7 +36,7 @@ unsigned plan_longest(const struct tb *t)
 
     for (unsigned i = 0; i < t->n; i++) {
         unsigned n = 0;
-        used |= named(&t->in[i]);
+        used |= t->in[i].names;
         for (unsigned k = 0; k < sizeof candidates; k++)
             n += !(used >> candidates[k] & 1);
         if (n < 4)
@@ -65,7 +66,7 @@ bool plan_make(struct tb *t, uint16_t hint)
         return true;
     }
     for (unsigned i = 0; i < t->n; i++)
-        used |= named(&t->in[i]);
+        used |= t->in[i].names;
     if (hint && !(used & (1u << (hint & 15) | 1u << (hint >> 4 & 15) | 1u << (hint >> 8 & 15) | 1u << (hint >> 12)))) {
         take(t, hint);
         return true;

@@ -131,16 +131,6 @@ static bool stack_moves(const struct tb *t, const struct ginsn *g, int32_t *ret)
     return *ret > -4096 && *ret < 4096;
 }
 
-static uint32_t written(const struct ginsn *g)
-{
-    uint32_t m = 0;
-
-    for (unsigned i = 0; i < g->z.operand_count; i++)
-        if (g->op[i].type == ZYDIS_OPERAND_TYPE_REGISTER && g->op[i].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE)
-            m |= plan_bit(g->op[i].reg.value);
-    return m;
-}
-
 static void close_written(struct tb *t, uint32_t regs, bool moved)
 {
     for (unsigned k = 0; k < t->nspans; k++) {
@@ -206,7 +196,8 @@ static void find(struct tb *t)
         if (what == ONE_USE)
             g->span = (int8_t)span_for(t, i, &u, sp);
         bool moved = stack_moves(t, g, &moves);
-        close_written(t, written(g), moved);
+        if (t->nspans && g->sets)
+            close_written(t, g->sets, moved);
         sp += moved ? moves : 0;
         if (g->row->emit == emit_JCC)
             for (unsigned k = 0; k < t->nspans; k++)

@@ -65,7 +65,8 @@ struct ginsn {
     bool hw_fault;                /* the host may fault on it: DIV, x87, SSE */
     bool sse, x87_waits, mmx;
     bool ends;
-    int8_t span; /* its access belongs to this one of tb.spans; -1: to none */
+    uint32_t names, sets; /* general registers, by number: operands and addresses; written */
+    int8_t span;          /* its access belongs to this one of tb.spans; -1: to none */
 };
 
 struct span {           /* accesses off the same registers that are checked together: see span.c */
@@ -197,7 +198,7 @@ uint8_t *tlb_check_to(struct tb *t, struct em *h, unsigned rw, int set);
 bool emit_rep_inline(struct tb *t, unsigned seg, uint32_t arg, uint32_t arg2);
 
 /* plan.c: scratch registers of 64-bit code */
-uint32_t plan_bit(ZydisRegister r);          /* 1 << the general register's number, 0 for others */
+void plan_note(struct ginsn *g);             /* fills names and sets */
 bool plan_make(struct tb *t, uint16_t hint); /* false: the block names too many registers */
 unsigned plan_longest(const struct tb *t);   /* how many of its instructions a plan can be made for */
 void plan_spill(struct tb *t, struct em *e);
