@@ -31,8 +31,9 @@ static int ask_monitor(struct cli *c, const struct target *t, const struct snaps
 
     if (r)
         return r;
-    r = client_call(client, "vmtest-revert", json_pack("{s:I, s:b}", "id", (json_int_t)s->id, "paused", o->paused), &a,
-                    e);
+    r = client_call(
+        client, "vmtest-revert",
+        json_pack("{s:I, s:b, s:b}", "id", (json_int_t)s->id, "paused", o->paused, "undo", !o->now && !left.id), &a, e);
     if (r && left.id)
         left_give_up(c, &left, client);
     if (r)

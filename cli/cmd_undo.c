@@ -78,24 +78,51 @@ static int go_on(struct cli *c, const struct undo_info *u, int *lock, struct err
     return 0;
 }
 
-/* Disks and hardware come back, memory only where it was kept: a machine that runs loses its power first, as it does
- * when it is reverted to a state without memory. */
-static int undo_revert(struct cli *c, const struct undo_info *u, struct err *e)
+/* A machine that runs may have kept what the revert left; *ret_why (malloc'ed): why it has not. */
+static int ask_monitor(struct cli *c, const struct undo_info *u, struct client *client, bool *ret_done, char **ret_why,
+                       struct err *e)
+{
+    cleanup(cleanup_json) json_t *a = NULL;
+    const char *power, *why;
+    int r = client_call(client, "vmtest-undo", json_pack("{s:I}", "entry", (json_int_t)u->id), &a, e);
+
+    if (r)
+        return r;
+    *ret_done = json_is_true(json_object_get(a, "memory"));
+    power = json_string_value(json_object_get(a, "power"));
+    why = json_string_value(json_object_get(a, "why"));
+    if (*ret_done) {
+        out_set(c, "memory", json_true());
+        out_set(c, "power", json_string(power ? power : power_name(POWER_PAUSED)));
+    } else if (why) {
+        *ret_why = strdup(why);
+    }
+    return 0;
+}
+
+/* Disks and hardware come back, memory where the machine's process or a snapshot kept it: else one that runs loses its
+ * power first, as it does when it is reverted to a state without memory. */
+static int undo_revert(struct cli *c, const struct undo_info *u, char **ret_why, struct err *e)
 {
     cleanup(machine_info_release) struct machine_info m = {0};
     cleanup(cleanup_client) struct client *client = NULL;
     cleanup(cleanup_close) int lock = -1;
+    bool done = false;
     int r = machine_get(c->store, u->machine, &m, e);
 
     if (!r)
         r = cli_lock_or_connect(c, &m, &lock, &client, e);
-    if (!r && client)
+    if (!r && client && u->ran)
+        r = ask_monitor(c, u, client, &done, ret_why, e);
+    else if (!r && u->ran)
+        *ret_why = strdup("it was in a process that has ended");
+    if (!r && !done && client)
         r = life_end(c, &m, client, e);
-    if (!r && client)
+    if (!r && !done && client)
         r = machine_lock(c->store, m.id, &lock, e);
-    if (!r)
+    if (!r && !done)
         r = offline_undo(c->store, &m, u, e);
-    if (!r)
+    if (!r && !done)
         r = go_on(c, u, &lock, e);
     return r ? err_prefix(e, r, "%s", u->machine_name) : 0;
 }
@@ -121,6 +148,8 @@ int cmd_undo(struct cli *c, void *opts, struct err *e)
 {
     struct undo_opts *o = opts;
     cleanup(cleanup_free) char *what = NULL;
+    cleanup(cleanup_free) char *why = NULL;
+    cleanup(cleanup_free) char *detail = NULL;
     struct undo_info *list = NULL;
     int64_t machine = 0;
     size_t n = 0;
@@ -139,14 +168,17 @@ int cmd_undo(struct cli *c, void *opts, struct err *e)
     } else if (!n) {
         r = err_set(e, VT_NOENT, "there is nothing to take back (vmtest undo --list shows what there is)");
     } else {
-        r = !strcmp(list[0].verb, "revert") ? undo_revert(c, &list[0], e) : undo_apply(c->store, list[0].id, e);
+        r = !strcmp(list[0].verb, "revert") ? undo_revert(c, &list[0], &why, e) : undo_apply(c->store, list[0].id, e);
     }
     if (!r && !o->list) {
         what = said(&list[0]);
         out_set(c, "machine", json_string(list[0].machine_name));
         out_set(c, "verb", json_string(list[0].verb));
         out_set(c, "snapshot", list[0].snapshot ? json_string(list[0].snapshot) : json_null());
-        out_done(c, NULL, "took back %s", what ? what : list[0].verb);
+        if (why)
+            out_set(c, "why", json_string(why));
+        detail = why ? str_printf("disks alone: %s", why) : NULL;
+        out_done(c, detail, "took back %s", what ? what : list[0].verb);
     }
     undo_list_free(list, n);
     return r;

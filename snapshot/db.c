@@ -158,13 +158,13 @@ static const char *const text[SQL_COUNT] = {
                         "ORDER BY slot",
     [SQL_MOVE_TAKEN] = "SELECT 1 FROM machine WHERE uuid = ?1 UNION SELECT 1 FROM snapshot WHERE uuid = ?1",
     [SQL_OPLOG_REVERT] = "INSERT INTO oplog(at, verb, machine, undo, until) SELECT ?1, 'revert', id, "
-                         "json_object('head', ?3, 'config', config), ?4 FROM machine WHERE id = ?2",
+                         "json_object('head', ?3, 'config', config, 'ran', ?5), ?4 FROM machine WHERE id = ?2",
     [SQL_OPLOG_DELETE] = "INSERT INTO oplog(at, verb, machine, undo, until) SELECT ?1, 'delete', ?2, "
                          "json_object('snapshot', ?3, "
                          "'children', (SELECT json_group_array(id) FROM snapshot WHERE parent = ?3 AND deleted_at IS "
                          "NULL), 'heads', (SELECT json_group_array(id) FROM head WHERE parent = ?3)), ?4",
     [SQL_OPLOG_LIST] = "SELECT o.id, o.at, o.verb, o.machine, m.name, o.until, o.undo ->> '$.snapshot', "
-                       "o.undo ->> '$.head', o.undo ->> '$.config', s.name, p.name "
+                       "o.undo ->> '$.head', o.undo ->> '$.config', s.name, p.name, o.undo ->> '$.ran' "
                        "FROM oplog o JOIN machine m ON m.id = o.machine "
                        "LEFT JOIN snapshot s ON s.id = o.undo ->> '$.snapshot' "
                        "LEFT JOIN head h ON h.id = o.undo ->> '$.head' LEFT JOIN snapshot p ON p.id = h.parent "

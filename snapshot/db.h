@@ -108,7 +108,7 @@ enum sql {
     SQL_MOVE_SNAPS,       /* i machine -> id, uuid, name, parent, note, taken_at, vclock, power, hw, cpu, state_frame */
     SQL_MOVE_IMAGES,      /* z snapshot, z head -> slot, bytes, quiesced_root; by slot */
     SQL_MOVE_TAKEN,       /* t uuid -> a row where a machine or snapshot has it */
-    SQL_OPLOG_REVERT,     /* i at, i machine, i head, i until */
+    SQL_OPLOG_REVERT,     /* i at, i machine, i head, i until, i ran */
     SQL_OPLOG_DELETE,     /* i at, i machine, i snapshot, i until */
     SQL_OPLOG_LIST,       /* z machine, z id, i now -> as undo.c reads them, newest first */
     SQL_OPLOG_IDS,        /* i id -> kind (0 child, 1 head), id, as a delete noted them */

@@ -24,6 +24,11 @@ struct blockdev *head_disk(struct head *h, const char *slot)
     return d ? &d->dev : NULL;
 }
 
+int64_t head_row(const struct head *h)
+{
+    return h->id;
+}
+
 int64_t head_parent(struct head *h)
 {
     struct db *db cleanup(cleanup_db) = NULL;

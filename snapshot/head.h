@@ -65,6 +65,7 @@ void head_write_out(struct head *h);
 /* In a transaction that gives the machine another head, `next`: this one is kept, for undo.keep. */
 enum abandon {
     ABANDON_REVERT, /* noted, to be undone */
+    ABANDON_RAN,    /* the same, of a machine that ran: its memory is another one then */
     ABANDON_UNDO,
     ABANDON_SAME, /* the next one begins with the very same disks: it stands for both */
 };
@@ -84,6 +85,8 @@ struct images {
 };
 void images_release(struct images *im);
 int images_load(struct head *h, struct db *db, int64_t snapshot, int64_t head, struct images *im, struct err *e);
+/* Which memory images of a head's row its snapshot has. */
+int images_find_wholes(struct db *db, int64_t snapshot, struct images *im, struct err *e);
 /* With what the row's logs hold, to be written on. */
 int images_replay(struct head *h, const char *logs, struct images *im, struct err *e);
 /* Gives each disk a new log, in the open transaction of db. */

@@ -39,8 +39,7 @@ int images_load(struct head *h, struct db *db, int64_t snapshot, int64_t head, s
     return r;
 }
 
-/* Which memory images of a head's row its snapshot has. */
-static int find_wholes(struct db *db, int64_t snapshot, struct images *im, struct err *e)
+int images_find_wholes(struct db *db, int64_t snapshot, struct images *im, struct err *e)
 {
     for (size_t i = 0; i < im->n_mem && snapshot; i++) {
         struct rows rows cleanup(rows_done) = {0};
@@ -111,7 +110,7 @@ static int open_row(struct head *h, struct err *e)
         return out_of_memory(e);
     r = images_load(h, db, 0, h->id, &im, e);
     if (!r)
-        r = find_wholes(db, h->parent, &im, e);
+        r = images_find_wholes(db, h->parent, &im, e);
     if (!r)
         r = images_replay(h, logs, &im, e);
     if (!r)
@@ -248,10 +247,11 @@ void images_unmake_logs(struct head *h, struct images *im)
             sio_unlink(&h->s->io, im->disks[i]->logs[k]->f.path, NULL);
 }
 
-static int reset(struct head *h, int64_t snapshot, struct err *e)
+static int reset(struct head *h, int64_t snapshot, bool ran, struct err *e)
 {
     struct images im cleanup(images_release) = {0};
     struct db *db cleanup(cleanup_db) = NULL;
+    enum abandon why = ran ? ABANDON_RAN : snapshot == h->parent && !head_written(h) ? ABANDON_SAME : ABANDON_REVERT;
     int64_t id = h->id;
     int r = db_get(h->s, &db, e);
 
@@ -264,7 +264,7 @@ static int reset(struct head *h, int64_t snapshot, struct err *e)
     if (!r && !h->throwaway)
         r = images_insert(h, db, snapshot, &im, &id, e);
     if (!r && !h->throwaway)
-        r = head_abandon(h, db, id, snapshot == h->parent && !head_written(h) ? ABANDON_SAME : ABANDON_REVERT, e);
+        r = head_abandon(h, db, id, why, e);
     if (!r && !h->throwaway)
         r = db_commit(db, e);
     if (r) {
@@ -278,7 +278,7 @@ static int reset(struct head *h, int64_t snapshot, struct err *e)
     return 0;
 }
 
-int head_reset(struct head *h, int64_t snapshot, struct err *e)
+static int reset_head(struct head *h, int64_t snapshot, bool ran, struct err *e)
 {
     struct snaplock *hold = NULL;
     int r = 0;
@@ -288,7 +288,7 @@ int head_reset(struct head *h, int64_t snapshot, struct err *e)
     if (r)
         return r;
     pthread_mutex_lock(&h->row);
-    r = h->snap ? err_set(e, VT_BUSY, "a snapshot of the machine is being written") : reset(h, snapshot, e);
+    r = h->snap ? err_set(e, VT_BUSY, "a snapshot of the machine is being written") : reset(h, snapshot, ran, e);
     pthread_mutex_unlock(&h->row);
     if (h->throwaway && !r) {
         struct snaplock *old = h->hold;
@@ -297,6 +297,16 @@ int head_reset(struct head *h, int64_t snapshot, struct err *e)
     }
     snapshot_release(hold);
     return r;
+}
+
+int head_reset(struct head *h, int64_t snapshot, struct err *e)
+{
+    return reset_head(h, snapshot, false, e);
+}
+
+int head_reset_ran(struct head *h, int64_t snapshot, struct err *e)
+{
+    return reset_head(h, snapshot, true, e);
 }
 
 int head_fork(struct store *s, int64_t snapshot, struct head **ret, struct err *e)

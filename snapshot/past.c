@@ -56,8 +56,8 @@ int head_abandon(struct head *h, struct db *db, int64_t next, enum abandon why, 
         r = db_run(db, SQL_HEAD_SINCE, e, "ii", h->id, next);
     if (!r)
         r = db_run(db, SQL_HEAD_ABANDON, e, "iii", now + keep, now, h->id);
-    if (!r && why == ABANDON_REVERT && keep)
-        r = db_run(db, SQL_OPLOG_REVERT, e, "iiii", now, h->machine, h->id, now + keep);
+    if (!r && (why == ABANDON_REVERT || why == ABANDON_RAN) && keep)
+        r = db_run(db, SQL_OPLOG_REVERT, e, "iiiii", now, h->machine, h->id, now + keep, (int64_t)(why == ABANDON_RAN));
     return r;
 }
 
@@ -226,6 +226,8 @@ static int load_row(struct head *h, struct db *db, int64_t entry, int64_t *ret_i
         return r < 0 ? r : err_set(e, VT_NOENT, "what was reverted away from is kept no longer");
     *ret_parent = rows_int(&row, 1);
     r = images_load(h, db, 0, *ret_id, im, e);
+    if (!r)
+        r = images_find_wholes(db, *ret_parent, im, e);
     return r ? r : images_replay(h, rows_text(&row, 2), im, e);
 }
 

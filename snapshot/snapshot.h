@@ -55,9 +55,8 @@ int store_use_set(struct store *s, int64_t machine, struct err *e); /* 0: none *
 int store_maintain(struct store *s, struct err *e);
 
 /* Takes back the space of what was deleted and is no longer kept for undo: snapshots and machines, logs, and packs that
- * nothing reaches any more. Snapshots
- * of a machine that runs, or that forks run from, are left for the next time. VT_BUSY: a snapshot is being written. ret
- * may be NULL. */
+ * nothing reaches any more. Snapshots of a machine that runs, or that forks run from, are left for the next time.
+ * VT_BUSY: a snapshot is being written. ret may be NULL. */
 struct gc_stats {
     uint64_t snapshots, nodes, packs, logs, bytes; /* bytes: of packs and logs */
     uint64_t repacked; /* packs that were less than half alive, and gave way to a new one with that half */
@@ -223,8 +222,7 @@ struct image_diff {
     bool a_zero, b_zero; /* known to be all zero without reading */
 };
 /* Calls fn, in page order, for each page that a and b do not share (its bytes may still be equal). Equal subtrees cost
- * nothing. A fn that returns non-zero ends the walk, and that is returned. Pages past the end of the shorter are zero.
- */
+ * nothing. A fn that returns non-zero ends the walk, and that is returned. Past the end of the shorter all is zero. */
 int image_compare(struct image *a, struct image *b, int (*fn)(void *opaque, const struct image_diff *d, struct err *e),
                   void *opaque, struct err *e);
 
@@ -235,15 +233,15 @@ enum head_flags {
 };
 
 /* Opens the head of a machine to write; the caller holds the machine lock. A torn tail of a log is cut, damage in what
- * was flushed is VT_CORRUPT. One thread at a time writes each disk; the other head_ calls may come from other threads.
- */
+ * was flushed is VT_CORRUPT. One thread at a time writes each disk; the other head_ calls may come from others. */
 int head_open(struct store *s, int64_t machine, unsigned flags, struct head **ret, struct err *e);
 /* A private head on a snapshot, for a machine that is thrown away: unlinked logs, flush does nothing, no rows. Holds
  * the snapshot. Only disks, images and head_reset work on it. */
 int head_fork(struct store *s, int64_t snapshot, struct head **ret, struct err *e);
 /* Writes out what is buffered, marks the logs as cleanly closed, closes. NULL is fine. */
 int head_close(struct head *h, struct err *e);
-int64_t head_parent(struct head *h); /* the snapshot that it stands on, 0: none */
+int64_t head_row(const struct head *h); /* its number; another one after it was moved */
+int64_t head_parent(struct head *h);    /* the snapshot that it stands on, 0: none */
 /* The writable block device of a disk, owned by the head (its close does nothing); NULL: no such slot. A write is
  * complete once buffered; flush is one write and one fdatasync. VT_IO (no space, I/O error): nothing is lost, the same
  * call may be made again. */
@@ -279,7 +277,8 @@ int head_fold(struct head *h, uint64_t bytes, bool *ret_folded, struct err *e);
  * since is abandoned. Makes no sync; the move survives a kill, and becomes durable before the first flush on the new
  * head returns. No snap of this head may be under way, no write, and images of it must be closed. */
 int head_reset(struct head *h, int64_t snapshot, struct err *e);
-
+/* The same of a machine that runs: there is something to take back even where its disks are as before. */
+int head_reset_ran(struct head *h, int64_t snapshot, struct err *e);
 /* Moves the head to what its machine's disks held at a time, as image_open_past has them; durable on return. */
 int head_reset_past(struct head *h, int64_t when, struct err *e);
 /* Takes back a revert (undo_list): the machine stands again on the head that it was moved away from, with all that had
@@ -293,9 +292,10 @@ int head_undo(struct head *h, int64_t entry, struct err *e);
 #define UNDO_KEEP_NS (INT64_C(86400) * 1000000000)
 int undo_keep_get(struct store *s, int64_t *ret_ns, struct err *e);
 int undo_keep_set(struct store *s, int64_t ns, struct err *e); /* for what comes; 0: nothing is kept */
-
 struct undo_info {
     int64_t id, machine, at, until;
+    int64_t head;       /* of a revert: the one that was left, as head_row had it */
+    bool ran;           /* of a revert: of a machine that ran */
     char *verb;         /* "revert", "delete" or "rm" */
     char *machine_name; /* as it is now */
     char *snapshot;     /* the one deleted; or on which the head stood that was reverted away from; or NULL */

@@ -88,6 +88,8 @@ int undo_list(struct store *s, int64_t machine, struct undo_info **ret, size_t *
                 .machine = rows_int(&rows, 3),
                 .machine_name = rows_dup(&rows, 4, &oom),
                 .until = rows_int(&rows, 5),
+                .head = rows_int(&rows, 7),
+                .ran = rows_int(&rows, 11),
                 .config = rows_dup(&rows, 8, &oom),
                 .snapshot = rows_dup(&rows, rows_null(&rows, 8) ? 9 : 10, &oom),
             };

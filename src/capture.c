@@ -25,6 +25,7 @@ int capture_new(struct store *store, struct head *head, struct machine *m, struc
         c->image[i].slot = vm_image_name(m->vm, i);
         c->image[i].track = vm_image_track(m->vm, i);
     }
+    c->left_most = c->image[0].track->pages / 4;
     *ret_capture = c;
     return 0;
 }
@@ -35,6 +36,8 @@ void capture_free(struct capture *c)
         return;
     vt_assert(!c->first);
     capture_close_sources(c, 0);
+    discs_release(&c->left.discs);
+    free(c->left.state);
     pthread_cond_destroy(&c->next);
     pthread_mutex_destroy(&c->lock);
     free(c);

@@ -7,7 +7,9 @@
  * epoch.
  * 3. `base` names what memory is known to differ from: the snapshot that the head stands on, as of an epoch. A capture
  *    that fails leaves it, so that its pages fold into the next one.
- * 4. Snapshots that were taken are stored in that order, one at a time; the guest runs on, and more may be taken
+ * 4. What a revert left can be gone back to until the next revert, as long as this process lives and little of it was
+ *    written over since: it is kept where it was, and copied only where the guest's first writes would destroy it.
+ * 5. Snapshots that were taken are stored in that order, one at a time; the guest runs on, and more may be taken
  *    meanwhile. What moves the machine in its tree waits until all of them are.
  *
  * Calls block and come from one thread at a time, never from the loop's own; capture_store, from any. */
@@ -66,9 +68,20 @@ struct revert_result {
     uint64_t pages, blocks, took;
     enum power power; /* what the machine is to be now */
 };
+/* What is to become of what a machine is when a revert leaves it. */
+enum leave {
+    LEAVE_DISKS,   /* the store keeps them */
+    LEAVE_PAUSED,  /* and this process memory and devices, for capture_undo; the guest stands then */
+    LEAVE_RUNNING, /* or goes on */
+};
 /* Puts the machine into the state of a snapshot: disks, and for one with memory also memory and devices. The vCPU must
  * have been paused by the caller, once, and stays so. *ret_broken: the machine is unusable (only on error). */
-int capture_revert(struct capture *c, int64_t snapshot, struct revert_result *ret, bool *ret_broken, struct err *e);
+int capture_revert(struct capture *c, int64_t snapshot, enum leave leave, struct revert_result *ret, bool *ret_broken,
+                   struct err *e);
+/* Takes back the last revert, with memory and devices; entry and head are of its entry in the store. As capture_revert
+ * otherwise. VT_NOENT: what that left is here no longer, and nothing has changed. */
+int capture_undo(struct capture *c, int64_t entry, int64_t head, struct revert_result *ret, bool *ret_broken,
+                 struct err *e);
 /* The same for a machine that was just made on a head that stands on the snapshot already (a fork): disks stay. */
 int capture_restore(struct capture *c, int64_t snapshot, enum power *ret_power, struct err *e);
 

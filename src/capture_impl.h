@@ -1,4 +1,5 @@
-/* What the two halves of capture.h share: capture.c takes snapshots, revert.c goes to them. */
+/* What the parts of capture.h share: capture.c takes snapshots, revert.c goes to them, left.c back
+ * from there. */
 #ifndef VT_CAPTURE_IMPL_H
 #define VT_CAPTURE_IMPL_H
 
@@ -22,6 +23,25 @@ struct source {
     struct image *image[IMAGES_MAX];
 };
 
+/* What is in the drives. */
+struct discs {
+    char *cdrom, *floppy[FLOPPY_DRIVES]; /* as in the configuration */
+};
+void discs_release(struct discs *d);
+/* Changes each one that is another. */
+int discs_change(struct machine *m, const struct discs *d, struct err *e);
+
+/* What the last revert left. The pages are with the machine, as long as it can keep them. */
+struct left {
+    int64_t head; /* as head_row had it; 0: nothing was left */
+    int64_t base; /* as below */
+    bool running;
+    struct discs discs;
+    uint8_t *state;
+    size_t state_len;
+    const char *why; /* there is nothing, where it is not that it was lost */
+};
+
 struct capture {
     struct store *store;
     struct head *head;
@@ -35,9 +55,26 @@ struct capture {
     int64_t retained;                      /* the snapshot that each image retains the capture of, 0: none */
     struct source source[SOURCES_MAX + 1]; /* one more while all is read anew */
     unsigned nsources;
+    struct left left;
+    uint64_t left_most; /* pages that may be copied for it */
 };
 
 /* Closes all sources but the last `keep` ones. */
 void capture_close_sources(struct capture *c, unsigned keep);
+/* The snapshot's images, kept open and from deletion while the machine may read them. */
+int capture_open_source(struct capture *c, const struct snapshot_info *of, struct source **ret, struct err *e);
+/* Makes the machine's images the snapshot's. leave: what they were stays with the machine. Where it fails, base is 0.
+ */
+int capture_restore_images(struct capture *c, struct source *from, bool leave, uint64_t *ret_pages, struct err *e);
+/* The images are the snapshot's now: from here on, changes count. */
+void capture_settle(struct capture *c, struct source *from);
+/* The disks of the head, which has moved, are the machine's. */
+int capture_switch_disks(struct capture *c, struct err *e);
+
+/* [vCPU paused, disks quiesced] Before a revert: what is left of the machine but for its memory. bare: no snapshot was
+ * ever under that. Where it cannot be had, left.why says so. */
+void capture_leave(struct capture *c, bool running, bool bare);
+/* Lets go of what was left; why may be NULL. */
+void capture_drop_left(struct capture *c, const char *why);
 
 #endif

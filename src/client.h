@@ -18,7 +18,10 @@
  *   vmtest-snapshot {"name", "note"?, "quiesce"?: "auto"|"require"|"no", "quiesce-timeout"?, "async"?: bool}
  *                   -> {"id", "seconds", "stopped_seconds", "pages", "blocks", "ram": bool, "warning"?}; with "async",
  *                   once it is taken, without "id", "pages" and "blocks": an event says how it ended
- *   vmtest-revert   {"id", "paused"?: bool}             -> {"seconds", "pages", "blocks", "power": "running"|"off"…}
+ *   vmtest-revert   {"id", "paused"?: bool, "undo"?: bool} -> {"seconds", "pages", "blocks", "power":
+ * "running"|"off"…}; "undo" false: what the machine is now, but for its disks, is not kept for
+ *   vmtest-undo     {"entry"}                           -> {"memory": true, "seconds", "pages", "power"}, or, where
+ * memory is not here, {"memory": false, "why"}, and nothing was done
  *   vmtest-hash     {}                                  -> {"hash": {"ram", "vram", "disk0", …, "state", "all"}}
  *   vmtest-cdrom    {"path": absolute path, or "" for none} -> {}
  *   vmtest-floppy   {"drive"?: 0|1, "path"?: as for vmtest-cdrom; absent: the drive's own disk} -> {}

@@ -715,6 +715,7 @@ const struct qmp_command monitor_commands[] = {
     {"vmtest-wait", cmd_wait},
     {"vmtest-snapshot", cmd_snapshot},
     {"vmtest-revert", cmd_revert},
+    {"vmtest-undo", cmd_undo},
     {"vmtest-cdrom", cmd_disc},
     {"vmtest-floppy", cmd_disc},
     {"vmtest-delete", cmd_delete},

@@ -32,6 +32,7 @@ void cmd_screen(void *opaque, struct qmp_call *call);
 int wait_text(struct monitor *m, const struct qmp_call *call, uint64_t timeout, struct err *e);
 /* commands_tree.c */
 void cmd_revert(void *opaque, struct qmp_call *call);
+void cmd_undo(void *opaque, struct qmp_call *call);
 void cmd_hash(void *opaque, struct qmp_call *call);
 
 #endif

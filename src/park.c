@@ -143,7 +143,7 @@ static void *go_back(void *opaque)
 
     pthread_mutex_lock(&m->change);
     loop_call_wait(m->loop, begin, p);
-    p->rc = capture_revert(m->capture, m->fork_of, &p->reverted, &p->broken, &p->err);
+    p->rc = capture_revert(m->capture, m->fork_of, LEAVE_DISKS, &p->reverted, &p->broken, &p->err);
     loop_call_wait(m->loop, end, p);
     pthread_mutex_unlock(&m->change);
     if (p->rc == 0 && place_is_taken(m))

@@ -25,8 +25,7 @@ void capture_close_sources(struct capture *c, unsigned keep)
     c->nsources = keep;
 }
 
-/* The snapshot's images, kept open and from deletion while the machine may read them. */
-static int open_source(struct capture *c, const struct snapshot_info *of, struct source **ret, struct err *e)
+int capture_open_source(struct capture *c, const struct snapshot_info *of, struct source **ret, struct err *e)
 {
     int64_t snapshot = of->id;
     struct source *s = &c->source[c->nsources];
@@ -104,12 +103,22 @@ static void sort_unique(struct page_list *l)
     l->n = kept;
 }
 
-/* The pages in which the machine, as it stands, may differ from `target`: changed since base, or base differs. */
+/* The pages that changed since base, or ever. */
+static int changed(const struct capture *c, struct tracked *t, struct page_list *l, struct err *e)
+{
+    uint64_t epoch = t->track->capture(t->track), page = 0;
+
+    while (t->track->next_changed(t->track, c->base ? t->base_epoch : 0, epoch, &page))
+        list_add(l, page++);
+    t->track->done(t->track, epoch);
+    return l->failed ? err_set(e, VT_FAIL, "out of memory") : 0;
+}
+
+/* And those in which base differs from `target`: there the machine, as it stands, may. */
 static int differing(struct capture *c, struct tracked *t, struct image *target, int64_t snapshot, struct page_list *l,
                      struct err *e)
 {
     struct image *base = NULL;
-    uint64_t epoch, page = 0;
     int rc = 0;
 
     if (c->base != snapshot) {
@@ -119,57 +128,63 @@ static int differing(struct capture *c, struct tracked *t, struct image *target,
         if (base)
             image_close(base);
     }
-    if (rc < 0)
-        return rc;
-    epoch = t->track->capture(t->track);
-    while (t->track->next_changed(t->track, t->base_epoch, epoch, &page))
-        list_add(l, page++);
-    t->track->done(t->track, epoch);
-    sort_unique(l);
-    return l->failed ? err_set(e, VT_FAIL, "out of memory") : 0;
+    if (rc == 0)
+        rc = changed(c, t, l, e);
+    if (rc == 0 && c->base != snapshot)
+        sort_unique(l);
+    return rc;
 }
 
 /* Makes one image of the machine the snapshot's. */
-static int restore_image(struct capture *c, unsigned n, struct source *from, bool afresh, uint64_t *ret_pages,
-                         struct err *e)
+static int restore_image(struct capture *c, unsigned n, struct source *from, bool afresh, bool leave,
+                         uint64_t *ret_pages, struct err *e)
 {
     struct tracked *t = &c->image[n];
     cleanup(cleanup_free) uint64_t *pages = NULL;
+    struct vm *vm = c->machine->vm;
     struct page_list list = {0};
-    int rc;
+    int rc = 0;
 
-    if (afresh) {
-        *ret_pages += t->track->pages;
-        return vm_image_restore(c->machine->vm, n, image_pagesrc(from->image[n]), e);
-    }
-    if (c->retained != from->snapshot)
+    if (!afresh && c->retained != from->snapshot)
         t->track->forget(t->track);
-    rc = differing(c, t, from->image[n], from->snapshot, &list, e);
+    if (!afresh)
+        rc = differing(c, t, from->image[n], from->snapshot, &list, e);
+    else if (leave)
+        rc = changed(c, t, &list, e);
     pages = list.pages;
-    *ret_pages += list.n;
-    return rc < 0 ? rc : vm_image_revert(c->machine->vm, n, image_pagesrc(from->image[n]), list.pages, list.n, e);
+    *ret_pages += afresh ? t->track->pages : list.n;
+    if (rc == 0 && leave && !vm_image_leave(vm, n, list.pages, list.n, c->left_most))
+        capture_drop_left(c, "there was no memory for it");
+    if (rc < 0)
+        return rc;
+    return afresh ? vm_image_restore(vm, n, image_pagesrc(from->image[n]), e)
+                  : vm_image_revert(vm, n, image_pagesrc(from->image[n]), list.pages, list.n, e);
 }
 
-static int restore_memory(struct capture *c, struct source *from, uint64_t *ret_pages, struct err *e)
+static bool afresh(const struct capture *c)
 {
-    bool afresh = c->base == 0 || c->nsources > SOURCES_MAX;
-    cleanup(cleanup_free) void *state = NULL;
-    int64_t snapshot = from->snapshot;
-    size_t len = 0;
-    int rc = snapshot_state(c->store, snapshot, &state, &len, e);
+    return c->base == 0 || c->nsources > SOURCES_MAX;
+}
+
+int capture_restore_images(struct capture *c, struct source *from, bool leave, uint64_t *ret_pages, struct err *e)
+{
+    bool all = afresh(c);
+    int rc = 0;
 
     for (unsigned i = 0; i < c->nimages && rc == 0; i++)
-        rc = restore_image(c, i, from, afresh, ret_pages, e);
-    if (rc == 0)
-        rc = vm_state_load(c->machine->vm, state, len, e);
-    if (afresh || c->retained != snapshot || rc < 0)
+        rc = restore_image(c, i, from, all, leave && c->left.head, ret_pages, e);
+    if (all || c->retained != from->snapshot || rc < 0)
         c->retained = 0;
-    if (rc < 0) {
+    if (rc < 0)
         c->base = 0;
-        return rc;
-    }
-    if (afresh) { /* nothing is read from the older ones any more */
-        struct source keep = *from;
+    return rc;
+}
+
+void capture_settle(struct capture *c, struct source *from)
+{
+    struct source keep = *from;
+
+    if (afresh(c)) { /* nothing is read from the older ones any more */
         *from = (struct source){0};
         capture_close_sources(c, 0);
         c->source[c->nsources++] = keep;
@@ -179,16 +194,28 @@ static int restore_memory(struct capture *c, struct source *from, uint64_t *ret_
         c->image[i].base_epoch = t->capture(t);
         t->done(t, c->image[i].base_epoch);
     }
-    c->base = snapshot;
+    c->base = keep.snapshot;
+}
+
+static int restore_memory(struct capture *c, struct source *from, bool leave, uint64_t *ret_pages, struct err *e)
+{
+    cleanup(cleanup_free) void *state = NULL;
+    size_t len = 0;
+    int rc = snapshot_state(c->store, from->snapshot, &state, &len, e);
+
+    if (rc == 0)
+        rc = capture_restore_images(c, from, leave, ret_pages, e);
+    if (rc == 0)
+        rc = vm_state_load(c->machine->vm, state, len, e);
+    if (rc < 0) {
+        c->base = c->retained = 0;
+        return rc;
+    }
+    capture_settle(c, from);
     return 0;
 }
 
-/* What a snapshot has in its drives, which may be other than what is there now. */
-struct discs {
-    char *cdrom, *floppy[FLOPPY_DRIVES]; /* as in the configuration */
-};
-
-static void discs_release(struct discs *d)
+void discs_release(struct discs *d)
 {
     free(d->cdrom);
     for (unsigned i = 0; i < FLOPPY_DRIVES; i++)
@@ -203,6 +230,7 @@ static bool take_disc(char **theirs, const char *ours, char **ret)
     return !ours || *theirs;
 }
 
+/* *ret_discs: what a snapshot has in its drives, which may be other than what is there now. */
 static int check_hardware(const struct capture *c, const struct snapshot_info *s, struct discs *ret_discs,
                           struct err *e)
 {
@@ -229,8 +257,7 @@ static int check_hardware(const struct capture *c, const struct snapshot_info *s
     return rc;
 }
 
-/* Each one that is another than what is in the drive now. */
-static int change_discs(struct machine *m, const struct discs *d, struct err *e)
+int discs_change(struct machine *m, const struct discs *d, struct err *e)
 {
     int rc = 0;
 
@@ -279,18 +306,17 @@ static int count_blocks(struct capture *c, int64_t snapshot, bool goes_on, uint6
     return rc;
 }
 
-static int reset_disks(struct capture *c, int64_t snapshot, struct err *e)
+int capture_switch_disks(struct capture *c, struct err *e)
 {
     struct machine *m = c->machine;
-    int rc = head_reset(c->head, snapshot, e);
 
-    for (unsigned i = 0; i < m->config->ndisks && rc == 0; i++) {
+    for (unsigned i = 0; i < m->config->ndisks; i++) {
         struct blockdev *dev = head_disk(c->head, m->config->disk[i].slot);
         if (!dev)
             return err_set(e, VT_CORRUPT, "the snapshot has no %s", m->config->disk[i].slot);
         blkworker_switch(m->disk[i], dev);
     }
-    return rc;
+    return 0;
 }
 
 /* Before anything is changed: a machine that has begun to be another cannot go back. */
@@ -302,14 +328,15 @@ static int check_processor(const struct snapshot_info *s, struct err *e)
     return rc < 0 ? err_set(e, rc, "%s: %s", s->name, why.msg) : 0;
 }
 
-int capture_revert(struct capture *c, int64_t snapshot, struct revert_result *ret, bool *ret_broken, struct err *e)
+int capture_revert(struct capture *c, int64_t snapshot, enum leave leave, struct revert_result *ret, bool *ret_broken,
+                   struct err *e)
 {
     cleanup(snapshot_info_release) struct snapshot_info s = {0};
     uint64_t begin = clock_mono_ns();
     cleanup(discs_release) struct discs discs = {0};
+    bool memory, trouble, bare = c->nsources == 0;
     struct source *from = NULL;
-    struct err trouble = {0};
-    bool memory;
+    struct err why = {0};
     int rc;
 
     capture_drain(c);
@@ -323,23 +350,29 @@ int capture_revert(struct capture *c, int64_t snapshot, struct revert_result *re
     if (rc == 0 && memory)
         rc = check_hardware(c, &s, &discs, e);
     if (rc == 0 && memory)
-        rc = open_source(c, &s, &from, e);
+        rc = capture_open_source(c, &s, &from, e);
     if (rc < 0)
         return rc;
-    rc = machine_quiesce_disks(c->machine, &trouble);
-    if (rc < 0 && rc != VT_BUSY) /* one in trouble stands as well, and what it holds is given up */
-        return err_set(e, rc, "%s", trouble.msg);
+    rc = machine_quiesce_disks(c->machine, &why);
+    trouble = rc == VT_BUSY;
+    if (rc < 0 && !trouble) /* one in trouble stands as well, and what it holds is given up */
+        return err_set(e, rc, "%s", why.msg);
     rc = count_blocks(c, snapshot, memory, &ret->blocks, e);
     if (rc < 0)
         return rc;
+    capture_drop_left(c, trouble ? "a disk was in trouble" : NULL);
+    if (memory && !trouble && leave >= LEAVE_PAUSED)
+        capture_leave(c, leave == LEAVE_RUNNING, bare);
     if (memory)
-        rc = change_discs(c->machine, &discs, e);
+        rc = discs_change(c->machine, &discs, e);
     if (rc < 0)
         return rc;
     *ret_broken = true;
-    rc = reset_disks(c, snapshot, e);
+    rc = leave >= LEAVE_PAUSED ? head_reset_ran(c->head, snapshot, e) : head_reset(c->head, snapshot, e);
+    if (rc == 0)
+        rc = capture_switch_disks(c, e);
     if (rc == 0 && memory)
-        rc = restore_memory(c, from, &ret->pages, e);
+        rc = restore_memory(c, from, leave >= LEAVE_PAUSED, &ret->pages, e);
     if (rc < 0)
         return rc;
     *ret_broken = false;
@@ -358,9 +391,9 @@ int capture_restore(struct capture *c, int64_t snapshot, enum power *ret_power, 
     if (rc == 0 && s.ram_bytes > 0)
         rc = check_processor(&s, e);
     if (rc == 0 && s.ram_bytes > 0)
-        rc = open_source(c, &s, &from, e);
+        rc = capture_open_source(c, &s, &from, e);
     if (rc == 0 && s.ram_bytes > 0)
-        rc = restore_memory(c, from, &pages, e);
+        rc = restore_memory(c, from, false, &pages, e);
     if (rc == 0)
         *ret_power = s.ram_bytes > 0 ? s.power : POWER_OFF;
     return rc;
@@ -391,6 +424,8 @@ int capture_detach(struct capture *c, int64_t snapshot, struct err *e)
         for (unsigned i = 0; i < c->nimages; i++)
             c->image[i].track->forget(c->image[i].track);
     }
+    if (c->left.base == snapshot)
+        capture_drop_left(c, "the snapshot on which it stood was deleted");
     if (c->base == snapshot)
         c->base = 0; /* the next capture writes everything once more: simple, and rare */
     return 0;

@@ -25,6 +25,10 @@ uint8_t *mem_read_ptr(struct mem *m, uint32_t bpn)
     p = m->ram + ((size_t)bpn << VT_PAGE_SHIFT);
     struct mem_image *i = mem_image_of(m, bpn);
     i->used = true;
+    if (mem_take_retained(i, bpn)) {
+        __atomic_store_n(&m->host[bpn], p, __ATOMIC_RELEASE);
+        return p;
+    }
     if (i->src) {
         m->loads++;
         if (m->has_template && bpn < m->ram_pages && m->load(m->opaque, i->src, bpn - i->first, NULL) == 0) {
@@ -32,6 +36,7 @@ uint8_t *mem_read_ptr(struct mem *m, uint32_t bpn)
             __atomic_store_n(&m->host[bpn], p, __ATOMIC_RELEASE);
             return p;
         }
+        mem_overwrite(i, bpn);
         if (m->load(m->opaque, i->src, bpn - i->first, p) != 0)
             memset(p, 0, VT_PAGE_SIZE); /* load() has stopped the machine: the guest never sees this */
     }
@@ -44,6 +49,7 @@ static uint8_t *leave_template(struct mem *m, uint32_t bpn, const uint8_t *p, bo
 {
     uint8_t *own = m->ram + ((size_t)bpn << VT_PAGE_SHIFT);
 
+    mem_overwrite(mem_image_of(m, bpn), bpn);
     memcpy(own, p, VT_PAGE_SIZE);
     if (seen)
         m->drop(m->opaque, bpn, false);
@@ -108,6 +114,24 @@ bool dma_write(struct mem *m, uint64_t pa, const void *src, uint64_t len)
 
 /* ---- pages that the guest has no use for */
 
+static void give_back(struct mem *m, uint32_t bpn, uint32_t n)
+{
+    if (n)
+        rt_syscall6(SYS_fallocate, m->fd, PUNCH, (long)bpn << VT_PAGE_SHIFT, (long)n << VT_PAGE_SHIFT, 0, 0);
+}
+
+void mem_punch(struct mem_image *i, uint32_t bpn, uint32_t n)
+{
+    uint32_t end = bpn + n;
+
+    for (uint32_t p = bpn; i->left.on && p < end; p++)
+        if (mem_left_is(i, p)) {
+            give_back(i->m, bpn, p - bpn);
+            bpn = p + 1;
+        }
+    give_back(i->m, bpn, end - bpn);
+}
+
 /* Was there anything to take away? What is nowhere but in the snapshot costs nothing as it is. */
 static bool discard(struct mem_image *i, uint32_t bpn)
 {
@@ -140,7 +164,7 @@ void mem_discard(struct mem *m, uint32_t bpn, uint32_t n)
     i->used = true;
     m->copies++; /* addresses for reading are old now */
     m->drop(m->opaque, MEM_NONE, false);
-    rt_syscall6(SYS_fallocate, m->fd, PUNCH, (long)bpn << VT_PAGE_SHIFT, (long)n << VT_PAGE_SHIFT, 0, 0);
+    mem_punch(i, bpn, n);
 }
 
 /* What of [first, last) is in the `pages` page frames from pfn on, which have backing pages from bpn on. */
@@ -203,7 +227,10 @@ void mem_restore(struct mem_image *i, struct pagesrc *src)
         m->born[p] = 0;
     }
     m->drop(m->opaque, MEM_NONE, false);
-    rt_syscall6(SYS_fallocate, m->fd, PUNCH, (long)i->first << VT_PAGE_SHIFT, (long)i->pages << VT_PAGE_SHIFT, 0, 0);
+    if (i->left.on && src)
+        i->left.afresh = true; /* given back when that is dropped */
+    else
+        mem_punch(i, i->first, i->pages);
     i->used = false;
 }
 
@@ -216,17 +243,15 @@ void mem_revert(struct mem_image *i, struct pagesrc *src, const uint64_t *list, 
     for (size_t k = 0; k < n; k++) {
         uint32_t p = i->first + (uint32_t)list[k];
         uint8_t *ram = m->ram + ((size_t)p << VT_PAGE_SHIFT);
-        const uint8_t *was;
         if (list[k] >= i->pages)
             continue;
         if (m->code[p].lines)
             m->code_write(m->opaque, p, 0, VT_PAGE_SIZE);
-        was = mem_retained(i, list[k]);
-        m->host[p] = src && !was ? NULL : ram;
-        if (was)
-            memcpy(ram, was, VT_PAGE_SIZE);
-        else if (!src)
-            memset(ram, 0, VT_PAGE_SIZE);
+        m->host[p] = NULL;
+        if (src)
+            continue;
+        mem_overwrite(i, p);
+        memset(ram, 0, VT_PAGE_SIZE);
     }
     m->drop(m->opaque, MEM_NONE, false);
     i->epoch++;

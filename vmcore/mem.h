@@ -49,6 +49,15 @@ struct mem_kept { /* of a capture in flight: contents that were written over aft
     uint8_t *state; /* atomic, of each page */
 };
 
+struct mem_left { /* what a revert left */
+    bool on;
+    bool afresh;    /* all of the image was restored, and what was in the memfd stayed there */
+    uint32_t *at;   /* of each page, where what was left is; NULL: not mapped yet; what follows lies behind the pool */
+    uint32_t *list; /* the n pages of which there is something */
+    uint8_t *pool;  /* copies; of `most` pages, `used` are taken; `touched` may be memory of the host's */
+    uint32_t n, used, most, touched;
+};
+
 struct mem_image {          /* what is captured and restored as one */
     struct pagetrack track; /* must be first */
     struct mem *m;
@@ -58,7 +67,8 @@ struct mem_image {          /* what is captured and restored as one */
     uint8_t order[PAGETRACK_CAPTURES]; /* the nth one's place in kept, at n modulo that many */
     struct mem_kept kept[PAGETRACK_CAPTURES];
     struct mem_kept *retained; /* atomic: what the last stored capture had and was written over since; NULL: none */
-    uint8_t guard;
+    uint8_t guard;             /* of the two above; who reads what is retained holds it */
+    struct mem_left left;
     struct pagesrc *src; /* where unloaded pages come from; NULL: zero */
     bool used;           /* a page was asked for since it was made or restored */
 };
@@ -99,8 +109,9 @@ struct mem {
     /* Calls src->fill outside of GPR-only land; dst NULL: src->share, and not 0 where that says no. */
     int (*load)(void *opaque, struct pagesrc *src, uint32_t page, uint8_t *dst);
     uint64_t loads, versions, door_writes;
-    uint64_t discarded; /* pages that the guest gave back, and that had bytes */
-    uint64_t copies;    /* pages that left the template: a pointer for reading that was got before may be old */
+    uint64_t discarded;   /* pages that the guest gave back, and that had bytes */
+    uint64_t left_copies; /* pages of what a revert left that were copied */
+    uint64_t copies;      /* pages that left the template: a pointer for reading that was got before may be old */
 };
 
 /* vram_pages and rom_pages may be 0. */
@@ -110,8 +121,8 @@ bool mem_track_init(struct mem *m); /* false: no address space */
 void mem_track_release(struct mem *m);
 /* First write in this epoch, p being the page's content: what captures in flight still need is put aside. */
 void mem_keep(struct mem_image *i, uint32_t bpn, const uint8_t *p);
-/* A page as the retained capture has it; NULL where that is not in memory. */
-const uint8_t *mem_retained(const struct mem_image *i, uint64_t page);
+/* Fills the place of a page that a revert took back with what the retained capture has; false where it has it not. */
+bool mem_take_retained(struct mem_image *i, uint32_t bpn);
 /* How far from ram host addresses of the guest's memory reach. */
 static inline uint64_t mem_reach(const struct mem *m)
 {
@@ -177,5 +188,26 @@ void mem_discard(struct mem *m, uint32_t bpn, uint32_t n);
 void mem_restore(struct mem_image *i, struct pagesrc *src);
 /* Revert: these pages of the image are src's again. A capture that is retained must be what src has. */
 void mem_revert(struct mem_image *i, struct pagesrc *src, const uint64_t *list, size_t n);
+
+/* Before a revert or restore: of these pages, in which the image may differ from what src was until now (from zero,
+ * where there was none), what they hold is kept, until the next time. At most so many are copied for it; where that
+ * does not do, it is lost. False: no address space. */
+bool mem_leave(struct mem_image *i, const uint64_t *list, size_t n, uint32_t most);
+/* After the image was made what src was then: these pages are as they were left, written in this epoch. i->left.on: it
+ * was not lost. A capture that is retained was forgotten before. */
+void mem_left_back(struct mem_image *i);
+void mem_left_drop(struct mem_image *i);
+void mem_left_release(struct mem_image *i);
+/* Is what was left in the page's place in the memfd, where it is not the page's own? */
+bool mem_left_is(const struct mem_image *i, uint32_t bpn);
+void mem_left_keep(struct mem_image *i, uint32_t bpn);
+/* Other bytes are about to be put in the page's place. */
+static inline void mem_overwrite(struct mem_image *i, uint32_t bpn)
+{
+    if (i->left.on)
+        mem_left_keep(i, bpn);
+}
+/* n pages' places are given back to the host, but for those with what was left. */
+void mem_punch(struct mem_image *i, uint32_t bpn, uint32_t n);
 
 #endif

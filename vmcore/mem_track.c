@@ -83,11 +83,24 @@ void mem_keep(struct mem_image *i, uint32_t bpn, const uint8_t *p)
     let_go(&m->claim[bpn]);
 }
 
-const uint8_t *mem_retained(const struct mem_image *i, uint64_t page)
+/* What is retained is the image's source too, so that the page is as the source has it. */
+bool mem_take_retained(struct mem_image *i, uint32_t bpn)
 {
-    const struct mem_kept *k = i->retained;
+    uint32_t page = bpn - i->first;
+    struct mem_kept *k;
+    bool there;
 
-    return k && state_of(k, page) == STATE_KEPT ? k->shadow + (page << VT_PAGE_SHIFT) : NULL;
+    if (!__atomic_load_n(&i->retained, __ATOMIC_RELAXED))
+        return false;
+    take(&i->guard);
+    k = i->retained;
+    there = k && state_of(k, page) == STATE_KEPT;
+    if (there) {
+        mem_overwrite(i, bpn);
+        memcpy(i->m->ram + ((size_t)bpn << VT_PAGE_SHIFT), k->shadow + ((size_t)page << VT_PAGE_SHIFT), VT_PAGE_SIZE);
+    }
+    let_go(&i->guard);
+    return there;
 }
 
 /* ---- pagetrack */
@@ -126,13 +139,21 @@ static void give_back(struct mem_image *i, struct mem_kept *k)
     __atomic_store_n(&k->used, false, __ATOMIC_RELEASE);
 }
 
+/* Retains k, or nothing, in place of what was. */
+static void retain(struct mem_image *i, struct mem_kept *k)
+{
+    struct mem_kept *old;
+
+    take(&i->guard);
+    old = __atomic_exchange_n(&i->retained, k, __ATOMIC_ACQ_REL);
+    let_go(&i->guard);
+    if (old)
+        give_back(i, old);
+}
+
 static void track_forget(struct pagetrack *t)
 {
-    struct mem_image *i = (struct mem_image *)t;
-    struct mem_kept *k = __atomic_exchange_n(&i->retained, NULL, __ATOMIC_ACQ_REL);
-
-    if (k)
-        give_back(i, k);
+    retain((struct mem_image *)t, NULL);
 }
 
 static bool track_room(struct pagetrack *t)
@@ -194,10 +215,11 @@ static uint32_t born_at(struct mem_image *i, uint32_t n, uint64_t e, uint64_t pa
 static bool track_next(struct pagetrack *t, uint64_t since, uint64_t e, uint64_t *page)
 {
     struct mem_image *i = (struct mem_image *)t;
+    const uint32_t *born = &i->m->born[i->first];
     uint32_t n = number(i, e);
 
-    for (uint64_t p = *page; p < i->pages; p++) {
-        if (born_at(i, n, e, p) > since) {
+    for (uint64_t p = *page; p < i->pages; p++) { /* most were not written since, and are passed over fast */
+        if (born[p] > since && born_at(i, n, e, p) > since) {
             *page = p;
             return true;
         }
@@ -268,19 +290,16 @@ static unsigned pop(struct mem_image *i, uint64_t e, struct mem_kept *ret[PAGETR
     return n;
 }
 
-static void finish(struct mem_image *i, uint64_t e, bool retain)
+static void finish(struct mem_image *i, uint64_t e, bool stays)
 {
     struct mem_kept *over[PAGETRACK_CAPTURES];
     unsigned n = pop(i, e, over);
 
     for (unsigned k = 0; k < n; k++) {
-        bool last = retain && over[k]->epoch == e;
+        bool last = stays && over[k]->epoch == e;
         bool worth = last && __atomic_load_n(&over[k]->n, __ATOMIC_RELAXED) <= retained_most(i);
-        struct mem_kept *old =
-            last ? __atomic_exchange_n(&i->retained, worth ? over[k] : NULL, __ATOMIC_ACQ_REL) : NULL;
-
-        if (old)
-            give_back(i, old);
+        if (last)
+            retain(i, worth ? over[k] : NULL);
         if (!worth)
             give_back(i, over[k]);
     }
@@ -313,8 +332,10 @@ bool mem_track_init(struct mem *m)
 
 void mem_track_release(struct mem *m)
 {
-    for (unsigned n = 0; n < MEM_IMAGES; n++)
+    for (unsigned n = 0; n < MEM_IMAGES; n++) {
         for (unsigned k = 0; k < PAGETRACK_CAPTURES; k++)
             if (m->image[n].kept[k].shadow)
                 rt_syscall3(SYS_munmap, (long)m->image[n].kept[k].shadow, (long)kept_bytes(&m->image[n]), 0);
+        mem_left_release(&m->image[n]);
+    }
 }

@@ -456,7 +456,7 @@ struct pagetrack *vm_image_track(struct vm *vm, unsigned image)
 
 static int check_size(struct vm *vm, unsigned image, const struct pagesrc *src, struct err *e)
 {
-    if (src->pages == vm->mem->image[image].pages)
+    if (!src || src->pages == vm->mem->image[image].pages)
         return 0;
     return err_set(e, VT_CORRUPT, "the snapshot's %s is %llu pages, the machine's %u", vm_image_name(vm, image),
                    (unsigned long long)src->pages, vm->mem->image[image].pages);
@@ -478,6 +478,26 @@ int vm_image_revert(struct vm *vm, unsigned image, struct pagesrc *src, const ui
     if (!r)
         mem_revert(&vm->mem->image[image], src, list, n);
     return r;
+}
+
+bool vm_image_leave(struct vm *vm, unsigned image, const uint64_t *list, size_t n, uint64_t most)
+{
+    return mem_leave(&vm->mem->image[image], list, n, (uint32_t)MIN(most, UINT32_MAX));
+}
+
+bool vm_image_left(struct vm *vm, unsigned image)
+{
+    return vm->mem->image[image].left.on;
+}
+
+void vm_image_drop_left(struct vm *vm, unsigned image)
+{
+    mem_left_drop(&vm->mem->image[image]);
+}
+
+void vm_image_back(struct vm *vm, unsigned image)
+{
+    mem_left_back(&vm->mem->image[image]);
 }
 
 bool vm_phys_read(struct vm *vm, uint64_t pa, void *dst, size_t len)
@@ -523,6 +543,7 @@ char *vm_stats(struct vm *vm)
     STAT("mem.twins", c->twins);
     STAT("mem.loads", vm->mem->loads);
     STAT("mem.versions", vm->mem->versions);
+    STAT("mem.left_copies", vm->mem->left_copies);
     STAT("mem.copies", vm->mem->copies);
     STAT("mem.discarded", vm->mem->discarded);
     STAT("code.blocks", c->blocks_made);

@@ -138,10 +138,19 @@ unsigned vm_images(struct vm *vm);
 const char *vm_image_name(struct vm *vm, unsigned image); /* "ram", "vram" */
 struct pagetrack *vm_image_track(struct vm *vm, unsigned image);
 /* All pages are src's from now on; what was there is dropped; translations of unchanged code may stay. src lives until
- * the next restore or vm_free. */
+ * the next restore or vm_free; NULL: zero. */
 int vm_image_restore(struct vm *vm, unsigned image, struct pagesrc *src, struct err *e);
 /* The pages in list[] become src's again (a revert that knows what differs). */
 int vm_image_revert(struct vm *vm, unsigned image, struct pagesrc *src, const uint64_t *list, size_t n, struct err *e);
+/* Before either of them: the pages in list[], which are all that may differ from what the image stands on, are kept as
+ * they are now, until the next call of this. It costs no copies until other bytes take a page's place; past `most` of
+ * those it is lost. False: it cannot be had. */
+bool vm_image_leave(struct vm *vm, unsigned image, const uint64_t *list, size_t n, uint64_t most);
+bool vm_image_left(struct vm *vm, unsigned image); /* Is it there still? */
+void vm_image_drop_left(struct vm *vm, unsigned image);
+/* After the image was made what it stood on then, and its epoch ended, and with nothing retained: those pages are as
+ * they were left, changed in this epoch. Nothing is kept any more. */
+void vm_image_back(struct vm *vm, unsigned image);
 /* Reads guest-physical memory; false: outside of RAM. Only while stopped. */
 bool vm_phys_read(struct vm *vm, uint64_t pa, void *dst, size_t len);
 bool vm_phys_write(struct vm *vm, uint64_t pa, const void *src, size_t len);

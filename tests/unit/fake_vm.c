@@ -28,7 +28,7 @@ struct vm {
     int wake_fd;
     _Atomic(struct vm_event *) events;
     struct vm_event button;
-    uint8_t *ram;
+    uint8_t *ram, *left;
     uint64_t pages, epoch;
     uint64_t *born;               /* epoch in which the page's content began; 0: all zero */
     uint8_t *versions[MAX_EPOCH]; /* a whole copy of RAM for each capture: simple beats clever in a test */
@@ -171,7 +171,9 @@ int vm_image_restore(struct vm *vm, unsigned image, struct pagesrc *src, struct 
     (void)image;
     for (uint64_t p = 0; p < vm->pages; p++)
         vm->born[p] = vm->epoch;
-    return src->fill(src, 0, (uint32_t)vm->pages, vm->ram, e);
+    if (!src)
+        memset(vm->ram, 0, vm->pages * 4096);
+    return src ? src->fill(src, 0, (uint32_t)vm->pages, vm->ram, e) : 0;
 }
 
 int vm_image_revert(struct vm *vm, unsigned image, struct pagesrc *src, const uint64_t *list, size_t n, struct err *e)
@@ -184,6 +186,42 @@ int vm_image_revert(struct vm *vm, unsigned image, struct pagesrc *src, const ui
         vm->born[list[i]] = vm->epoch;
     }
     return rc;
+}
+
+/* A whole copy of what was left. */
+bool vm_image_leave(struct vm *vm, unsigned image, const uint64_t *list, size_t n, uint64_t most)
+{
+    (void)image;
+    vm_image_drop_left(vm, 0);
+    if (n > most)
+        return false;
+    vm->left = malloc(vm->pages * 4096);
+    memcpy(vm->left, vm->ram, vm->pages * 4096);
+    return true;
+}
+
+bool vm_image_left(struct vm *vm, unsigned image)
+{
+    (void)image;
+    return vm->left;
+}
+
+void vm_image_drop_left(struct vm *vm, unsigned image)
+{
+    (void)image;
+    free(vm->left);
+    vm->left = NULL;
+}
+
+void vm_image_back(struct vm *vm, unsigned image)
+{
+    for (uint64_t p = 0; p < vm->pages; p++) {
+        if (memcmp(vm->ram + p * 4096, vm->left + p * 4096, 4096) == 0)
+            continue;
+        memcpy(vm->ram + p * 4096, vm->left + p * 4096, 4096);
+        vm->born[p] = vm->epoch;
+    }
+    vm_image_drop_left(vm, image);
 }
 
 bool vm_phys_read(struct vm *vm, uint64_t pa, void *dst, size_t len)
@@ -241,6 +279,7 @@ void vm_free(struct vm *vm)
     close(vm->wake_fd);
     free(vm->text);
     free(vm->ram);
+    free(vm->left);
     free(vm->born);
     free(vm);
 }

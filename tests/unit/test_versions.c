@@ -12,12 +12,13 @@
 #define PAGE  VT_PAGE_SIZE
 #define STEPS 60000
 
-/* Page p holds 1000 + p where it was never written. */
+/* Page p holds 1000 + p where it was never written; 0 is all zero. */
 static void page_fill(uint8_t *dst, uint64_t v)
 {
     uint64_t *w = (uint64_t *)dst;
 
-    for (unsigned k = 0; k < PAGE / 8; k++)
+    memset(dst, 0, PAGE);
+    for (unsigned k = 0; k < PAGE / 8 && v; k++)
         w[k] = v + k * 0x9e3779b97f4a7c15u;
 }
 
@@ -26,7 +27,7 @@ static uint64_t page_value(const uint8_t *p)
     const uint64_t *w = (const uint64_t *)p;
 
     for (unsigned k = 1; k < PAGE / 8; k++)
-        assert_int_equal(w[k], w[0] + k * 0x9e3779b97f4a7c15u); /* else it was torn */
+        assert_int_equal(w[k], w[0] ? w[0] + k * 0x9e3779b97f4a7c15u : 0); /* else it was torn */
     return w[0];
 }
 
@@ -43,7 +44,9 @@ struct rig {
     struct shot shot[PAGETRACK_CAPTURES];
     unsigned n;
     uint64_t base[PAGES], base_epoch; /* what was stored last; 0: nothing */
-    unsigned long stored, lost, full, reverts, fills;
+    unsigned long stored, lost, full, reverts, fills, undone, gone;
+    uint64_t left[PAGES], left_base[PAGES]; /* what the last revert left, and what that stood on */
+    bool has_left;
     uint64_t rng;
 };
 
@@ -179,16 +182,32 @@ static void rig_store(struct rig *g)
     drop_shot(g, 0, !fails);
 }
 
-/* To what was stored last. */
-static void rig_revert(struct rig *g)
+static size_t changed(struct rig *g, uint64_t list[PAGES])
 {
-    uint64_t list[PAGES], p = 0, e = g->track->capture(g->track);
+    uint64_t p = 0, e = g->track->capture(g->track);
     size_t n = 0;
 
     for (; g->track->next_changed(g->track, g->base_epoch, e, &p); p++)
         list[n++] = p;
     g->track->done(g->track, e);
-    mem_revert(&g->m->image[MEM_IMAGE_RAM], &g->src, list, n);
+    return n;
+}
+
+/* To what was stored last. What that leaves can be had back, where few pages were written over since. */
+static void rig_revert(struct rig *g, bool afresh)
+{
+    struct mem_image *i = &g->m->image[MEM_IMAGE_RAM];
+    uint64_t list[PAGES], p;
+    size_t n = changed(g, list);
+
+    assert_true(mem_leave(i, list, n, PAGES / 8));
+    memcpy(g->left, g->now, sizeof g->left);
+    memcpy(g->left_base, g->base, sizeof g->left_base);
+    g->has_left = true;
+    if (afresh)
+        mem_restore(i, &g->src);
+    else
+        mem_revert(i, &g->src, list, n);
     g->base_epoch = g->track->capture(g->track);
     g->track->done(g->track, g->base_epoch);
     memcpy(g->now, g->base, sizeof g->now);
@@ -214,7 +233,7 @@ static void captures_in_flight_have_what_was(void **state)
         else if (g->n && dice < 94)
             rig_store(g);
         else if (g->n == 0 && g->base_epoch)
-            rig_revert(g);
+            rig_revert(g, false);
         else if (g->n > 1 && dice < 97) /* given up before its turn */
             drop_shot(g, 1 + (unsigned)below(g, g->n - 1), false);
     }
@@ -292,7 +311,7 @@ static void a_revert_is_from_memory(void **state)
     for (unsigned round = 0; round < 3; round++) {
         for (uint32_t p = 0; p < PAGES / 16; p++)
             page_fill(mem_write_ptr(g->m, p), 1 + p);
-        rig_revert(g);
+        rig_revert(g, false);
         g->fills = 0;
         for (uint32_t p = 0; p < PAGES / 16; p++)
             assert_int_equal(page_value(mem_read_ptr(g->m, p)), g->base[p]);
@@ -301,11 +320,120 @@ static void a_revert_is_from_memory(void **state)
     for (uint32_t p = 0; p < PAGES; p++)
         page_fill(mem_write_ptr(g->m, p), 1 + p);
     g->fills = 0;
-    rig_revert(g);
+    rig_revert(g, false);
     for (uint32_t p = 0; p < PAGES; p++)
         assert_int_equal(page_value(mem_read_ptr(g->m, p)), g->base[p]);
     assert_true(g->fills >= PAGES / 2);
     mem_free(g->m);
+    free(g);
+}
+
+/* Takes the last revert back: to what it was from, and what had changed upon that. */
+static void rig_undo(struct rig *g)
+{
+    struct mem_image *i = &g->m->image[MEM_IMAGE_RAM];
+    uint64_t list[PAGES];
+    size_t n;
+
+    g->has_left = false;
+    if (!i->left.on) {
+        g->gone++;
+        return;
+    }
+    n = changed(g, list);
+    for (uint64_t p = 0; p < PAGES; p++)
+        if (g->base[p] != g->left_base[p])
+            list[n++ % PAGES] = p; /* some twice; too many: below */
+    g->track->forget(g->track);
+    memcpy(g->base, g->left_base, sizeof g->base);
+    if (n <= PAGES)
+        mem_revert(i, &g->src, list, n);
+    else
+        mem_restore(i, &g->src);
+    g->base_epoch = g->track->capture(g->track);
+    g->track->done(g->track, g->base_epoch);
+    mem_left_back(i);
+    memcpy(g->now, g->left, sizeof g->now);
+    for (uint64_t p = 0; p < PAGES; p++)
+        if (below(g, 2))
+            assert_int_equal(page_value(mem_read_ptr(g->m, (uint32_t)p)), g->now[p]);
+    g->undone++;
+}
+
+/* A page that was asked for is zero then. */
+static void rig_discard(struct rig *g)
+{
+    uint64_t p = below(g, PAGES);
+
+    mem_read_ptr(g->m, (uint32_t)p);
+    mem_discard(g->m, (uint32_t)p, 1);
+    g->now[p] = 0;
+}
+
+/* Its bytes are in the pages' own places, or copied, or lost as a whole; snapshots and reverts go on meanwhile. */
+static void a_revert_is_taken_back(void **state)
+{
+    struct rig *g = malloc(sizeof *g);
+
+    rig_make(g, 362436069);
+    for (unsigned i = 0; i < STEPS; i++) {
+        uint64_t dice = below(g, 100), p = below(g, PAGES);
+
+        if (dice < 50)
+            rig_write(g);
+        else if (dice < 60)
+            rig_discard(g);
+        else if (dice < 75)
+            assert_int_equal(page_value(mem_read_ptr(g->m, (uint32_t)p)), g->now[p]);
+        else if (dice < 80)
+            rig_take(g);
+        else if (g->n)
+            rig_store(g);
+        else if (g->has_left && dice < 90)
+            rig_undo(g);
+        else if (g->base_epoch && dice > 96)
+            rig_revert(g, dice == 97);
+    }
+    assert_true(g->reverts > 500 && g->undone > 200 && g->gone > 20 && g->m->left_copies > 1000);
+    mem_free(g->m);
+    free(g);
+}
+
+/* A machine that was booted stands on nothing: what it did not write is zero again. */
+static void a_revert_of_what_was_booted_is_taken_back(void **state)
+{
+    struct rig *g = malloc(sizeof *g);
+    struct mem_image *i;
+    struct mem *m;
+
+    rig_make(g, 1);
+    mem_free(g->m);
+    assert_int_equal(mem_new(PAGES * PAGE, 0, 0, &m, NULL), 0);
+    m->drop = drop;
+    m->code_write = code_write;
+    m->flush_writes = flush_writes;
+    m->load = load;
+    i = &m->image[MEM_IMAGE_RAM];
+    page_fill(mem_write_ptr(m, 3), 33);
+    page_fill(mem_write_ptr(m, 4), 44);
+    page_fill(mem_write_ptr(m, 5), 55);
+    mem_read_ptr(m, 6);
+    mem_discard(m, 5, 1);
+    assert_true(mem_leave(i, (const uint64_t[]){3, 4, 5}, 3, PAGES));
+    mem_restore(i, &g->src);
+    for (uint32_t p = 0; p < PAGES / 2; p++)
+        assert_int_equal(page_value(mem_read_ptr(m, p)), 1000 + p);
+    page_fill(mem_write_ptr(m, 4), 1);
+    page_fill(mem_write_ptr(m, 20), 1);
+    mem_restore(i, NULL);
+    mem_left_back(i);
+    for (uint32_t p = 0; p < PAGES; p++) {
+        if (p == 3 || p == 4)
+            assert_int_equal(page_value(mem_read_ptr(m, p)), p * 11);
+        else
+            assert_memory_equal(mem_read_ptr(m, p), m->zero, PAGE);
+    }
+    mem_free(m);
     free(g);
 }
 
@@ -381,6 +509,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(captures_in_flight_have_what_was), cmocka_unit_test(captures_are_read_in_any_order),
         cmocka_unit_test(a_version_is_kept_once),           cmocka_unit_test(a_revert_is_from_memory),
+        cmocka_unit_test(a_revert_is_taken_back),           cmocka_unit_test(a_revert_of_what_was_booted_is_taken_back),
         cmocka_unit_test(a_guest_runs_meanwhile),
     };
 

@@ -27,10 +27,11 @@ await out 1 on
 head -n 3 out | tr '\r\n' '  '
 echo
 
-echo "-- what it did since is not what was kept: a later revert has disks only"
+echo "-- what it did since is not what was kept: once its process has ended, a later revert has disks only"
 echo c >&3
 await out 1 later
 vmtest -q revert one
+vmtest -q stop --force
 vmtest --json undo | sed 's/"message".*//; s/-[0-9]\{8\}-[0-9]\{6\}/-DATE/'
 vmtest list | awk '{ print $1, $2 }'
 vmtest -q export --disk disk0 web now.raw
