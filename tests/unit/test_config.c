@@ -19,6 +19,7 @@ static void goes_round(void **state)
     memcpy(a.disk[1].slot, "disk1", 6);
     a.disk[1].read_only = true;
     a.balloon = true;
+    a.rom_bytes = 16u << 20;
     a.nforwards = 1;
     assert_int_equal(config_forward_parse("2222:22", &a.forward[0], &e), 0);
     text = config_text(&a);
@@ -29,6 +30,7 @@ static void goes_round(void **state)
     assert_string_equal(b.append, "console=ttyS0 \"quoted\"");
     assert_null(b.initrd);
     assert_true(b.balloon);
+    assert_int_equal(b.rom_bytes, 16u << 20);
     assert_true(b.disk[1].read_only && !b.disk[0].read_only);
     assert_memory_equal(a.nic[0].mac, b.nic[0].mac, 6);
 }
@@ -45,15 +47,21 @@ static void hardware_comes_back_and_forwards_stay(void **state)
     config_init(&b);
     b.cpu = strdup("other");
     b.balloon = true; /* and a is of before there was one */
+    b.rom_bytes = 1u << 20;
     b.nforwards = 1;
     assert_int_equal(config_forward_parse("udp:0.0.0.0:53:5353", &b.forward[0], &e), 0);
     assert_int_equal(config_set_hardware(&b, hw, &e), 0);
     assert_int_equal(b.mem, 128u << 20);
     assert_null(b.cpu);
     assert_false(b.balloon);
+    assert_int_equal(b.rom_bytes, 0);
     assert_int_equal(b.nforwards, 1);
     assert_memory_equal(a.nic[0].mac, b.nic[0].mac, 6);
     assert_int_equal(config_set_hardware(&b, "{\"mem\":1}", &e), VT_CORRUPT);
+    assert_int_equal(config_set_hardware(&b, "{\"mem\":1048576,\"rom\":17825792,\"disks\":[],\"nics\":[]}", &e),
+                     VT_CORRUPT);
+    assert_int_equal(config_set_hardware(&b, "{\"mem\":1048576,\"rom\":100000,\"disks\":[],\"nics\":[]}", &e),
+                     VT_CORRUPT);
     assert_int_equal(b.mem, 128u << 20);
 }
 
