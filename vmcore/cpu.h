@@ -197,7 +197,9 @@ struct cpu {
     struct tlb64_list list64[TLB_SETS][2], code_list64[2][2];
     uint8_t large64[1024]; /* by 2 MiB of linear space, hashed: slots were filled from a large page */
     uint32_t huge[64];     /* GiBs of linear space that slots were filled from as one page */
-    uint32_t nhuge;        /* more than there is room for: any may be */
+    struct kept_pcid kept[TLB_PCIDS];
+    uint32_t kept_next;
+    uint32_t nhuge; /* more than there is room for: any may be */
     uint8_t no_stack[4096 + 64] __attribute__((aligned(64)));
     struct jump_near near[3][NEAR_SIZE] __attribute__((aligned(64)));
     struct jump_hash jh[1 << JH_BITS] __attribute__((aligned(64)));
@@ -276,6 +278,8 @@ int mmu_write(struct cpu *c, uint64_t lin, const void *src, unsigned len, unsign
 int mmu_probe(struct cpu *c, uint64_t lin, unsigned len, unsigned acc); /* check rights only */
 void mmu_flush_all(struct cpu *c);                                      /* everything, global pages too */
 void mmu_flush_nonglobal(struct cpu *c);
+/* MOV CR3 in long mode under CR4.PCIDE, v without bit 63. keep: what is known of the new PCID. */
+void mmu_switch_pcid(struct cpu *c, uint64_t v, bool keep);
 void mmu_invlpg(struct cpu *c, uint64_t lin);
 void mmu_flush_writes(struct cpu *c);                                   /* write permission only: a capture began */
 void mmu_drop_host_page(struct cpu *c, uint32_t bpn, bool writes_only); /* a backing page moved, or has code now */

@@ -23,6 +23,19 @@ struct tlb64_list { /* slots that may be filled */
     uint8_t in[TLB64_SIZE];
 };
 
+/* See tlb_pcid.c. */
+#define TLB_PCIDS 8
+#define TLB_KEPT  1024
+struct kept_entry {
+    uint64_t lin, addend; /* of code: its backing page + 1 */
+};
+struct kept_pcid {
+    uint8_t valid;
+    uint16_t pcid;
+    uint32_t n;
+    struct kept_entry entry[TLB_KEPT];
+};
+
 #define JH_BITS 17
 struct jump_hash {    /* by what stands behind an address: processes share it */
     const void *code; /* flags saved; NULL: unused */

@@ -14,9 +14,9 @@
      1u << 11 /* SEP */ | 1u << 12 /* MTRR */ | 1u << 13 /* PGE */ | 1u << 14 /* MCA */ | 1u << 15 /* CMOV */ |    \
      1u << 16 /* PAT */ | 1u << 17 /* PSE36 */ | 1u << 19 /* CLFSH */ | 1u << 23 /* MMX */ | 1u << 24 /* FXSR */ | \
      1u << 25 /* SSE */ | 1u << 26 /* SSE2 */)
-#define ECX1                                                                                                          \
-    (1u << 0 /* SSE3 */ | 1u << 9 /* SSSE3 */ | 1u << 13 /* CX16 */ | 1u << 19 /* SSE4.1 */ | 1u << 20 /* SSE4.2 */ | \
-     1u << 23 /* POPCNT */ | 1u << 24 /* TSC deadline */ | 1u << 31 /* hypervisor */)
+#define ECX1                                                                                                        \
+    (1u << 0 /* SSE3 */ | 1u << 9 /* SSSE3 */ | 1u << 13 /* CX16 */ | 1u << 17 /* PCID */ | 1u << 19 /* SSE4.1 */ | \
+     1u << 20 /* SSE4.2 */ | 1u << 23 /* POPCNT */ | 1u << 24 /* TSC deadline */ | 1u << 31 /* hypervisor */)
 /* what 8000_0001h repeats of EDX1 */
 #define EDX_DUP (EDX1 & 0x0183f3ffu)
 
@@ -25,7 +25,7 @@ static const struct cpuid_leaf v2_leaves[] = {
     {6, 0, 4, 0, 0, 0},                         /* ARAT */
     {7, 0, 0,
      1u << 0 /* FSGSBASE */ | 1u << 1 /* TSC_ADJUST */ | 1u << 6 /* FDP on exceptions only */ | 1u << 7 /* SMEP */ |
-         1u << 9 /* ERMS */ | 1u << 13 /* no FCS, FDS */,
+         1u << 9 /* ERMS */ | 1u << 10 /* INVPCID */ | 1u << 13 /* no FCS, FDS */,
      1u << 2 /* UMIP */ | 1u << 22 /* RDPID */, 1u << 4 /* FSRM */},
     {0x80000001, 0, 0x00b00f21, 0, 1u << 0 /* LAHF */ | 1u << 8 /* PREFETCHW */,
      EDX_DUP | 1u << 11 /* SYSCALL */ | 1u << 20 /* NX */ | 1u << 26 /* 1 GiB pages */ | 1u << 27 /* RDTSCP */ |
@@ -173,7 +173,7 @@ static void xsave_leaf(const struct cpu_model *m, uint32_t sub, uint32_t out[4])
 }
 
 /* What needs nothing of the host and brings a guest no speed: for who asks for all that there is. */
-static const uint32_t not_by_default[] = {CPUID_PCID, CPUID_INVPCID, CPUID_SMAP};
+static const uint32_t not_by_default[] = {CPUID_SMAP};
 
 uint32_t cpuid_leaf_of(uint32_t feature)
 {

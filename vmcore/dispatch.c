@@ -51,7 +51,11 @@ static struct block *translate(struct cpu *c, uint32_t bpn, uint32_t off)
 static struct block *find(struct cpu *c, uint64_t lin, uint32_t bpn, uint32_t mode)
 {
     uint32_t off = lin & 0xfff, bpn2;
-    struct block *b = cache_find(c->cache, bpn, off, mode, MEM_NONE);
+    struct block *b;
+
+    if (!(c->mem->code[bpn].lines & mem_lines(off, 1)))
+        return NULL;
+    b = cache_find(c->cache, bpn, off, mode, MEM_NONE);
 
     if (b || off <= 4096 - 15)
         return b;

@@ -6,6 +6,7 @@
 #include "vmcore/helpers.h"
 #include "vmcore/hwbreak.h"
 #include "vmcore/rt.h"
+#include "vmcore/tlb.h"
 
 /* 0, or 1 with #GP raised for reserved bits in one that is present. */
 static int load_pdptes(struct cpu *c, uint64_t cr3)
@@ -31,6 +32,7 @@ int cpu_load_cr3(struct cpu *c, uint64_t v)
         return 1;
     c->cr3 = v;
     c->cr3_writes++;
+    tlb_forget_pcids(c);
     mmu_flush_nonglobal(c);
     return 0;
 }
@@ -99,11 +101,14 @@ int help_mov_to_cr(struct cpu *c, const struct site *s, uint64_t addr)
         c->cr2 = v;
         return 0;
     case 3:
-        if (c->cr4 & CR4_PCIDE) /* whether to keep what the TLB has for this PCID: it keeps nothing for another */
+        if (c->cr4 & CR4_PCIDE)
             v &= ~CR3_NOFLUSH;
         if (cpu_long(c) && v >> c->model->phys_bits)
             return cpu_raise(c, X_GP, 0);
-        return cpu_load_cr3(c, v);
+        if (!(c->cr4 & CR4_PCIDE) || !(c->mode & M_CODE64))
+            return cpu_load_cr3(c, v);
+        mmu_switch_pcid(c, v, c->gpr[s->arg2 & 15] & CR3_NOFLUSH);
+        return 0;
     case 4:
         return write_cr4(c, v);
     case 8:
@@ -147,7 +152,7 @@ int help_mov_from_cr(struct cpu *c, const struct site *s, uint64_t addr)
     return 0;
 }
 
-/* INVPCID. Nothing is kept for PCIDs but the present one. SDM 4.10.4.1, vol. 2. */
+/* INVPCID. SDM 4.10.4.1, vol. 2. */
 int help_invpcid(struct cpu *c, const struct site *s, uint64_t addr)
 {
     enum { ADDRESS, CONTEXT, ALL, ALL_NONGLOBAL };
@@ -163,8 +168,12 @@ int help_invpcid(struct cpu *c, const struct site *s, uint64_t addr)
     if (type > ALL_NONGLOBAL || d[0] >> 12 || (type == ADDRESS && !cpu_canonical(d[1])) ||
         (type <= CONTEXT && d[0] && !pcide))
         return cpu_raise(c, X_GP, 0);
-    if (type <= CONTEXT && pcide && d[0] != (c->cr3 & CR3_PCID))
+    if (type <= CONTEXT && pcide && d[0] != (c->cr3 & CR3_PCID)) {
+        tlb_forget_pcid(c, (unsigned)d[0]);
         return 0;
+    }
+    if (type == ALL_NONGLOBAL)
+        tlb_forget_pcids(c);
     if (type == ALL)
         mmu_flush_all(c);
     else if (type == ADDRESS)

@@ -1,6 +1,7 @@
 /* Which arithmetic flags each guest instruction reads and surely writes, and what is live at a place. Only an
  * unconditional write kills: not a shift by CL, not REP CMPS; an "undefined" result kills only AF after logic. */
 #include "vmcore/debug.h"
+#include "vmcore/mem.h"
 #include "vmcore/tb.h"
 
 static uint8_t from_zydis(uint32_t f)
@@ -107,7 +108,9 @@ uint8_t live_ahead(struct tb *t, uint32_t off)
     uint8_t need = 0, open = FL_ALL;
     uint32_t begin = off;
     const struct debug *d = t->cpu->debug; /* whoever stops at a breakpoint sees all flags */
-    struct block *b = d && debug_splits(d, off) ? NULL : cache_find(t->cache, t->bpn, off, t->mode, UINT32_MAX);
+    bool code = t->cpu->mem->code[t->bpn].lines & mem_lines(off, 1);
+    struct block *b =
+        !code || (d && debug_splits(d, off)) ? NULL : cache_find(t->cache, t->bpn, off, t->mode, UINT32_MAX);
 
     if (b)
         return live_into(t, b);

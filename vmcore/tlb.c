@@ -131,6 +131,22 @@ void tlb_fill_code(struct cpu *c, int user, uint64_t lin, uint32_t bpn, uint32_t
     *cpu_code_tab(c, user, (uint32_t)lin >> 12) = bpn + 1;
 }
 
+void tlb_again(struct cpu *c, int user, uint64_t lin, uint64_t addend, bool write)
+{
+    list64_add(&c->list64[user][0], lin);
+    *cpu_tlb64(c, user, write, lin) = (struct tlb64){lin, addend};
+}
+
+void tlb_again_code(struct cpu *c, int user, uint64_t lin, uint32_t backing)
+{
+    note_near(c, lin, false);
+    note_near(c, lin >> 9, false); /* should it be of a large page */
+    if (!user)
+        c->near_local = 1;
+    list64_add(&c->code_list64[user][0], lin);
+    *cpu_code64(c, user, lin) = (struct tlb64){lin, backing};
+}
+
 /* ---- forgetting */
 
 static void stack_cache_drop(struct cpu *c)
@@ -186,6 +202,7 @@ void mmu_flush_all(struct cpu *c)
     memset(c->tlb_large, 0, sizeof c->tlb_large);
     memset(c->large64, 0, sizeof c->large64);
     c->nhuge = 0;
+    tlb_forget_pcids(c);
     stack_cache_drop(c);
     cpu_forget_near(c);
     memset(c->near_pages, 0, sizeof c->near_pages);
@@ -199,6 +216,23 @@ void mmu_flush_nonglobal(struct cpu *c)
     cpu_forget_near_local(c);
     memset(c->near_pages[0], 0, sizeof c->near_pages[0]);
     c->near_local = 0;
+}
+
+void mmu_switch_pcid(struct cpu *c, uint64_t v, bool keep)
+{
+    unsigned from = c->cr3 & CR3_PCID, to = v & CR3_PCID;
+
+    c->cr3_writes++;
+    if (!keep)
+        tlb_forget_pcid(c, to);
+    if (from == to && keep && c->cr3 == v)
+        return;
+    if (from != to)
+        tlb_put_aside(c, from);
+    c->cr3 = v;
+    mmu_flush_nonglobal(c);
+    if (from != to && keep)
+        tlb_bring_back(c, to);
 }
 
 /* Might a jump target of the near tables be in this page, small or large? */

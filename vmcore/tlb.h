@@ -12,6 +12,16 @@ void tlb_init(struct cpu *c);
 void tlb_fill(struct cpu *c, int user, uint64_t lin, uint8_t *host, bool write, uint32_t flags);
 void tlb_fill_code(struct cpu *c, int user, uint64_t lin, uint32_t bpn, uint32_t flags);
 
+/* An entry of 64-bit code that was put aside, and one of its code TLB. */
+void tlb_again(struct cpu *c, int user, uint64_t lin, uint64_t addend, bool write);
+void tlb_again_code(struct cpu *c, int user, uint64_t lin, uint32_t backing);
+
+/* tlb_pcid.c: by PCID */
+void tlb_put_aside(struct cpu *c, unsigned pcid);
+void tlb_bring_back(struct cpu *c, unsigned pcid);
+void tlb_forget_pcid(struct cpu *c, unsigned pcid);
+void tlb_forget_pcids(struct cpu *c);
+
 /* The host address of lin where the current mode's table has its page for this kind of access, else NULL. */
 static inline uint8_t *tlb_host(struct cpu *c, int user, uint64_t lin, bool write)
 {
