@@ -82,6 +82,18 @@ static int check_node(struct check *c, uint64_t id, int level, const char *who, 
     return r;
 }
 
+static int check_root(struct check *c, uint64_t root, const char *who, struct err *e)
+{
+    struct err mine = {0};
+    struct node *n;
+    int r = root_get(c->s, root, &n, &mine);
+
+    if (r)
+        return judge(c, who, r, &mine, e);
+    node_put(c->s, n);
+    return check_node(c, entry_ref(root), -1, who, e);
+}
+
 static int check_roots(struct check *c, struct db *db, struct err *e)
 {
     struct rows rows cleanup(rows_done) = {0};
@@ -95,7 +107,7 @@ static int check_roots(struct check *c, struct db *db, struct err *e)
         for (int col = 2; col <= 3 && !r; col++) {
             uint64_t root = (uint64_t)rows_int(&rows, col);
             if (entry_kind(root) == ENTRY_NODE)
-                r = check_node(c, entry_ref(root), -1, who, e);
+                r = check_root(c, root, who, e);
             else if (entry_kind(root) > ENTRY_NODE || entry_kind(root) == ENTRY_FRAME)
                 problem(c, "%s: %016" PRIx64 " is no root of a map", who, root);
         }

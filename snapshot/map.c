@@ -51,6 +51,7 @@ static int load(struct store *s, uint64_t id, struct node *n, struct err *e)
     const void *body;
     size_t len;
     int64_t level;
+    uint64_t sum;
     int r = db_get(s, &db, e);
 
     if (!r)
@@ -69,8 +70,10 @@ static int load(struct store *s, uint64_t id, struct node *n, struct err *e)
         memcpy(raw, body, len);
     else if (ZSTD_decompress(raw, sizeof raw, body, len) != sizeof raw)
         return damaged(id, "cannot be unpacked", e);
-    if (node_checksum(id, (unsigned)level, raw) != (uint64_t)rows_int(&rows, 2))
+    sum = node_checksum(id, (unsigned)level, raw);
+    if (sum != (uint64_t)rows_int(&rows, 2))
         return damaged(id, "does not match its checksum", e);
+    n->tag = root_tag(sum);
     n->level = (unsigned)level;
     for (unsigned i = 0; i < MAP_FANOUT; i++) {
         enum entry_kind k;
@@ -96,6 +99,7 @@ static int load_of_base(struct store *s, uint64_t ref, struct node *n, struct er
     if (r)
         return r;
     n->level = of->level;
+    n->tag = of->tag;
     for (unsigned i = 0; i < MAP_FANOUT; i++)
         n->e[i] = entry_kind(of->e[i]) < ENTRY_FRAME ? of->e[i] : of->e[i] | (uint64_t)num << 52;
     node_put(base, of);
@@ -146,6 +150,21 @@ static int child_get(struct store *s, uint64_t entry, unsigned level, struct nod
     return 0;
 }
 
+int root_get(struct store *s, uint64_t root, struct node **ret, struct err *e)
+{
+    struct node *n;
+    int r = node_get(s, entry_ref(root), &n, e);
+
+    if (r)
+        return r;
+    if (entry_page(root) && entry_page(root) != n->tag) {
+        node_put(s, n);
+        return damaged(entry_num(root), "is another than the one that its root means", e);
+    }
+    *ret = n;
+    return 0;
+}
+
 static int check_root(uint64_t root, struct err *e)
 {
     enum entry_kind k = entry_kind(root);
@@ -170,7 +189,7 @@ static int find_leaf(struct store *s, uint64_t root, uint64_t page, struct node 
         *ret_entry = root;
         return r;
     }
-    r = node_get(s, entry_ref(root), &n, e);
+    r = root_get(s, root, &n, e);
     if (r)
         return r;
     if (page >= map_span(n->level)) { /* the image grew */
@@ -283,7 +302,7 @@ static int root_level(struct store *s, uint64_t root, int *ret, struct err *e)
     *ret = -1;
     if (r || entry_kind(root) != ENTRY_NODE)
         return r;
-    r = node_get(s, entry_ref(root), &n, e);
+    r = root_get(s, root, &n, e);
     if (r)
         return r;
     *ret = (int)n->level;

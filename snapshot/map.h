@@ -14,6 +14,7 @@ struct store;
 struct node {
     struct lru_item lru;
     unsigned level;
+    unsigned tag; /* of its checksum: in roots of this node */
     uint64_t e[MAP_FANOUT];
 };
 
@@ -22,6 +23,14 @@ bool map_cache_init(struct store *s);
 int node_get(struct store *s, uint64_t ref, struct node **ret, struct err *e);
 void node_put(struct store *s, struct node *n);
 uint64_t node_checksum(uint64_t id, unsigned level, const uint8_t body[MAP_FANOUT * 8]);
+/* A root's row has no checksum of its own. Where a frame's entry has its page, a root has 12 bits of its node's
+ * checksum, never 0, so that a wrong number does not make it another map's; 0 in stores of before. */
+static inline unsigned root_tag(uint64_t checksum)
+{
+    return checksum & 0xfff ? checksum & 0xfff : 1;
+}
+/* The node of a root that is one, which must be the one that it means. */
+int root_get(struct store *s, uint64_t root, struct node **ret, struct err *e);
 /* Pages that a tree with a root of this level covers; and the least level that covers so many. */
 uint64_t map_span(unsigned level);
 unsigned map_level(uint64_t pages);

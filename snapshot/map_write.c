@@ -10,6 +10,7 @@ struct wnode {
     unsigned level;
     uint64_t origin; /* the entry that it was made from, or was last written as */
     bool dirty;
+    unsigned tag;        /* of origin, where we wrote it */
     bool ours;           /* origin was written by us, in a transaction that others do not see yet */
     struct wnode **kids; /* of an inner node: those that were copied */
     uint64_t e[MAP_FANOUT];
@@ -83,6 +84,32 @@ int mapw_new(struct store *s, uint64_t root, uint64_t pages, struct mapw **ret, 
     return 0;
 }
 
+/* As an entry of a node has it. */
+static uint64_t untagged(uint64_t root)
+{
+    return root & ~UINT64_C(0xfff);
+}
+
+static int tag_root(struct mapw *w, const struct wnode *top, uint64_t *ret, struct err *e)
+{
+    struct node *n;
+    int r;
+
+    *ret = top->origin;
+    if (entry_kind(top->origin) != ENTRY_NODE)
+        return 0;
+    if (top->ours) {
+        *ret |= top->tag;
+        return 0;
+    }
+    r = node_get(w->s, entry_ref(top->origin), &n, e);
+    if (r)
+        return r;
+    *ret |= n->tag;
+    node_put(w->s, n);
+    return 0;
+}
+
 static int make_top(struct mapw *w, struct err *e)
 {
     unsigned level = map_level(w->pages), have = level;
@@ -90,13 +117,13 @@ static int make_top(struct mapw *w, struct err *e)
     int r;
 
     if (entry_kind(w->root) == ENTRY_NODE) {
-        r = node_get(w->s, entry_ref(w->root), &n, e);
+        r = root_get(w->s, w->root, &n, e);
         if (r)
             return r;
         have = n->level;
         node_put(w->s, n);
     }
-    r = wnode_new(w->s, w->root, have, &w->top, e);
+    r = wnode_new(w->s, untagged(w->root), have, &w->top, e);
     while (!r && have < level) { /* the image grew: what there is becomes the first child */
         struct wnode *up;
         r = wnode_new(w->s, ENTRY_ZERO_WORD, ++have, &up, e);
@@ -153,6 +180,7 @@ static int unchanged(struct mapw *w, const struct wnode *n, bool *ret, struct er
 static int insert(struct wnode *n, struct db *db, int64_t id, uint64_t *bytes, struct err *e)
 {
     uint8_t raw[MAP_FANOUT * 8], packed[sizeof raw];
+    uint64_t sum;
     size_t len;
 
     for (unsigned i = 0; i < MAP_FANOUT; i++)
@@ -163,8 +191,9 @@ static int insert(struct wnode *n, struct db *db, int64_t id, uint64_t *bytes, s
         len = sizeof raw;
     }
     *bytes += len;
-    return db_run(db, SQL_NODE_NEW, e, "iibi", id, (int64_t)n->level, packed, len,
-                  (int64_t)node_checksum((uint64_t)id, n->level, raw));
+    sum = node_checksum((uint64_t)id, n->level, raw);
+    n->tag = root_tag(sum);
+    return db_run(db, SQL_NODE_NEW, e, "iibi", id, (int64_t)n->level, packed, len, (int64_t)sum);
 }
 
 struct writer {
@@ -216,7 +245,8 @@ int mapw_write(struct mapw *w, struct db *db, uint64_t first_frame, int64_t *nex
 
     if (w->top) {
         r = write_node(&x, w->top, e);
-        w->root = w->top->origin;
+        if (!r)
+            r = tag_root(w, w->top, &w->root, e);
     }
     if (!r)
         *ret_root = w->root;

@@ -4,6 +4,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -290,6 +291,44 @@ static void a_wrong_byte_in_the_database_makes_no_wrong_data(void **state)
     world_end(&w);
 }
 
+static void change(const struct world *w, const char *sql)
+{
+    char *path;
+    sqlite3 *db;
+
+    assert_true(asprintf(&path, "%s/store.db", w->dir) > 0);
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_changes(db), 1);
+    sqlite3_close(db);
+    free(path);
+}
+
+/* The row that has a map's root has no checksum of its own. */
+static void the_root_of_another_map_is_found(void **state)
+{
+    struct store_report rep = {0};
+    int problems = 0;
+    struct world w;
+
+    world_own(&w, NULL);
+    fill(&w);
+    world_close(&w);
+    change(&w, "UPDATE image SET root = root & ~4095 WHERE slot = 'disk0' AND snapshot = 1"); /* as it was once */
+    world_open_again(&w);
+    world_compare(&w);
+    world_close(&w);
+    change(&w, "UPDATE image SET root = root & 4095 | (SELECT root & ~4095 FROM image WHERE slot = 'disk0' AND "
+               "snapshot = 3) WHERE slot = 'disk0' AND snapshot = 2");
+    ok(store_open(w.dir, 0, &w.s, e));
+    fails(VT_CORRUPT, "store.db: map node", read_all(w.s, w.snaps[1].id, e));
+    ok(read_all(w.s, w.snaps[2].id, e));
+    ok(store_check(w.s, true, count_problem, &problems, &rep, e));
+    assert_int_equal(problems, 2); /* its quiesced root is the same */
+    store_close(w.s);
+    world_remove(&w);
+}
+
 static void copy_file(const char *from, const char *to)
 {
     char data[65536];
@@ -463,6 +502,7 @@ int main(void)
         cmocka_unit_test(a_missing_file_is_said),
         cmocka_unit_test(a_wrong_byte_in_the_database_makes_no_wrong_data),
         cmocka_unit_test(a_wrong_byte_in_the_log_of_the_database_is_found),
+        cmocka_unit_test(the_root_of_another_map_is_found),
         cmocka_unit_test(what_a_crash_cut_off_stays_away),
         cmocka_unit_test(the_lock_file_holds_nothing),
         cmocka_unit_test(a_wrong_byte_in_a_base_file_is_found),
