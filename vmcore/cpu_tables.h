@@ -80,6 +80,7 @@ struct mixed_page {
     uint64_t minus_lin; /* its linear address negated, or CPU_NO_STACK */
     uint64_t addend;
     uint32_t bpn;       /* what room[] is of, or MEM_NONE */
+    uint32_t next;      /* the last page that was written and is another */
     uint8_t room[4096]; /* bytes from each place on that no translation rests on; 255: so many or more */
 };
 

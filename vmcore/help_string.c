@@ -28,9 +28,11 @@ static void put(struct cpu *c, int reg, uint64_t v, uint64_t mask)
     c->gpr[reg] = mask == 0xffff ? (c->gpr[reg] & ~mask) | (v & mask) : v & mask;
 }
 
-/* A host pointer to guest memory at lin from the TLB, filling it first; NULL: not plain memory (or a fault). */
-static uint8_t *host_ptr(struct cpu *c, uint64_t lin, bool write, bool *fault)
+/* A host pointer to guest memory at lin from the TLB, filling it first; NULL: not plain memory (or a fault). writes: so
+ * many bytes of the page from there on are about to be written; 0: read. */
+static uint8_t *host_ptr(struct cpu *c, uint64_t lin, uint64_t writes, bool *fault)
 {
+    bool write = writes;
     uint8_t *hit = tlb_host(c, tlb_set(c->mode), lin, write), dummy;
     uint64_t pa;
     uint32_t flags, bpn;
@@ -45,8 +47,13 @@ static uint8_t *host_ptr(struct cpu *c, uint64_t lin, bool write, bool *fault)
     bpn = mem_bpn(c->mem, pa);
     if ((c->debug && debug_watched(c->debug, lin, 1)) || (c->dr_active && hwbreak_watches(c, lin & ~0xfffull, 4096)))
         return NULL;
-    if (bpn == MEM_NONE || (write && (mem_wbpn(c->mem, pa) != bpn || mem_has_code(c->mem, bpn))))
+    if (bpn == MEM_NONE || (write && mem_wbpn(c->mem, pa) != bpn))
         return NULL;
+    if (write && mem_has_code(c->mem, bpn)) { /* it goes all at once, then no further byte needs to be asked about */
+        mem_wrote(c->mem, bpn, lin & 0xfff, (uint32_t)writes);
+        if (mem_has_code(c->mem, bpn))
+            return NULL;
+    }
     if (write) /* its side effects are those of a write to come: version, dirty bit */
         mmu_fill(c, lin, bpn, true, flags);
     else if (mmu_read(c, lin, &dummy, 1, 0))
@@ -235,20 +242,20 @@ static int turn(struct cpu *c, const struct str *t, uint64_t count)
         n = MIN(n, left_in_page(src, t->size, t->down));
     if (uses_dst)
         n = MIN(n, left_in_page(dst, t->size, t->down));
-    if (n && uses_dst && t->op == OP_CMPS && !(hd = host_ptr(c, dst, false, &fault)) && fault)
-        return 1;
-    if (n && uses_src && !(hs = host_ptr(c, src, false, &fault)) && fault)
-        return 1;
-    copies = c->mem->copies;
-    if (n && uses_dst && !hd && !(hd = host_ptr(c, dst, writes, &fault)) && fault)
-        return 1;
-    if (hs && c->mem->copies != copies) /* the first write to a page has moved it, and the source may be on it */
-        hs = tlb_host(c, tlb_set(c->mode), src, false);
     /* a segment that is not flat, or 16-bit indices: a run must not pass their end */
     if (n > 1 && (t->mask == 0xffff || !unbounded(c, S_ES) || !unbounded(c, t->seg)))
         n = 1;
     if (n > 1 && (c->mode & M_CODE64) && t->mask == 0xffffffffu) /* nor the end of the low 4 GiB */
         n = 1;
+    if (n && uses_dst && t->op == OP_CMPS && !(hd = host_ptr(c, dst, 0, &fault)) && fault)
+        return 1;
+    if (n && uses_src && !(hs = host_ptr(c, src, 0, &fault)) && fault)
+        return 1;
+    copies = c->mem->copies;
+    if (n && uses_dst && !hd && !(hd = host_ptr(c, dst, !writes ? 0 : t->down ? 1 : n * t->size, &fault)) && fault)
+        return 1;
+    if (hs && c->mem->copies != copies) /* the first write to a page has moved it, and the source may be on it */
+        hs = tlb_host(c, tlb_set(c->mode), src, false);
     if (!n || (uses_src && !hs) || (uses_dst && !hd)) {
         if (one(c, t, src, dst, &stop))
             return 1;

@@ -36,7 +36,8 @@ static bool pte_load(struct cpu *c, uint64_t pa, unsigned size, uint64_t *v)
         *v = 0;
         return false;
     }
-    const uint8_t *p = mem_read_ptr(c->mem, bpn) + (pa & 0xfff);
+    const uint8_t *p = c->mem->host[bpn];
+    p = (p ? p : mem_read_ptr(c->mem, bpn)) + (pa & 0xfff);
     *v = size == 8 ? *(const uint64_t *)p : *(const uint32_t *)p;
     return true;
 }
@@ -168,7 +169,9 @@ int mmu_translate(struct cpu *c, uint64_t lin, unsigned acc, uint64_t *ret_pa, u
         ((acc & ACC_EXEC) && (w.nx || (!user && (w.rights & PTE_U) && (c->cr4 & CR4_SMEP)))))
         return page_fault(c, lin, PF_P, acc);
 
-    uint64_t leaf = w.e[w.n - 1];
+    uint64_t leaf = w.e[w.n - 1], every = leaf;
+    for (unsigned i = 0; i + 1 < w.n; i++)
+        every &= w.e[i];
     if (!(acc & ACC_PROBE)) {
         for (unsigned i = 0; i + 1 < w.n; i++)
             if (!(w.e[i] & PTE_A))
@@ -180,7 +183,7 @@ int mmu_translate(struct cpu *c, uint64_t lin, unsigned acc, uint64_t *ret_pa, u
     }
     *ret_pa = w.pa & c->mem->a20;
     *ret_flags = (can_write && (leaf & PTE_D) ? TR_WRITE : 0) | ((leaf & PTE_G) && (c->cr4 & CR4_PGE) ? TR_GLOBAL : 0) |
-                 (w.large ? TR_LARGE : 0) | (w.huge ? TR_HUGE : 0);
+                 (w.large ? TR_LARGE : 0) | (w.huge ? TR_HUGE : 0) | (every & PTE_A ? 0 : TR_FRESH);
     return 0;
 }
 
@@ -204,7 +207,7 @@ static int code_page(struct cpu *c, uint64_t lin, unsigned acc, uint32_t *ret_bp
     bpn = mem_bpn(c->mem, pa);
     if (bpn == MEM_NONE && acc)
         return 1;
-    if (acc && mmu_translate(c, lin, ACC_EXEC, &pa, &flags)) /* the accessed bits, too */
+    if (acc && (flags & TR_FRESH) && mmu_translate(c, lin, ACC_EXEC, &pa, &flags))
         return 1;
     if (bpn == MEM_NONE) {
         rt_log(c->vm, "code fetch from no memory: linear %llx physical %llx", (unsigned long long)lin,
@@ -572,12 +575,16 @@ static void note_beside(struct cpu *c, const struct site *s, uint64_t lin, uint3
             renew_page(c, p);
         return;
     }
-    m->minus_lin = 0 - (lin & ~0xfffull);
-    m->addend = (uint64_t)host - (lin & ~0xfffull);
     if (m->bpn != bpn) {
+        if (m->next != bpn) { /* what is written once is not worth it */
+            m->next = bpn;
+            return;
+        }
         cache_room(c->cache, bpn, m->room);
         m->bpn = bpn;
     }
+    m->minus_lin = 0 - (lin & ~0xfffull);
+    m->addend = (uint64_t)host - (lin & ~0xfffull);
 }
 
 /* Of a page that is read: would a write to it, too, only want its TLB entry? */
@@ -662,7 +669,8 @@ uint64_t mmu_span(struct cpu *c, const struct site *s, uint64_t lin)
     bpn = mem_bpn(c->mem, pa);
     if (bpn == MEM_NONE || (write && (mem_wbpn(c->mem, pa) != bpn || mem_has_code(c->mem, bpn))))
         return 0;
-    mmu_translate(c, lin, ACC_READ, &pa, &flags); /* the accessed bits, too */
+    if (flags & TR_FRESH)
+        mmu_translate(c, lin, ACC_READ, &pa, &flags);
     uint8_t *host = write ? mem_write_ptr(c->mem, bpn) : mem_read_ptr(c->mem, bpn);
     tlb_fill(c, data_set(c, 0), lin, host, write || ready_for_writes(c, pa, bpn, flags), flags);
     return drops == c->drops && killed == c->invalidations ? (uint64_t)((const char *)s + s->retry) : 0;

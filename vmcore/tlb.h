@@ -4,8 +4,9 @@
 
 #include "vmcore/cpu.h"
 
-/* What a walk says of a page: may be written with the dirty bit set already; global; part of a large one; of 1 GiB. */
-enum { TR_WRITE = 1, TR_GLOBAL = 2, TR_LARGE = 4, TR_HUGE = 8 };
+/* What a walk says of a page: may be written with the dirty bit set already; global; part of a large one; of 1 GiB;
+ * with accessed bits that a probe has left clear. */
+enum { TR_WRITE = 1, TR_GLOBAL = 2, TR_LARGE = 4, TR_HUGE = 8, TR_FRESH = 16 };
 
 void tlb_init(struct cpu *c);
 /* host: the page's bytes. write: the write tag, too. In the current mode's table. */
