@@ -349,6 +349,7 @@ int help_string(struct cpu *c, const struct site *s, uint64_t addr)
         if (get(c, R_ECX, t.mask) && (__atomic_load_n(&c->attn, __ATOMIC_RELAXED) || bounded)) {
             c->r12 = before;
             c->next_eip = c->eip; /* again, after what wants attention */
+            c->eflags |= EF_RF;   /* for the frame of what comes between two iterations: SDM vol. 3, 17.3.1.1 */
             return 0;
         }
     }
