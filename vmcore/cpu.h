@@ -195,8 +195,9 @@ struct cpu {
     struct tlb_list list[TLB_SETS][2]; /* [set][global]: filled data slots */
     struct tlb_list code_list[2][2];
     struct tlb64_list list64[TLB_SETS][2], code_list64[2][2];
-    uint8_t large64[1024]; /* by 2 MiB of linear space, hashed: slots were filled from a large page */
-    uint32_t huge[64];     /* GiBs of linear space that slots were filled from as one page */
+    uint64_t large64[LARGE_SIZE]; /* pieces of 2 MiB that slots were filled from as part of a large page: see tlb.c */
+    bool large_over;              /* more than there is room for: any may be */
+    uint32_t huge[64];            /* GiBs of linear space that slots were filled from as one page */
     struct kept_pcid kept[TLB_PCIDS];
     uint32_t kept_next;
     uint32_t nhuge; /* more than there is room for: any may be */

@@ -36,6 +36,8 @@ struct kept_pcid {
     struct kept_entry entry[TLB_KEPT];
 };
 
+#define LARGE_SIZE 1024
+
 #define JH_BITS 17
 struct jump_hash {    /* by what stands behind an address: processes share it */
     const void *code; /* flags saved; NULL: unused */

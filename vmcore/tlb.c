@@ -42,10 +42,38 @@ static void slot64_clear(struct cpu *c, int user, uint32_t slot)
         cpu_tlb64(c, user, w, (uint64_t)slot << 12)->tag = TLB64_INVALID;
 }
 
-/* Large pages, noted by 2 MiB of linear space. */
-static uint32_t large_slot(uint64_t lin)
+/* The place of a piece of 2 MiB among those that are known to be large, or NULL: neither there, nor room for it. */
+static uint64_t *large_place(struct cpu *c, uint64_t lin)
 {
-    return (uint32_t)((lin >> 21) ^ (lin >> 31)) & (sizeof((struct cpu *)0)->large64 - 1);
+    uint64_t key = lin >> 21 | 1ull << 63;
+    uint32_t at = (uint32_t)(key * 0x9e3779b97f4a7c15ull >> 40);
+
+    for (uint32_t i = 0; i < 8; i++) {
+        uint64_t *p = &c->large64[(at + i) % LARGE_SIZE];
+        if (*p == key || !*p)
+            return p;
+    }
+    return NULL;
+}
+
+static void note_large(struct cpu *c, uint64_t lin)
+{
+    uint64_t *p = large_place(c, lin);
+
+    if (p)
+        *p = lin >> 21 | 1ull << 63;
+    else
+        c->large_over = true;
+}
+
+static bool was_large(struct cpu *c, uint64_t lin)
+{
+    const uint64_t *p;
+
+    if (c->large_over)
+        return true;
+    p = large_place(c, lin);
+    return p && *p;
 }
 
 static bool was_huge(const struct cpu *c, uint64_t lin)
@@ -70,7 +98,8 @@ static void fill64(struct cpu *c, int user, uint64_t lin, uint8_t *host, bool wr
     uint64_t base = lin & ~0xfffull;
 
     list64_add(&c->list64[user][!!(flags & TR_GLOBAL)], lin);
-    c->large64[large_slot(lin)] |= !!(flags & TR_LARGE);
+    if (flags & TR_LARGE)
+        note_large(c, lin);
     *cpu_tlb64(c, user, 0, lin) = (struct tlb64){base, (uint64_t)host - base};
     if (write)
         *cpu_tlb64(c, user, 1, lin) = (struct tlb64){base, (uint64_t)host - base};
@@ -121,7 +150,8 @@ void tlb_fill_code(struct cpu *c, int user, uint64_t lin, uint32_t bpn, uint32_t
         c->near_local = 1;
     if (c->mode & M_CODE64) {
         list64_add(&c->code_list64[user][!!(flags & TR_GLOBAL)], lin);
-        c->large64[large_slot(lin)] |= !!(flags & TR_LARGE);
+        if (flags & TR_LARGE)
+            note_large(c, lin);
         *cpu_code64(c, user, lin) = (struct tlb64){lin & ~0xfffull, bpn + 1};
         return;
     }
@@ -201,6 +231,7 @@ void mmu_flush_all(struct cpu *c)
     flush_lists(c, 1);
     memset(c->tlb_large, 0, sizeof c->tlb_large);
     memset(c->large64, 0, sizeof c->large64);
+    c->large_over = false;
     c->nhuge = 0;
     tlb_forget_pcids(c);
     stack_cache_drop(c);
@@ -253,7 +284,7 @@ void mmu_invlpg(struct cpu *c, uint64_t lin)
         mmu_flush_all(c);
         return;
     }
-    if (c->large64[large_slot(lin)]) { /* any page of the 2 MiB may have been filled from a large one */
+    if (was_large(c, lin)) { /* any page of the 2 MiB may have been filled from a large one */
         at = lin & ~0x1fffffull;
         pages = 512;
     }
