@@ -7,7 +7,7 @@ clock_gettime   # the vDSO: general registers only
 vt_assert_fail  # does not return
 _GLOBAL_OFFSET_TABLE_ # of the linker
 block_translate # the translator: dispatch.c saves vector state round it
-fault_default   # the process is about to end
+fault_fatal     # the process is about to end
 vm_reset        # vm_run() calls it with the vector state of the guest put away
 err_set         # mem.c: copying out of a capture, which host threads do
 '
