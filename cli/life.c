@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include "cli/settings.h"
 
 /* The socket closes a moment before the process is gone and its lock with it. */
 int life_wait_unlocked(struct cli *c, const struct machine_info *m, struct err *e)
@@ -99,6 +100,23 @@ int life_clock(const char *word, bool *ret_keep, struct err *e)
     return 0;
 }
 
+#define SNAPSHOT_MEMORY_LEAST (UINT64_C(1) << 20)
+
+/* What the monitor may take for what the guest's memory was; 0: what it takes unless told. */
+static int snapshot_memory(struct cli *c, uint64_t *ret, struct err *e)
+{
+    struct setting_value v;
+    int r = settings_get(c, "snapshot-memory", &v, e);
+
+    *ret = 0;
+    if (r || !v.text)
+        return r;
+    r = size_parse(v.text, ret, e);
+    if (!r && *ret < SNAPSHOT_MEMORY_LEAST)
+        r = err_set(e, VT_USAGE, "\"%s\": less than 1M would have the guest stand still", v.text);
+    return r ? err_prefix(e, r, "%s: snapshot-memory", v.origin) : 0;
+}
+
 int life_start(struct cli *c, const struct machine_info *m, int *lock, const struct life_how *how, struct client **ret,
                struct err *e)
 {
@@ -115,6 +133,8 @@ int life_start(struct cli *c, const struct machine_info *m, int *lock, const str
     cleanup(cleanup_free) char *log = NULL;
     int r = cli_log_path(c, m->id, &log, e);
 
+    if (!r)
+        r = snapshot_memory(c, &spec.snapshot_memory, e);
     if (r)
         return r;
     spec.log = log;

@@ -47,6 +47,9 @@ static const struct row {
     {"quiesce-timeout", "snapshot", NULL, NULL},
     {"keep", "revert", NULL, "!now"},
     {"warm-idle", "run", NULL, NULL},
+    {"snapshot-memory", "start", NULL, NULL}, /* and what else starts a machine to stay */
+    {"snapshot-memory", "revert", NULL, NULL},
+    {"snapshot-memory", "undo", NULL, NULL},
 };
 
 struct settings {
@@ -108,7 +111,7 @@ static int check_value(const struct row *row, const char *value, struct err *e)
 
     if (o && o->kind == OPT_FLAG && strcmp(value, "yes") != 0 && strcmp(value, "no") != 0)
         return err_set(e, VT_USAGE, "\"%s\" is neither yes nor no", value);
-    if (o && o->kind == OPT_SIZE)
+    if (o ? o->kind == OPT_SIZE : !strcmp(row->key, "snapshot-memory"))
         return size_parse(value, &n, e);
     if (o ? o->kind == OPT_DURATION : !strcmp(row->key, "warm-idle"))
         return duration_parse(value, &n, e);

@@ -25,9 +25,16 @@ int capture_new(struct store *store, struct head *head, struct machine *m, struc
         c->image[i].slot = vm_image_name(m->vm, i);
         c->image[i].track = vm_image_track(m->vm, i);
     }
-    c->left_most = c->image[0].track->pages / 4;
+    capture_bound(c, c->image[0].track->pages / 4 * VT_PAGE_SIZE);
     *ret_capture = c;
     return 0;
+}
+
+void capture_bound(struct capture *c, uint64_t bytes)
+{
+    c->left_most = bytes / VT_PAGE_SIZE;
+    for (unsigned i = 0; i < c->nimages; i++)
+        vm_image_bound(c->machine->vm, i, c->left_most);
 }
 
 void capture_free(struct capture *c)

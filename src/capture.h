@@ -26,6 +26,9 @@ struct capture;
 
 /* All borrowed, and outlive it. */
 int capture_new(struct store *store, struct head *head, struct machine *m, struct capture **ret_capture, struct err *e);
+/* How many bytes of memory, of RAM and as many of video RAM, it may hold for snapshots that are being stored, and as
+ * many for what a revert left. A quarter of RAM unless told. */
+void capture_bound(struct capture *c, uint64_t bytes);
 /* After the machine is gone: it closes what the machine's memory was read from. */
 void capture_free(struct capture *c);
 

@@ -99,12 +99,13 @@ struct monitor_spec {
                           head stands, to go on from */
     int lock_fd; /* holds the machine's OFD lock (ephemeral: the snapshot's shared lock); -1: the monitor takes it */
     bool paused; /* do not run the guest yet */
-    bool frozen, keep_clock; /* a guest of a snapshot stays as it was; or its clock does */
-    bool cache_unsafe;       /* guest flushes are not made durable; always so for an ephemeral machine */
-    uint64_t park;           /* ephemeral: wait so long, ns, for somebody else to take it; 0: end with its owner */
-    const char *gdb;         /* where to let a debugger in (`start --gdb`); NULL: nowhere */
-    const char *pcap;        /* file for what goes over the cards' wires, replaced; NULL: none */
-    const char *log;         /* file for the monitor's log, appended to; NULL: none */
+    bool frozen, keep_clock;  /* a guest of a snapshot stays as it was; or its clock does */
+    bool cache_unsafe;        /* guest flushes are not made durable; always so for an ephemeral machine */
+    uint64_t park;            /* ephemeral: wait so long, ns, for somebody else to take it; 0: end with its owner */
+    uint64_t snapshot_memory; /* bytes for what the guest's memory was, see capture_bound; 0: as many as without this */
+    const char *gdb;          /* where to let a debugger in (`start --gdb`); NULL: nowhere */
+    const char *pcap;         /* file for what goes over the cards' wires, replaced; NULL: none */
+    const char *log;          /* file for the monitor's log, appended to; NULL: none */
 };
 /* Starts `vmtest-monitor` in a session of its own and waits until its machine stands (VT_TIMEOUT after a minute). Its
  * start-up error comes back as ours. ret_client may be NULL, except for an ephemeral machine. */

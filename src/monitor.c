@@ -27,7 +27,7 @@
 struct start {
     const char *store;
     int64_t machine, fork_of, restore;
-    uint64_t park;
+    uint64_t park, snapshot_memory;
     int lock_fd, ready_fd, client_fd;
     bool paused, cache_unsafe, frozen, keep_clock;
     const char *gdb; /* where to listen for a debugger; NULL: none */
@@ -52,6 +52,7 @@ static int parse(int argc, char **argv, struct start *s, struct err *e)
         {"client-fd", required_argument, NULL, 'c'},
         {"restore", required_argument, NULL, 'R'},
         {"park", required_argument, NULL, 'P'},
+        {"snapshot-memory", required_argument, NULL, 'M'},
         {"gdb", required_argument, NULL, 'g'},
         {"pcap", required_argument, NULL, 'w'},
         {"paused", no_argument, NULL, 'p'},
@@ -68,7 +69,7 @@ static int parse(int argc, char **argv, struct start *s, struct err *e)
         uint64_t n = 0;
         if (c == ':' || c == '?')
             return err_set(e, VT_USAGE, "vmtest-monitor: bad option %s", argv[optind - 1]);
-        if (strchr("mfRP", c))
+        if (strchr("mfRPM", c))
             rc = int_option(argv[optind - 2], INT64_MAX, &n, e);
         else if (strchr("lrc", c))
             rc = int_option(argv[optind - 2], 1u << 20, &n, e);
@@ -84,6 +85,9 @@ static int parse(int argc, char **argv, struct start *s, struct err *e)
             break;
         case 'P':
             s->park = n;
+            break;
+        case 'M':
+            s->snapshot_memory = n;
             break;
         case 'R':
             s->restore = (int64_t)n;
@@ -443,6 +447,8 @@ static int set_up(struct monitor *m, const struct start *s, struct err *e)
         rc = s->machine ? open_machine(m, s, e) : open_fork(m, s, e);
     if (rc == 0)
         rc = make_machine(m, e);
+    if (rc == 0 && s->snapshot_memory)
+        capture_bound(m->capture, s->snapshot_memory);
     if (rc == 0)
         rc = s->pcap ? pcap_open(s->pcap, &m->pcap, e) : 0;
     if (rc == 0 && m->pcap)

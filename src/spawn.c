@@ -161,6 +161,8 @@ int monitor_spawn(const struct monitor_spec *s, struct client **ret_client, stru
         number(&w, "--lock-fd", s->lock_fd);
     if (s->park)
         number(&w, "--park", (long long)s->park);
+    if (s->snapshot_memory)
+        number(&w, "--snapshot-memory", (long long)s->snapshot_memory);
     if (s->gdb) {
         word(&w, "--gdb");
         word(&w, s->gdb);

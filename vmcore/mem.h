@@ -43,6 +43,7 @@ struct code_page {          /* translations that were made from a page */
 struct mem_kept { /* of a capture in flight: contents that were written over after it, and before the next one */
     uint32_t epoch;
     uint32_t n;      /* how many */
+    uint32_t held;   /* atomic: of them, those that no capture has stored yet; meaningless once it is over */
     bool used, over; /* over: it is done, but an older one looks through it */
     uint8_t *shadow; /* NULL: not mapped yet; what follows lies behind it */
     uint32_t *born;
@@ -67,7 +68,10 @@ struct mem_image {          /* what is captured and restored as one */
     uint8_t order[PAGETRACK_CAPTURES]; /* the nth one's place in kept, at n modulo that many */
     struct mem_kept kept[PAGETRACK_CAPTURES];
     struct mem_kept *retained; /* atomic: what the last stored capture had and was written over since; NULL: none */
-    uint8_t guard;             /* of the two above; who reads what is retained holds it */
+    uint32_t held_most; /* pages that captures in flight may hold: past it, first writes wait for who stores them */
+    uint32_t let_go;    /* atomic: counts what they let go, for a futex */
+    uint32_t waits;     /* atomic: one waits for that */
+    uint8_t guard;      /* of the two above; who reads what is retained holds it */
     struct mem_left left;
     struct pagesrc *src; /* where unloaded pages come from; NULL: zero */
     bool used;           /* a page was asked for since it was made or restored */
@@ -108,7 +112,10 @@ struct mem {
     void (*flush_writes)(void *opaque);
     /* Calls src->fill outside of GPR-only land; dst NULL: src->share, and not 0 where that says no. */
     int (*load)(void *opaque, struct pagesrc *src, uint32_t page, uint8_t *dst);
+    bool (*hurried)(void *opaque); /* is the thread that writes to memory to go on whatever it costs? NULL: always */
     uint64_t loads, versions, door_writes;
+    uint64_t stalls;      /* first writes that waited */
+    uint32_t held_peak;   /* pages that captures in flight have held at a time */
     uint64_t discarded;   /* pages that the guest gave back, and that had bytes */
     uint64_t left_copies; /* pages of what a revert left that were copied */
     uint64_t copies;      /* pages that left the template: a pointer for reading that was got before may be old */
@@ -119,7 +126,8 @@ int mem_new(uint64_t ram_bytes, uint32_t vram_pages, uint32_t rom_pages, struct 
 void mem_free(struct mem *m);
 bool mem_track_init(struct mem *m); /* false: no address space */
 void mem_track_release(struct mem *m);
-/* First write in this epoch, p being the page's content: what captures in flight still need is put aside. */
+/* First write in this epoch, p being the page's content: what captures in flight still need is put aside; where they
+ * hold too much already, this waits until some of it is stored, unless the thread is hurried. */
 void mem_keep(struct mem_image *i, uint32_t bpn, const uint8_t *p);
 /* Fills the place of a page that a revert took back with what the retained capture has; false where it has it not. */
 bool mem_take_retained(struct mem_image *i, uint32_t bpn);

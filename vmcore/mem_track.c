@@ -7,24 +7,31 @@
  * The last capture that was stored is retained: what is written over after it goes on to be put aside, up to a limit,
  * for a revert to it. It is the newest capture while none is in flight.
  *
+ * What captures in flight hold is bounded: past that, a first write waits. Whoever stores the oldest one lets a version
+ * go when it has copied it, so the guest goes on at the speed of the store.
+ *
  * kept and order change only while the vCPU stands (capture) or for captures that are over (done), under `guard`. A
  * page's claim is held by whoever copies its content, so that it is neither written to nor put aside meanwhile. done
  * comes from any thread, so the vCPU may put a last version aside for a capture that is over: nobody reads it, and a
  * capture that uses its place afterwards begins with none. */
 #include "vmcore/mem.h"
 
+#include <linux/futex.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include "src/base/util.h"
 #include "vmcore/rt.h"
 
-#define RETAINED_MAX 4096u /* pages: what a guest writes to first, it wants first after a revert */
+#define WAIT_NS      1000000 /* between looks at whether the guest is to stop */
+#define RETAINED_MAX 4096u   /* pages: what a guest writes to first, it wants first after a revert */
 
 enum {
-    STATE_NONE,  /* no version: look on */
-    STATE_KEPT,  /* here it is */
-    STATE_SAVED, /* the capture has it, and the page still holds it */
-    STATE_GONE,  /* the capture has it, or nobody needs it, and it was written over */
+    STATE_NONE,   /* no version: look on */
+    STATE_SAVED,  /* the capture has it, and the page still holds it */
+    STATE_GONE,   /* the capture has it, or nobody needs it, and it was written over; so in what follows */
+    STATE_KEPT,   /* here it is */
+    STATE_COPIED, /* here it is, and the capture has it */
 };
 
 static void take(uint8_t *flag)
@@ -58,27 +65,89 @@ static uint32_t retained_most(const struct mem_image *i)
     return MIN(RETAINED_MAX, i->pages / 8);
 }
 
-void mem_keep(struct mem_image *i, uint32_t bpn, const uint8_t *p)
+/* Pages that the captures in flight hold. */
+static uint32_t held(struct mem_image *i)
+{
+    uint32_t sum = 0, taken = __atomic_load_n(&i->taken, __ATOMIC_ACQUIRE);
+
+    for (uint32_t n = __atomic_load_n(&i->gone, __ATOMIC_ACQUIRE); n != taken; n++)
+        sum += __atomic_load_n(&nth(i, n)->held, __ATOMIC_RELAXED);
+    return sum;
+}
+
+/* Until they hold less than they may, or there is no time for that. */
+static void wait_for_room(struct mem_image *i)
+{
+    struct timespec ts = {.tv_nsec = WAIT_NS};
+    struct mem *m = i->m;
+
+    if (held(i) < i->held_most || !m->hurried || m->hurried(m->opaque))
+        return;
+    m->stalls++;
+    __atomic_store_n(&i->waits, 1, __ATOMIC_SEQ_CST);
+    for (;;) {
+        uint32_t seen = __atomic_load_n(&i->let_go, __ATOMIC_SEQ_CST);
+        if (held(i) < i->held_most || m->hurried(m->opaque))
+            break;
+        rt_syscall6(SYS_futex, (long)&i->let_go, FUTEX_WAIT_PRIVATE, seen, (long)&ts, 0, 0);
+    }
+    __atomic_store_n(&i->waits, 0, __ATOMIC_RELAXED);
+}
+
+static void tell_room(struct mem_image *i)
+{
+    __atomic_fetch_add(&i->let_go, 1, __ATOMIC_SEQ_CST);
+    if (__atomic_load_n(&i->waits, __ATOMIC_SEQ_CST))
+        rt_syscall6(SYS_futex, (long)&i->let_go, FUTEX_WAKE_PRIVATE, 1, 0, 0, 0);
+}
+
+/* Who may still want a page's present content: the newest capture in flight, of so many, or the retained one. NULL:
+ * nobody, since it is younger than those. */
+static struct mem_kept *keeper(struct mem_image *i, uint32_t bpn, uint32_t *ret_flying)
 {
     uint32_t gone = __atomic_load_n(&i->gone, __ATOMIC_ACQUIRE), taken = __atomic_load_n(&i->taken, __ATOMIC_ACQUIRE);
-    uint32_t page = bpn - i->first;
-    struct mem *m = i->m;
-    struct mem_kept *k;
-    bool stored; /* only a revert may want it */
+    struct mem_kept *k = taken == gone ? __atomic_load_n(&i->retained, __ATOMIC_ACQUIRE) : nth(i, taken - 1);
 
-    k = taken == gone ? __atomic_load_n(&i->retained, __ATOMIC_ACQUIRE) : nth(i, taken - 1);
-    if (!k || m->born[bpn] > k->epoch) /* its content is younger than the newest capture */
+    *ret_flying = taken - gone;
+    return k && i->m->born[bpn] <= k->epoch ? k : NULL;
+}
+
+/* Is it stored already, so that only a revert may want it? */
+static bool is_stored(const struct mem_kept *k, uint32_t flying, uint32_t page)
+{
+    return !flying || (flying == 1 && state_of(k, page) == STATE_SAVED);
+}
+
+static void put_aside(struct mem_image *i, struct mem_kept *k, uint32_t page, const uint8_t *p)
+{
+    memcpy(k->shadow + ((size_t)page << VT_PAGE_SHIFT), p, VT_PAGE_SIZE);
+    i->m->versions++;
+    __atomic_store_n(&k->n, k->n + 1, __ATOMIC_RELAXED);
+    set_state(k, page, STATE_KEPT);
+}
+
+void mem_keep(struct mem_image *i, uint32_t bpn, const uint8_t *p)
+{
+    uint32_t page = bpn - i->first, flying;
+    struct mem_kept *k = keeper(i, bpn, &flying);
+    struct mem *m = i->m;
+
+    if (k && !is_stored(k, flying, page)) {
+        wait_for_room(i);
+        k = keeper(i, bpn, &flying);
+    }
+    if (!k)
         return;
     take(&m->claim[bpn]);
-    stored = taken == gone || (taken - gone == 1 && state_of(k, page) == STATE_SAVED);
     k->born[page] = m->born[bpn];
-    if (stored && k->n >= retained_most(i)) {
-        set_state(k, page, STATE_GONE);
+    if (!is_stored(k, flying, page)) {
+        __atomic_fetch_add(&k->held, 1, __ATOMIC_RELAXED);
+        put_aside(i, k, page, p);
+        m->held_peak = MAX(m->held_peak, held(i));
+    } else if (k->n < retained_most(i)) {
+        put_aside(i, k, page, p);
     } else {
-        memcpy(k->shadow + ((size_t)page << VT_PAGE_SHIFT), p, VT_PAGE_SIZE);
-        m->versions++;
-        __atomic_store_n(&k->n, k->n + 1, __ATOMIC_RELAXED);
-        set_state(k, page, STATE_KEPT);
+        set_state(k, page, STATE_GONE);
     }
     let_go(&m->claim[bpn]);
 }
@@ -94,7 +163,7 @@ bool mem_take_retained(struct mem_image *i, uint32_t bpn)
         return false;
     take(&i->guard);
     k = i->retained;
-    there = k && state_of(k, page) == STATE_KEPT;
+    there = k && state_of(k, page) >= STATE_KEPT;
     if (there) {
         mem_overwrite(i, bpn);
         memcpy(i->m->ram + ((size_t)bpn << VT_PAGE_SHIFT), k->shadow + ((size_t)page << VT_PAGE_SHIFT), VT_PAGE_SIZE);
@@ -178,7 +247,7 @@ static uint64_t track_capture(struct pagetrack *t)
     k->epoch = e;
     k->over = false;
     k->used = true;
-    k->n = 0;
+    k->n = k->held = 0;
     i->order[i->taken % PAGETRACK_CAPTURES] = (uint8_t)(k - i->kept);
     i->epoch++;
     __atomic_store_n(&i->taken, i->taken + 1, __ATOMIC_RELEASE);
@@ -206,7 +275,7 @@ static uint32_t born_at(struct mem_image *i, uint32_t n, uint64_t e, uint64_t pa
 
     for (; b > e && n != taken; n++) {
         uint8_t s = state_of(nth(i, n), page);
-        if (s == STATE_KEPT || s == STATE_GONE)
+        if (s >= STATE_GONE)
             b = nth(i, n)->born[page];
     }
     return b;
@@ -241,6 +310,22 @@ static int copy_present(struct mem_image *i, uint64_t page, void *dst, struct er
     return 0;
 }
 
+/* The oldest capture in flight has copied its own version: nobody else looks at it, but for a revert, which wants the
+ * first few. Where there is room, all go at once in the end, which is cheaper. */
+static void let_version_go(struct mem_image *i, struct mem_kept *k, uint64_t page)
+{
+    if (__atomic_load_n(&k->n, __ATOMIC_RELAXED) > retained_most(i)) {
+        if (held(i) < i->held_most / 2)
+            return;
+        set_state(k, page, STATE_GONE);
+        rt_syscall3(SYS_madvise, (long)(k->shadow + ((size_t)page << VT_PAGE_SHIFT)), VT_PAGE_SIZE, MADV_DONTNEED);
+    } else {
+        set_state(k, page, STATE_COPIED);
+    }
+    __atomic_fetch_sub(&k->held, 1, __ATOMIC_RELAXED);
+    tell_room(i);
+}
+
 static int track_copy(struct pagetrack *t, uint64_t e, uint64_t page, void *dst, struct err *err)
 {
     struct mem_image *i = (struct mem_image *)t;
@@ -255,7 +340,7 @@ static int track_copy(struct pagetrack *t, uint64_t e, uint64_t page, void *dst,
     taken = __atomic_load_n(&i->taken, __ATOMIC_ACQUIRE);
     for (; n != taken; n++) {
         s = state_of(nth(i, n), page);
-        if (s == STATE_KEPT || s == STATE_GONE)
+        if (s >= STATE_GONE)
             break;
     }
     k = nth(i, n == taken ? first : n);
@@ -271,6 +356,8 @@ static int track_copy(struct pagetrack *t, uint64_t e, uint64_t page, void *dst,
         return err_set(err, VT_FAIL, "page %llu of %s was captured twice", (unsigned long long)page,
                        i->first ? "video RAM" : "RAM");
     memcpy(dst, k->shadow + ((size_t)page << VT_PAGE_SHIFT), VT_PAGE_SIZE);
+    if (s == STATE_KEPT && n == first && first == __atomic_load_n(&i->gone, __ATOMIC_ACQUIRE))
+        let_version_go(i, k, page);
     return 0;
 }
 
@@ -303,6 +390,8 @@ static void finish(struct mem_image *i, uint64_t e, bool stays)
         if (!worth)
             give_back(i, over[k]);
     }
+    if (n)
+        tell_room(i);
 }
 
 static void track_done(struct pagetrack *t, uint64_t e)
@@ -323,6 +412,7 @@ bool mem_track_init(struct mem *m)
         struct mem_image *i = &m->image[n];
         i->m = m;
         i->epoch = 1;
+        i->held_most = UINT32_MAX;
         i->track = (struct pagetrack){i->pages,   track_room, track_capture, track_next,
                                       track_copy, track_done, track_retain,  track_forget};
         good = good && map(i, &i->kept[0]);

@@ -259,7 +259,9 @@ enum vm_stop vm_run(struct vm *vm, struct err *e)
 
     for (;;) {
         enter_guest(vm);
+        vm->runs = true;
         stop = loop(vm);
+        vm->runs = false;
         leave_guest(vm);
         if (stop != VM_STOP_RESET || vm->config.no_reboot)
             break;

@@ -33,6 +33,7 @@ struct vm {
     struct vm_event *events; /* atomic LIFO */
     struct vm_event power_event;
     uint32_t kicked; /* atomic */
+    bool runs;       /* inside of vm_run */
     uint32_t asleep; /* atomic: the vCPU thread waits on cpu->attn */
     uint8_t want_reset, want_poweroff, want_exit;
     uint32_t exit_code;

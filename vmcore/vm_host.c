@@ -126,6 +126,14 @@ static void on_code_write(void *opaque, uint32_t bpn, uint32_t off, uint32_t len
     cache_write(((struct vm *)opaque)->cache, bpn, off, len);
 }
 
+/* Only the guest waits for the store, and not while it is to stop. */
+static bool on_hurried(void *opaque)
+{
+    const struct vm *vm = opaque;
+
+    return !vm->runs || __atomic_load_n(&vm->kicked, __ATOMIC_SEQ_CST);
+}
+
 static void on_flush_writes(void *opaque)
 {
     mmu_flush_writes(((struct vm *)opaque)->cpu);
@@ -261,6 +269,7 @@ static int init(struct vm *vm, struct err *e)
     vm->mem->code_write = on_code_write;
     vm->mem->flush_writes = on_flush_writes;
     vm->mem->load = on_load;
+    vm->mem->hurried = on_hurried;
     bus_init(&vm->bus);
     state_list_init(&vm->states);
     rt_log_init(&vm->log);
@@ -480,6 +489,11 @@ int vm_image_revert(struct vm *vm, unsigned image, struct pagesrc *src, const ui
     return r;
 }
 
+void vm_image_bound(struct vm *vm, unsigned image, uint64_t most)
+{
+    vm->mem->image[image].held_most = (uint32_t)MIN(most, UINT32_MAX);
+}
+
 bool vm_image_leave(struct vm *vm, unsigned image, const uint64_t *list, size_t n, uint64_t most)
 {
     return mem_leave(&vm->mem->image[image], list, n, (uint32_t)MIN(most, UINT32_MAX));
@@ -543,6 +557,8 @@ char *vm_stats(struct vm *vm)
     STAT("mem.twins", c->twins);
     STAT("mem.loads", vm->mem->loads);
     STAT("mem.versions", vm->mem->versions);
+    STAT("mem.held_peak", vm->mem->held_peak);
+    STAT("mem.stalls", vm->mem->stalls);
     STAT("mem.left_copies", vm->mem->left_copies);
     STAT("mem.copies", vm->mem->copies);
     STAT("mem.discarded", vm->mem->discarded);

@@ -142,6 +142,9 @@ struct pagetrack *vm_image_track(struct vm *vm, unsigned image);
 int vm_image_restore(struct vm *vm, unsigned image, struct pagesrc *src, struct err *e);
 /* The pages in list[] become src's again (a revert that knows what differs). */
 int vm_image_revert(struct vm *vm, unsigned image, struct pagesrc *src, const uint64_t *list, size_t n, struct err *e);
+/* Captures of the image that are not done hold so many pages at most of what was written over since; a guest that goes
+ * on to change others waits until some are stored. */
+void vm_image_bound(struct vm *vm, unsigned image, uint64_t most);
 /* Before either of them: the pages in list[], which are all that may differ from what the image stands on, are kept as
  * they are now, until the next call of this. It costs no copies until other bytes take a page's place; past `most` of
  * those it is lost. False: it cannot be had. */

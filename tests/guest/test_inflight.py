@@ -8,6 +8,7 @@ import random
 import signal
 import tempfile
 import unittest
+import unittest.mock
 
 import common
 from bench import running
@@ -29,11 +30,42 @@ class NoSyncs:
         return 0
 
 
-class InFlight(unittest.TestCase):
+class Machine(unittest.TestCase):
+    env = {}
+
     def setUp(self):
         directory = self.enterContext(tempfile.TemporaryDirectory(dir="/var/tmp"))
-        self.m = self.enterContext(running.Vmtest(common.tiny(), "128M", NoSyncs(), directory))
+        with unittest.mock.patch.dict(os.environ, self.env):
+            self.m = self.enterContext(running.Vmtest(common.tiny(), "128M", NoSyncs(), directory))
 
+    def look(self, between):
+        """The guest goes on from there, and its memory is of one moment."""
+        _, after = between
+        self.assertLess(self.m.console.tick(), after + 2000)
+        self.m.console.shell(f"({LOOK}); s=$?; kill -KILL $(cat /dev/shm/writer); test $s = 0")
+
+
+class Bounded(Machine):
+    env = {"VMTEST_SNAPSHOT_MEMORY": "1M"}
+
+    def test_a_guest_waits_for_the_store(self):
+        """It writes over more than may be held for a snapshot that is being stored."""
+        m = self.m
+        m.dirty(AMOUNT)
+        m.console.shell(WRITER)
+        m.console.shell("(while test ! -e /dev/shm/end; do cat /dev/shm/dirty >/dev/shm/again; done; echo >/dev/shm/ended) & true")
+        before = m.console.tick()
+        m.snapshot("busy")
+        stats = dict(line.split() for line in m.qmp.call("vmtest-stats")["text"].splitlines())
+        print(f"{stats['mem.stalls']} waits, at most {stats['mem.held_peak']} pages held", flush=True)
+        self.assertGreater(int(stats["mem.stalls"]), 0)
+        self.assertLessEqual(int(stats["mem.held_peak"]), 256 + 16)  # and one for each time that it was to stop
+        m.go_back("busy")
+        m.console.shell("touch /dev/shm/end; while test ! -e /dev/shm/ended; do usleep 1000; done")
+        self.look((before, m.at["busy"]))
+
+
+class InFlight(Machine):
     def take(self, names):
         """Takes them one upon the other. {name: (the last tick before it, the first one after)}"""
         m, between = self.m, {}
@@ -46,12 +78,6 @@ class InFlight(unittest.TestCase):
             self.assertIn("stopped_seconds", answer)
             between[name] = before, m.console.tick()
         return between
-
-    def look(self, between):
-        """The guest goes on from there, and its memory is of one moment."""
-        _, after = between
-        self.assertLess(self.m.console.tick(), after + 2000)
-        self.m.console.shell(f"({LOOK}); s=$?; kill -KILL $(cat /dev/shm/writer); test $s = 0")
 
     def test_each_has_its_own_moment(self):
         m, names = self.m, ["one", "two", "three"]

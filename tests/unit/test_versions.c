@@ -444,6 +444,14 @@ struct race {
     atomic_bool pause, paused, stop;
 };
 
+/* A guest that is to stand does not wait for the store. */
+static bool hurried(void *opaque)
+{
+    struct race *r = opaque;
+
+    return atomic_load(&r->pause) || atomic_load(&r->stop);
+}
+
 static void *guest(void *opaque)
 {
     struct race *r = opaque;
@@ -471,7 +479,8 @@ static void take_paused(struct race *r)
         sched_yield();
 }
 
-static void a_guest_runs_meanwhile(void **state)
+/* most: pages that captures may hold. Fills *ret_peak with how many they held. */
+static void store_meanwhile(uint32_t most, uint32_t *ret_peak, uint64_t *ret_stalls)
 {
     struct rig *g = malloc(sizeof *g);
     struct race r = {.g = g};
@@ -480,6 +489,9 @@ static void a_guest_runs_meanwhile(void **state)
 
     rig_make(g, 7);
     memcpy(base, g->base, sizeof base);
+    g->m->opaque = &r;
+    g->m->hurried = hurried;
+    g->m->image[MEM_IMAGE_RAM].held_most = most;
     assert_int_equal(pthread_create(&thread, NULL, guest, &r), 0);
     for (unsigned round = 0; round < 300; round++) {
         for (unsigned k = 0; k < 1 + round % 5; k++)
@@ -500,8 +512,34 @@ static void a_guest_runs_meanwhile(void **state)
     }
     atomic_store(&r.stop, true);
     pthread_join(thread, NULL);
+    *ret_peak = g->m->held_peak;
+    *ret_stalls = g->m->stalls;
     mem_free(g->m);
     free(g);
+}
+
+static void a_guest_runs_meanwhile(void **state)
+{
+    uint64_t stalls;
+    uint32_t peak;
+
+    store_meanwhile(UINT32_MAX, &peak, &stalls);
+    assert_int_equal(stalls, 0);
+}
+
+/* A guest that changes more than captures may hold waits for the store; each time that it is stopped, one page more is
+ * the most that it may cost. */
+static void what_captures_hold_is_bounded(void **state)
+{
+    const uint32_t most = 6;
+    uint64_t stalls;
+    uint32_t peak;
+
+    store_meanwhile(UINT32_MAX, &peak, &stalls);
+    assert_true(peak > most + PAGETRACK_CAPTURES);
+    store_meanwhile(most, &peak, &stalls);
+    assert_in_range(peak, most, most + PAGETRACK_CAPTURES);
+    assert_true(stalls > 100);
 }
 
 int main(void)
@@ -510,7 +548,7 @@ int main(void)
         cmocka_unit_test(captures_in_flight_have_what_was), cmocka_unit_test(captures_are_read_in_any_order),
         cmocka_unit_test(a_version_is_kept_once),           cmocka_unit_test(a_revert_is_from_memory),
         cmocka_unit_test(a_revert_is_taken_back),           cmocka_unit_test(a_revert_of_what_was_booted_is_taken_back),
-        cmocka_unit_test(a_guest_runs_meanwhile),
+        cmocka_unit_test(a_guest_runs_meanwhile),           cmocka_unit_test(what_captures_hold_is_bounded),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -62,9 +62,13 @@ wrong '[create\nmem = 5M\n'
 wrong '[start]\nmem = 5M\n'
 wrong '[start]\ntimeout = soon\n'
 wrong 'mem = 5\0M\n'
+wrong 'snapshot-memory = much\n'
+wrong '[create]\nsnapshot-memory = 5M\n'
 rm vmtest.conf
 VMTEST_MEM=lots status vmtest create --image d.img never
 VMTEST_NIC=rtl8139 status vmtest create --image d.img never
+VMTEST_SNAPSHOT_MEMORY=9K status vmtest start two
+VMTEST_SNAPSHOT_MEMORY=x status vmtest start two
 mkdir vmtest.conf
 rm "$HOME/.config/vmtest/config"
 mkdir "$HOME/.config/vmtest/config"
