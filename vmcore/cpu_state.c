@@ -133,11 +133,8 @@ static int loaded(void *dev, const char **why)
         *why = "control registers that the CPU model has not";
         return -1;
     }
-    for (unsigned i = 0; i < 8 && !cpu_long(c); i++)
-        if (c->gpr[i] >> 32) {
-            *why = "a 32-bit register wider than that";
-            return -1;
-        }
+    for (unsigned i = 0; i < 8 && !cpu_long(c); i++) /* 32-bit code counts on it */
+        c->gpr[i] = (uint32_t)c->gpr[i];
     memcpy(&mxcsr, c->fx + 24, 4);
     mxcsr &= 0xffff; /* reserved bits would fault in the host */
     memcpy(c->fx + 24, &mxcsr, 4);

@@ -49,8 +49,11 @@ int cpu_write_cr0(struct cpu *c, uint64_t v)
         if (!(c->cr4 & CR4_PAE) || (c->seg[S_CS].attr & 0x2000))
             return cpu_raise(c, X_GP, 0);
         c->efer |= EFER_LMA;
-    } else if (!(v & CR0_PG))
+    } else if (!(v & CR0_PG)) {
+        for (unsigned i = 0; i < 8 && cpu_long(c); i++) /* undefined from here on (APM vol. 1, 3.1) */
+            c->gpr[i] = (uint32_t)c->gpr[i];
         c->efer &= ~(uint64_t)EFER_LMA;
+    }
     v = (v & 0xe005003fu) | CR0_ET;
     c->cr0 = (uint32_t)v;
     if ((v ^ old) & (CR0_PG | CR0_WP | CR0_PE)) {
@@ -148,7 +151,7 @@ int help_mov_from_cr(struct cpu *c, const struct site *s, uint64_t addr)
     default:
         return cpu_raise(c, X_UD, -1);
     }
-    c->gpr[s->arg2 & 15] = v;
+    c->gpr[s->arg2 & 15] = c->mode & M_CODE64 ? v : (uint32_t)v;
     return 0;
 }
 
@@ -259,6 +262,6 @@ int help_mov_from_dr(struct cpu *c, const struct site *s, uint64_t addr)
         return cpu_raise(c, X_GP, 0);
     if (general_detect(c))
         return 1;
-    c->gpr[s->arg2 & 15] = c->dr[n];
+    c->gpr[s->arg2 & 15] = c->mode & M_CODE64 ? c->dr[n] : (uint32_t)c->dr[n];
     return 0;
 }

@@ -78,7 +78,7 @@ class Reverts(unittest.TestCase):
               f"own KiB, files, threads {early} after a fifth, {late} in the end", flush=True)
         self.assertLess(late[0], early[0] + 65536)  # guest pages of its own come and go with what each round wrote
         self.assertLess(late[1], early[1] + 20)  # the store keeps some packs open, and a command may be at its end
-        self.assertEqual(late[2], early[2])
+        self.assertLessEqual(late[2], early[2] + 1)
         self.assertLess(last, 4 * first + 0.02)  # other tests may run beside it
 
     def test_64_mib(self):
