@@ -37,6 +37,11 @@ void capture_bound(struct capture *c, uint64_t bytes)
         vm_image_bound(c->machine->vm, i, c->left_most);
 }
 
+int64_t capture_base(const struct capture *c)
+{
+    return c->base;
+}
+
 void capture_free(struct capture *c)
 {
     if (!c)

@@ -30,6 +30,8 @@ int capture_new(struct store *store, struct head *head, struct machine *m, struc
  * many for what a revert left. A quarter of RAM unless told. */
 void capture_bound(struct capture *c, uint64_t bytes);
 /* After the machine is gone: it closes what the machine's memory was read from. */
+/* The snapshot that memory stands on; 0: none. */
+int64_t capture_base(const struct capture *c);
 void capture_free(struct capture *c);
 
 enum quiesce { QUIESCE_AUTO, QUIESCE_REQUIRE, QUIESCE_NO };

@@ -375,6 +375,8 @@ static int first_state(struct monitor *m, const struct start *s, struct err *e)
     if (rc == 0 && power != POWER_OFF) {
         m->booted = true;
         atomic_store(&m->stale, true);
+        if (!s->gdb) /* translations for a debugger are others */
+            warm_begin(&m->warm, m->store, m->machine, from);
         if (!m->keep_clock)
             vm_set_wall(m->machine->vm, clock_wall_ns() / (int64_t)NS_PER_SEC);
     } else if (rc == 0 && (!s->paused || s->gdb)) { /* a debugger sees the first instruction */
@@ -477,6 +479,7 @@ static void tear_down(struct monitor *m)
     drain_log(m);
     park_free(m->park);
     gdb_free(m->gdb);
+    warm_end(&m->warm, m->capture, m->machine);
     machine_free(m->machine);
     m->machine = NULL;
     if (pcap_close(m->pcap, &err) < 0)

@@ -17,6 +17,7 @@
 #include "src/loop.h"
 #include "src/machine.h"
 #include "src/qmp.h"
+#include "src/warm.h"
 
 enum run_state {
     RUN_PRELAUNCH, /* not booted yet */
@@ -43,6 +44,7 @@ struct monitor {
     struct machine_config config;
     struct machine *machine;
     struct capture *capture;
+    struct warm warm;
     struct qmp *qmp;
     struct pcap *pcap; /* NULL: nothing is captured */
     struct gdb *gdb;   /* NULL: no debugger is let in */

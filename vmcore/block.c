@@ -496,6 +496,7 @@ static struct block *finish(struct tb *t, uint8_t *hot0, uint8_t *cold0, const s
     b->thunk_host = (uint32_t)(thunks->host - k->w);
     b->thunk_saved = (uint32_t)(thunks->saved - k->w);
     b->thunk_spilled = en->spilled ? (uint32_t)(thunks->spilled - k->w) : 0;
+    b->shares = k->nshared != t->nshared;
     b->links = l;
     b->nlinks = (uint16_t)t->nlinks;
     for (unsigned i = 0; i < t->nlinks; i++)
@@ -583,6 +584,7 @@ static struct block *emit_block(struct tb *t)
     t->hot = (struct em){hot0, k->w + k->hot_end, false};
     t->cold = (struct em){cold0, k->w + k->cold_end, false};
     t->nlinks = t->nfaults = t->nlook = 0;
+    t->nshared = k->nshared;
     t->too_big = false;
     t->open = true;
     t->near_stack = t->near_frame = false;

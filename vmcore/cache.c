@@ -162,6 +162,7 @@ void cache_share(struct cache *c, uint64_t key, uint32_t at)
 {
     uint32_t h = (uint32_t)((key * 0x9e3779b97f4a7c15ull) >> 54) & (CACHE_SHARED - 1);
 
+    c->nshared++;
     c->shared[h].key = key;
     c->shared[h].at = at;
 }

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "src/base/buf.h"
 #include "src/base/err.h"
 #include "vmcore/cpu.h"
 
@@ -51,6 +52,7 @@ struct block {
     uint32_t bpn, bpn2; /* MEM_NONE: does not cross */
     uint16_t off, glen, ninsn;
     uint8_t dead, live_in;
+    uint8_t shares; /* routines that others jump to are among its cold code */
     uint32_t mode;
     uint32_t hot, hot_len, cold, cold_len; /* code offsets */
     uint32_t entry_host;                   /* flags in RFLAGS */
@@ -81,6 +83,7 @@ struct cache {
         uint64_t key;
         uint32_t at;
     } shared[CACHE_SHARED]; /* routines that blocks have in common, by what they depend on */
+    uint32_t nshared; /* how often one was made */
     bool flush_wanted;
     void *tb; /* block.c's workspace */
 };
@@ -106,6 +109,11 @@ void *cache_alloc(struct cache *c, size_t n);               /* NULL: full */
 uint32_t cache_shared(const struct cache *c, uint64_t key); /* code offset, 0: not made */
 void cache_share(struct cache *c, uint64_t key, uint32_t at);
 void cache_unshare(struct cache *c, uint32_t from); /* what was made from this code offset on is gone */
+
+/* cache_warm.c: appends what is translated, but for blocks of pages that were written since the restore (they are
+ * dropped here, too). The other way: into an empty cache; false: made by another program, or for another machine. */
+int cache_save(struct cache *c, struct buf *out, struct err *e);
+bool cache_load(struct cache *c, const void *data, size_t len);
 
 /* A link's place, for its site: what the cache's memory of blocks is counted in. */
 static inline uint32_t cache_link_at(const struct cache *c, const struct link *l)

@@ -98,6 +98,7 @@ struct tb {
         uint8_t *jump, *cold, *check, *way, *site;
     } links[TB_MAX_LINKS];
     unsigned nlinks;
+    uint32_t nshared; /* the cache's, when the block was begun */
     struct fault_entry faults[TB_MAX_FAULTS];
     unsigned nfaults;
     struct look look[TB_MAX_LOOKS];

@@ -582,3 +582,13 @@ char *vm_stats(struct vm *vm)
     fclose(f);
     return text;
 }
+
+int vm_code_save(struct vm *vm, struct buf *out, struct err *e)
+{
+    return cache_save(vm->cache, out, e);
+}
+
+bool vm_code_load(struct vm *vm, const void *data, size_t len)
+{
+    return cache_load(vm->cache, data, len);
+}

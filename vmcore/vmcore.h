@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "src/base/buf.h"
 #include "src/base/err.h"
 #include "src/base/pagesrc.h"
 #include "vmcore/display.h"
@@ -154,6 +155,10 @@ void vm_image_drop_left(struct vm *vm, unsigned image);
 /* After the image was made what it stood on then, and its epoch ended, and with nothing retained: those pages are as
  * they were left, changed in this epoch. Nothing is kept any more. */
 void vm_image_back(struct vm *vm, unsigned image);
+/* What was translated of pages that nobody has written to since the restore, for the next process that restores the
+ * same. Only while stopped. vm_code_load: before the first vm_run; false: of another program or machine. */
+int vm_code_save(struct vm *vm, struct buf *out, struct err *e);
+bool vm_code_load(struct vm *vm, const void *data, size_t len);
 /* Reads guest-physical memory; false: outside of RAM. Only while stopped. */
 bool vm_phys_read(struct vm *vm, uint64_t pa, void *dst, size_t len);
 bool vm_phys_write(struct vm *vm, uint64_t pa, const void *src, size_t len);

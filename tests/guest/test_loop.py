@@ -72,6 +72,41 @@ class Loop(unittest.TestCase):
             store.run("cp", ":/root/none", f"{work}/none", want=66)
             self.assertFalse(os.path.exists(f"{work}/none"))
 
+    def test_translations_are_kept(self):
+        """Of what the first machine from a snapshot ran, the next one translates nothing again; a bad file changes
+        nothing."""
+        store = self.store
+        if store.json("list")["machines"][0]["state"] == "off":
+            store.run("start", "web")
+        boot = store.run("exec", "--", "cat", "/proc/sys/kernel/random/boot_id").text
+        store.run("snapshot", "warm")
+        store.run("stop", "--force", "web")
+
+        def translated(words=()):
+            store.run("start", "web", "--from", "warm", *words)
+            self.assertEqual(store.run("exec", "--", "cat", "/proc/sys/kernel/random/boot_id").text, boot)
+            stats = dict(line.split()[:2] for line in store.run("info", "web", "--stats").text.splitlines()
+                         if line.startswith("code."))
+            store.run("stop", "--force", "web")
+            return int(stats["code.blocks"])
+
+        folder = os.path.join(store.env["XDG_CACHE_HOME"], "vmtest/warm")
+        first = translated()
+        names = os.listdir(folder)
+        self.assertEqual(len(names), 1)
+        self.assertLess(translated(), first / 4)
+        self.assertEqual(os.listdir(folder), names)
+        path = os.path.join(folder, names[0])
+        with open(path, "r+b") as f:
+            f.seek(os.path.getsize(path) // 2)
+            byte = f.read(1)[0]
+            f.seek(-1, os.SEEK_CUR)
+            f.write(bytes([byte ^ 1]))
+        self.assertGreater(translated(), first / 2)
+        self.assertLess(translated(), first / 4, "a bad file is not replaced")
+        os.truncate(path, 100)
+        self.assertGreater(translated(), first / 2)
+
 
 if __name__ == "__main__":
     unittest.main()

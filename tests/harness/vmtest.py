@@ -50,7 +50,8 @@ class Store:
         self.own = home is None
         self.home = Path(home or tempfile.mkdtemp(prefix="vmtest-store-"))
         none = str(self.home / "no-settings")  # whoever runs the tests may have some
-        self.env = dict(os.environ, VMTEST_HOME=str(self.home), XDG_CONFIG_HOME=none, XDG_CONFIG_DIRS=none)
+        self.env = dict(os.environ, VMTEST_HOME=str(self.home), XDG_CONFIG_HOME=none, XDG_CONFIG_DIRS=none,
+                        XDG_CACHE_HOME=str(self.home / "cache"))
         self.env.pop("VMTEST_MACHINE", None)
 
     def popen(self, *words, **kwargs):
