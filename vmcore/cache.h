@@ -83,7 +83,7 @@ struct cache {
         uint64_t key;
         uint32_t at;
     } shared[CACHE_SHARED]; /* routines that blocks have in common, by what they depend on */
-    uint32_t nshared; /* how often one was made */
+    uint32_t nshared;       /* how often one was made */
     bool flush_wanted;
     void *tb; /* block.c's workspace */
 };
