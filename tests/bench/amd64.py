@@ -25,6 +25,7 @@ WANTED = {
     "tiny_boot_vs_qemu": ("tiny-amd64 to its root prompt", 3),
     "prompt_vs_qemu": ("debian-amd64 to its root prompt", 3),
     "kernel_vs_qemu": ("the same from the kernel's start", 3),
+    "boot_vs_qemu": ("debian-amd64 to the agent", 3),
     "user_vs_qemu": ("user-mode programs, geometric mean", 5),
     "user_vs_qemu_least": ("user-mode programs, the slowest", 1),
 }
