@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Reverts without end: a paused guest that has run a little is brought back to the same snapshot again and again. RAM,
 video RAM, disk and device state are the same each time; what the monitor holds, and what a revert takes, stays flat.
-VMTEST_ROUNDS says how many on 64 MiB; a hundredth of them is on 512 MiB."""
+VMTEST_ROUNDS says how many on 64 MiB; a hundredth of them is on 512 MiB, and no fewer than 50: the times compared are
+medians, and that of two rounds is what the host did beside them."""
 
 import os
 import random
@@ -94,7 +95,7 @@ class Reverts(unittest.TestCase):
         self.many(ROUNDS, "64M")
 
     def test_512_mib(self):
-        self.many(max(ROUNDS // 100, 10), "512M")
+        self.many(max(ROUNDS // 100, 50), "512M")
 
 
 if __name__ == "__main__":
