@@ -253,6 +253,22 @@ bool insn_ends_block(const struct ginsn *g)
            g->row->emit == emit_SYSENTER || g->row->emit == emit_SYSEXIT || g->row->emit == emit_AC;
 }
 
+static uint8_t insn_jump(const struct ginsn *g)
+{
+    switch (g->z.meta.category) {
+    case ZYDIS_CATEGORY_COND_BR:
+        return JUMP_MAYBE;
+    case ZYDIS_CATEGORY_UNCOND_BR:
+    case ZYDIS_CATEGORY_CALL:
+    case ZYDIS_CATEGORY_RET:
+    case ZYDIS_CATEGORY_SYSCALL:
+    case ZYDIS_CATEGORY_SYSRET:
+        return JUMP_ALWAYS;
+    default:
+        return JUMP_NONE;
+    }
+}
+
 static bool has_direct_target(const struct ginsn *g)
 {
     return g->row && g->z.raw.imm[0].is_relative;
@@ -485,6 +501,7 @@ static struct block *finish(struct tb *t, uint8_t *hot0, uint8_t *cold0, const s
     b->ninsn = (uint16_t)t->n;
     b->mode = t->mode | (t->plain ? M_PLAIN : 0);
     b->live_in = t->in[0].before;
+    b->jump = insn_jump(last);
     b->hot = (uint32_t)(hot0 - k->w);
     b->hot_len = (uint32_t)(t->hot.p - hot0);
     b->cold = (uint32_t)(cold0 - k->w);

@@ -47,12 +47,15 @@ struct look { /* bytes of the page, outside of the block, on which its translati
     uint16_t off, len;
 };
 
+enum block_jump { JUMP_NONE, JUMP_ALWAYS, JUMP_MAYBE };
+
 struct block {
     struct block *hash_next, *page_next, *page2_next;
     uint32_t bpn, bpn2; /* MEM_NONE: does not cross */
     uint16_t off, glen, ninsn;
     uint8_t dead, live_in;
     uint8_t shares; /* routines that others jump to are among its cold code */
+    uint8_t jump;   /* enum block_jump: what the last instruction is to single steps on branches */
     uint32_t mode;
     uint32_t hot, hot_len, cold, cold_len; /* code offsets */
     uint32_t entry_host;                   /* flags in RFLAGS */

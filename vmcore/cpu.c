@@ -222,6 +222,7 @@ void cpu_reset(struct cpu *c)
     memset(c->dr, 0, sizeof c->dr);
     c->dr[6] = 0xffff0ff0u;
     c->dr[7] = 0x400;
+    c->debugctl = 0;
     cpu_debug_changed(c);
     c->dr_hit = 0;
     c->cpl = c->halted = c->nmi_masked = c->exc_pending = c->single = c->inhibit = c->nmi_pending = 0;

@@ -116,7 +116,9 @@ struct cpu {
     uint32_t cr0, cr4;
     uint64_t cr2, cr3, cr8, xcr0;
     uint64_t dr[8];
-    uint64_t tsc_hz; /* the host's counter */
+    uint64_t debugctl; /* MSR_DEBUGCTL */
+    uint64_t untaken;  /* under DEBUGCTL_BTF: where control stands if the conditional jump that runs now is not taken */
+    uint64_t tsc_hz;   /* the host's counter */
     uint64_t efer, pat, apic_base, tsc_offset, tsc_adjust, tsc_aux, spec_ctrl, misc_enable, mcg_status;
     uint64_t sysenter_cs, sysenter_esp, sysenter_eip, star, lstar, cstar, sfmask, kernel_gs_base;
     uint64_t p6_select[2], p6_counter[2]; /* performance counters of that family */

@@ -52,6 +52,9 @@ enum { FL_CF = 1, FL_PF = 2, FL_AF = 4, FL_ZF = 8, FL_SF = 16, FL_OF = 32, FL_AL
 #define CR4_OSXMMEXCPT 0x400u
 #define CR4_UMIP       0x800u
 #define CR4_SMEP       0x100000u
+#define DEBUGCTL_LBR   0x1u
+#define DEBUGCTL_BTF   0x2u
+#define DEBUGCTL_BITS  0x3fu
 #define EFER_SCE       0x1u
 #define EFER_LME       0x100u
 #define EFER_LMA       0x400u

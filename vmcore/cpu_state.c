@@ -70,6 +70,7 @@ static const struct field fields[] = {
     FIELD_SINCE(struct cpu, xcr0, F_U64, 3),
     FIELD_SINCE(struct cpu, saved_features, F_U32, 3),
     FIELD_SINCE(struct cpu, misc_enable, F_U64, 4),
+    FIELD_SINCE(struct cpu, debugctl, F_U64, 6),
     {"p6_select", offsetof(struct cpu, p6_select), 2, F_U64, 5},
     {"p6_counter", offsetof(struct cpu, p6_counter), 2, F_U64, 5},
     {"ymmh", offsetof(struct cpu, x.ymmh), sizeof((struct cpu *)0)->x.ymmh, F_BYTES, 3},
@@ -143,6 +144,7 @@ static int loaded(void *dev, const char **why)
     for (unsigned i = 0; i < 6; i++)
         seg_update(c, i);
     c->single = 0;
+    c->untaken = ~0ull;
     c->triple = 0;
     c->vm->guest_tsc = c->saved_tsc;
     cpu_debug_changed(c);
@@ -154,4 +156,4 @@ static int loaded(void *dev, const char **why)
     return 0;
 }
 
-const struct state_table cpu_state_table = {"cpu", 5, fields, loaded, before_save};
+const struct state_table cpu_state_table = {"cpu", 6, fields, loaded, before_save};

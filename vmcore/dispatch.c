@@ -73,6 +73,8 @@ static struct block *resume_block(struct cpu *c)
         struct block *b;
 
         if (c->exc_pending) {
+            if (c->exc_vector == X_DB)
+                c->debugctl &= ~(uint64_t)DEBUGCTL_BTF; /* SDM vol. 3, 18.4.4 */
             c->trap_after = c->dr_hit = 0;
             if (c->exc_hook) {
                 c->exc_hook(c);
@@ -85,6 +87,8 @@ static struct block *resume_block(struct cpu *c)
         }
         if (c->trap_after && c->inhibit == INHIBIT_SS && c->inhibit_eip == c->eip)
             c->trap_after = 0; /* after MOV SS it comes with the next instruction */
+        if (c->trap_after && c->debugctl & DEBUGCTL_BTF && c->untaken == c->eip)
+            c->trap_after = 0;
         if (c->trap_after || (c->dr_hit && !(c->inhibit == INHIBIT_SS && c->inhibit_eip == c->eip))) {
             hwbreak_status(c,
                            (c->trap_after ? 0x4000u : 0) | c->dr_hit); /* TF was set when the last instruction began */
@@ -143,6 +147,10 @@ static struct block *resume_block(struct cpu *c)
             continue;
         }
         c->single = 0;
+        if (c->trap_after && c->debugctl & DEBUGCTL_BTF) {
+            c->trap_after = b->jump != JUMP_NONE;
+            c->untaken = b->jump == JUMP_MAYBE ? cpu_wrap(c, c->eip + b->glen) : ~0ull;
+        }
         if (c->dr_active) /* RF holds for the whole of an instruction, REP's turns too */
             c->rf_eip = c->eflags & EF_RF ? c->eip : ~0ull;
         c->eflags &= ~EF_RF;

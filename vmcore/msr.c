@@ -23,6 +23,8 @@ enum {
     MSR_MCG_STATUS = 0x17a,
     MSR_P6_EVNTSEL = 0x186,
     MSR_MISC_ENABLE = 0x1a0,
+    MSR_DEBUGCTL = 0x1d9,
+    MSR_LASTBRANCH = 0x1db, /* and three more */
     MSR_MTRR_VAR = 0x200,
     MSR_MTRR_FIX64K = 0x250,
     MSR_MTRR_FIX16K = 0x258,
@@ -98,6 +100,13 @@ static uint64_t *p6_counter(struct cpu *c, uint32_t n)
     return n - MSR_P6_EVNTSEL < 2 ? &c->p6_select[n - MSR_P6_EVNTSEL] : NULL;
 }
 
+/* Of the P6 family and of AMD's since the K8. The last branch records are of no model that we have: their bit stays 0,
+ * and they do. SDM vol. 3, 18.12; APM vol. 2, 13.1.1.6 */
+static bool has_debugctl(const struct cpu *c)
+{
+    return c->model->max_ext || c->model_signature >> 8 == 6;
+}
+
 static bool read_msr(struct cpu *c, uint32_t n, uint64_t *v)
 {
     uint64_t *m = mtrr(c, n);
@@ -125,6 +134,14 @@ static bool read_msr(struct cpu *c, uint32_t n, uint64_t *v)
     case MSR_TSC_DEADLINE:
         *v = c->deadline_hook ? c->deadline_hook(c->board, NULL) : 0;
         return cpuid_has(c->model, CPUID_TSC_DEADLINE);
+    case MSR_DEBUGCTL:
+        *v = c->debugctl;
+        return has_debugctl(c);
+    case MSR_LASTBRANCH:
+    case MSR_LASTBRANCH + 1:
+    case MSR_LASTBRANCH + 2:
+    case MSR_LASTBRANCH + 3:
+        return has_debugctl(c);
     case MSR_UCODE:
         *v = c->model->max_ext ? PATCH_LEVEL : 0;
         return true;
@@ -252,6 +269,11 @@ static bool write_msr(struct cpu *c, uint32_t n, uint64_t v)
         c->apic_base = v;
         if (c->apic_base_hook)
             c->apic_base_hook(c->board, v);
+        return true;
+    case MSR_DEBUGCTL:
+        if (!has_debugctl(c) || v & ~(uint64_t)DEBUGCTL_BITS)
+            return false;
+        c->debugctl = v & ~(uint64_t)DEBUGCTL_LBR;
         return true;
     case MSR_SYSENTER_CS:
         c->sysenter_cs = v;
