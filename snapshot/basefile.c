@@ -39,13 +39,14 @@ static int read_block(int fd, const char *path, uint64_t off, void *dst, struct 
     return 0;
 }
 
-static int gather(int fd, const char *path, struct facts *ret, struct err *e)
+static int gather(int fd, const char *path, struct facts *ret, struct stat *ret_stat, struct err *e)
 {
     uint64_t block[VT_PAGE_SIZE / 8], sum = 0;
     struct stat st;
 
     if (fstat(fd, &st))
         return err_set(e, VT_IO, "%s: %m", path);
+    *ret_stat = st;
     ret->size = (uint64_t)st.st_size;
     if (S_ISBLK(st.st_mode) && ioctl(fd, BLKGETSIZE64, &ret->size))
         return err_set(e, VT_IO, "%s: %m", path);
@@ -72,12 +73,13 @@ int basefile_describe(const char *path, char **ret_json, uint64_t *ret_size, str
     json_t *j cleanup(cleanup_json) = NULL;
     int fd cleanup(cleanup_close) = full ? open(full, O_RDONLY | O_CLOEXEC) : -1;
     struct facts f;
+    struct stat st;
     char samples[17];
     int r;
 
     if (fd < 0)
         return err_set(e, err_from_errno(errno), "%s: %m", path);
-    r = gather(fd, full, &f, e);
+    r = gather(fd, full, &f, &st, e);
     if (r)
         return r;
     snprintf(samples, sizeof samples, "%016" PRIx64, f.samples);
@@ -90,7 +92,41 @@ int basefile_describe(const char *path, char **ret_json, uint64_t *ret_size, str
     return *ret_json ? 0 : err_set(e, VT_FAIL, "out of memory");
 }
 
-int basefile_open(const char *json, struct basefile **ret, struct err *e)
+static bool same_time(const struct timespec *a, const struct timespec *b)
+{
+    return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
+}
+
+/* Is what lies at its path still what was looked into? */
+static bool untouched(const struct basefile *b)
+{
+    const struct stat *was = &b->seen;
+    struct stat st;
+
+    return !stat(b->path, &st) && st.st_dev == was->st_dev && st.st_ino == was->st_ino && st.st_size == was->st_size &&
+           same_time(&st.st_mtim, &was->st_mtim) && same_time(&st.st_ctim, &was->st_ctim);
+}
+
+/* One that is open already; under the lock. */
+static struct basefile *find_open(const struct basefiles *set, const char *json)
+{
+    for (struct basefile *b = set->first; b; b = b->next)
+        if (!strcmp(b->json, json) && S_ISREG(b->seen.st_mode) && untouched(b))
+            return b;
+    return NULL;
+}
+
+static void basefile_free(struct basefile *b)
+{
+    if (b->fd >= 0)
+        close(b->fd);
+    free(b->path);
+    free(b->json);
+    free(b);
+}
+
+/* Opens what is described and looks into it. */
+static int open_checked(const char *json, struct basefile **ret, struct err *e)
 {
     static const char where[] = "store.db: base file";
     json_t *j cleanup(cleanup_json) = NULL;
@@ -100,6 +136,7 @@ int basefile_open(const char *json, struct basefile **ret, struct err *e)
     char now[17];
     struct basefile *b;
     struct facts f;
+    struct stat st;
     int r = json_parse(json, strlen(json), where, &j, e);
 
     if (!r)
@@ -115,31 +152,62 @@ int basefile_open(const char *json, struct basefile **ret, struct err *e)
     fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return err_set(e, VT_CORRUPT, "%s: the file under this disk cannot be opened: %m", path);
-    r = gather(fd, path, &f, e);
+    r = gather(fd, path, &f, &st, e);
     if (r)
         return r;
     snprintf(now, sizeof now, "%016" PRIx64, f.samples);
     /* The inode is not compared: a copy back from an archive with size, time and samples kept is as good. */
     if (f.size != size || f.mtime != (int64_t)mtime || strcmp(now, samples))
         return err_set(e, VT_CORRUPT, "%s: the file under this disk changed since the machine was made from it", path);
-    b = malloc(sizeof *b);
-    if (!b || !(b->path = strdup(path))) {
-        free(b);
+    b = calloc(1, sizeof *b);
+    if (!b)
+        return err_set(e, VT_FAIL, "out of memory");
+    *b = (struct basefile){.fd = steal_fd(&fd), .size = size, .users = 1, .seen = st};
+    b->path = strdup(path);
+    b->json = strdup(json);
+    if (!b->path || !b->json) {
+        basefile_free(b);
         return err_set(e, VT_FAIL, "out of memory");
     }
-    b->fd = steal_fd(&fd);
-    b->size = size;
     *ret = b;
     return 0;
 }
 
+int basefile_open(struct basefiles *set, const char *json, struct basefile **ret, struct err *e)
+{
+    int r = 0;
+
+    pthread_mutex_lock(&set->lock);
+    *ret = find_open(set, json);
+    if (*ret)
+        (*ret)->users++;
+    else
+        r = open_checked(json, ret, e);
+    if (!r && !(*ret)->set) {
+        (*ret)->set = set;
+        (*ret)->next = set->first;
+        set->first = *ret;
+    }
+    pthread_mutex_unlock(&set->lock);
+    return r;
+}
+
 void basefile_close(struct basefile *b)
 {
+    struct basefile **at;
+    bool last;
+
     if (!b)
         return;
-    close(b->fd);
-    free(b->path);
-    free(b);
+    pthread_mutex_lock(&b->set->lock);
+    last = !--b->users;
+    for (at = &b->set->first; last && *at != b; at = &(*at)->next)
+        ;
+    if (last)
+        *at = b->next;
+    pthread_mutex_unlock(&b->set->lock);
+    if (last)
+        basefile_free(b);
 }
 
 int basefile_page(const struct basefile *b, uint64_t page, void *dst, struct err *e)

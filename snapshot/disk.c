@@ -99,7 +99,7 @@ int disk_new(struct head *h, const char *slot, uint64_t bytes, uint64_t root, co
     if (!d->top || (base_json && !d->base_json))
         r = out_of_memory(e);
     if (!r && base_json)
-        r = basefile_open(base_json, &d->base, e);
+        r = basefile_open(&h->s->files, base_json, &d->base, e);
     if (r) {
         disk_free(d);
         return r;

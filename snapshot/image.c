@@ -228,7 +228,7 @@ static int image_new(struct store *s, uint64_t bytes, uint64_t root, const char 
     i->src = (struct pagesrc){.pages = i->pages, .fill = src_fill, .is_zero = src_is_zero};
     i->dev = (struct blockdev){.ops = &image_ops, .size = bytes, .read_only = true};
     if (base_json)
-        r = basefile_open(base_json, &i->base, e);
+        r = basefile_open(&s->files, base_json, &i->base, e);
     if (r) {
         free(i);
         return r;

@@ -161,6 +161,7 @@ int store_open_hooked(const char *dir, unsigned flags, const struct sio_hook *ho
     pthread_mutex_init(&s->marks, NULL);
     pthread_mutex_init(&s->batches, NULL);
     pthread_mutex_init(&s->base_lock, NULL);
+    pthread_mutex_init(&s->files.lock, NULL);
     if (hook)
         s->io.hook = *hook;
     r = resolve(dir, flags, &s->dir, e);
@@ -204,6 +205,7 @@ void store_close(struct store *s)
     pthread_mutex_destroy(&s->batches);
     pthread_mutex_destroy(&s->marks);
     pthread_mutex_destroy(&s->base_lock);
+    pthread_mutex_destroy(&s->files.lock);
     free(s->dir);
     free(s);
 }

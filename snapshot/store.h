@@ -2,6 +2,7 @@
 #ifndef VT_SNAPSHOT_STORE_H
 #define VT_SNAPSHOT_STORE_H
 
+#include "snapshot/basefile.h"
 #include "snapshot/db.h"
 #include "snapshot/io.h"
 #include "snapshot/lru.h"
@@ -28,6 +29,7 @@ struct store {
     uint64_t undo_bytes;             /* the most that is kept for undo; 0: a tenth of the file system */
     struct dedup *dedup;             /* page hashes of what is stored, filled when first needed */
     bool sealed;                     /* opened immutable: nothing is locked, nothing can be changed */
+    struct basefiles files;
     pthread_mutex_t base_lock;
     struct store *bases[256]; /* sealed ones under this, by number; opened when first needed, under base_lock */
 };

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sqlite3.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "snapshot/hostfs.h"
@@ -268,7 +269,8 @@ static void images_are_imported_or_used_in_place(void **state)
     uint8_t data[10 * PAGE + 512];
     struct slot_spec slots[2] = {{.slot = "disk0", .import_fd = -1}, {.slot = "disk1", .bytes = 16 * PAGE}};
     struct slot_info *list;
-    struct image *i;
+    struct image *i, *again;
+    struct stat st;
     struct head *h;
     char *path;
     int64_t id, other;
@@ -306,7 +308,19 @@ static void images_are_imported_or_used_in_place(void **state)
     assert_int_equal(image_tag(i, 4), 5000);
     assert_int_equal(image_tag(i, 5), 0);
     assert_int_equal(image_tag(i, 7), 77);
+    /* that it is open already is no reason to believe it */
+    assert_int_equal(stat(path, &st), 0);
+    data[PAGE + 100] ^= 1;
+    write_file(path, data, sizeof data);
+    fails(VT_CORRUPT, "changed since", head_image(h, "disk0", &again, e));
+    data[PAGE + 100] ^= 1;
+    write_file(path, data, sizeof data);
+    assert_int_equal(utimensat(AT_FDCWD, path, (struct timespec[]){st.st_atim, st.st_mtim}, 0), 0);
+    ok(head_image(h, "disk0", &again, e));
+    assert_int_equal(image_tag(again, 7), 77);
     image_close(i);
+    assert_int_equal(image_tag(again, 8), 78);
+    image_close(again);
     ok(head_close(h, e));
     data[PAGE + 100] ^= 1;
     write_file(path, data, sizeof data);
