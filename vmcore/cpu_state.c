@@ -97,20 +97,23 @@ static void before_save(void *dev)
 /* The guest has seen its CPUID: the features of then stay, or the machine does not run here. */
 static bool take_features(struct cpu *c, const char **why)
 {
-    uint32_t have = c->own_model.as_host ? cpu_features_of_host() : c->own_model.features;
+    uint32_t have = c->own_model.features;
     char names[160];
 
+    if (c->saved_features == have)
+        return true;
+    if (c->own_model.as_host)
+        have = cpu_features_of_host();
     cpu_features_text(c->saved_features & ~have, names, sizeof names);
     if (c->saved_features & ~FEATURES_ALL)
         *why = "CPU features of a later version";
     else if (names[0]) {
         snprintf(c->why, sizeof c->why, "the processor here lacks %s", names);
         *why = c->why;
-    } else if (!c->own_model.as_host && c->saved_features != have)
+    } else if (!c->own_model.as_host)
         *why = "features of another CPU model";
     else {
-        if (c->own_model.features != c->saved_features)
-            c->cache->flush_wanted = true; /* other instructions are there */
+        c->cache->flush_wanted = true; /* other instructions are there */
         c->own_model.features = c->saved_features;
         return true;
     }

@@ -2,7 +2,6 @@
  * operating system, too. */
 #include "vmcore/cpuid.h"
 
-#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include "src/base/util.h"
@@ -52,27 +51,9 @@ static const struct {
     {CPUID_LAHF, "lahf_lm"},
 };
 
-/* Asked for once: where the host is a virtual machine itself, each CPUID goes to its monitor. */
-static pthread_once_t host_once = PTHREAD_ONCE_INIT;
-static struct {
-    uint32_t leaf, v[4];
-} host_kept[] = {{.leaf = 0}, {.leaf = 1}, {.leaf = 7}, {.leaf = 0x80000000u}, {.leaf = 0x80000001u}};
-
-static void ask_host(void)
-{
-    for (unsigned i = 0; i < ARRAY_LEN(host_kept); i++) {
-        uint32_t *v = host_kept[i].v;
-        __asm__ volatile("cpuid" : "=a"(v[0]), "=b"(v[1]), "=c"(v[2]), "=d"(v[3]) : "0"(host_kept[i].leaf), "2"(0));
-    }
-}
-
 void cpu_host_cpuid(uint32_t leaf, uint32_t v[4])
 {
-    pthread_once(&host_once, ask_host);
-    memset(v, 0, 4 * sizeof *v);
-    for (unsigned i = 0; i < ARRAY_LEN(host_kept); i++)
-        if (host_kept[i].leaf == leaf)
-            memcpy(v, host_kept[i].v, sizeof host_kept[i].v);
+    __asm__ volatile("cpuid" : "=a"(v[0]), "=b"(v[1]), "=c"(v[2]), "=d"(v[3]) : "0"(leaf), "2"(0));
 }
 
 uint32_t cpu_features_of_host(void)
