@@ -374,7 +374,7 @@ uint8_t *stack_routine(struct tb *t)
     int set = tlb_set(t->mode), size_at = (int)offsetof(struct site, size);
     uint64_t key = SHARED_STACK | t->plan | (uint64_t)set << 16 | (uint64_t)t->m64 << 18;
     uint32_t at = cache_shared(t->cache, key);
-    uint8_t *start, *cross, *miss, *leave = t->m64 ? plan_leave(t) : NULL, *jump;
+    uint8_t *start, *cross, *miss, *wraps = NULL, *leave = t->m64 ? plan_leave(t) : NULL, *jump;
 
     if (at)
         return t->cache->w + at;
@@ -410,6 +410,11 @@ uint8_t *stack_routine(struct tb *t)
         jump = e_jmp32(c);
         e_patch32(c, jump, leave);
     } else {
+        e_alu_i32(c, 4, t->rb, 0xfffff000u);
+        e_rr(c, 1, 0xf7, 3, t->rb); /* neg rb */
+        e_rr(c, 1, 0x39, H_R13, t->rb);
+        wraps = e_jcc32(c, CC_E);
+        e_mov(c, t->rb, t->ra);
         e_shift(c, 5, t->rb, 12);
         e_mov(c, H_R13, t->ra);
         e_alu_i32(c, 4, H_R13, 0xfffff000u);
@@ -426,6 +431,7 @@ uint8_t *stack_routine(struct tb *t)
         e32(c, (uint32_t)CPU_NO_STACK);
         e32(c, CPU_NO_STACK >> 32);
         e_patch32(c, cross, c->p);
+        e_patch32(c, wraps, c->p); /* r13 tells C of it: see wraps() in mmu.c */
         e_gs(c, 0, 0xff, 4, H_NONE, 0, CPU_STUB);
     }
     if (!c->full)

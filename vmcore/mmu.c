@@ -594,6 +594,13 @@ static bool ready_for_writes(const struct cpu *c, uint64_t pa, uint32_t bpn, uin
            mem_is_written(c->mem, bpn);
 }
 
+/* The access off ESP is in the page that is kept for the stack, and yet its check failed: 32-bit ESP and displacement
+ * wrap, which the host's 64-bit addresses do not. */
+static bool wraps(const struct cpu *c, uint64_t lin)
+{
+    return c->r13 == 0 - (lin & ~0xfffull);
+}
+
 uint64_t mmu_slow(struct cpu *c, const struct site *s, uint64_t lin)
 {
     int user = data_set(c, 0);
@@ -627,7 +634,8 @@ uint64_t mmu_slow(struct cpu *c, const struct site *s, uint64_t lin)
     if (c->debug && debug_access(c, s, lin, s->size, s->rw))
         return run_alone(c);
     bpn = mem_bpn(c->mem, pa[0]);
-    if (first == s->size && bpn != MEM_NONE && !(c->debug && debug_watched(c->debug, lin, s->size)) &&
+    bool twin_only = (s->arg2 & SITE_STACK) && wraps(c, lin);
+    if (first == s->size && bpn != MEM_NONE && !twin_only && !(c->debug && debug_watched(c->debug, lin, s->size)) &&
         !(c->dr_active && hwbreak_watches(c, lin & ~0xfffull, 4096)) &&
         !((s->rw & 2) && (mem_wbpn(c->mem, pa[0]) != bpn || mem_has_code(c->mem, bpn)))) {
         uint8_t *h = (s->rw & 2) ? mem_write_ptr(c->mem, bpn) : mem_read_ptr(c->mem, bpn);
@@ -663,7 +671,7 @@ uint64_t mmu_span(struct cpu *c, const struct site *s, uint64_t lin)
     uint32_t flags, bpn;
     bool write = s->rw & 2;
 
-    if (((lin + s->size - 1) ^ lin) & ~0xfffull || c->debug || c->dr_active ||
+    if (((lin + s->size - 1) ^ lin) & ~0xfffull || (s->arg && wraps(c, lin)) || c->debug || c->dr_active ||
         mmu_translate(c, lin, ACC_READ | ACC_PROBE, &pa, &flags) || (write && !(flags & TR_WRITE)))
         return 0;
     bpn = mem_bpn(c->mem, pa);

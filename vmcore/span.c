@@ -272,6 +272,7 @@ static void check_fails(struct tb *t, const struct span *p, uint8_t *miss, uint8
     site_init(t, &s, K_SPAN);
     s.size = (uint8_t)(p->hi - p->lo);
     s.rw = p->stack ? 2 : p->rw;
+    s.arg = p->stack;
     s.retry = (int32_t)(again - site);
     put_site(c, &s);
     tb_link(t, miss, cold, site, NULL);
