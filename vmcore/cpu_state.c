@@ -100,7 +100,7 @@ static bool take_features(struct cpu *c, const char **why)
     uint32_t have = c->own_model.features;
     char names[160];
 
-    if (c->saved_features == have)
+    if (c->saved_features == have && !(have & ~FEATURES_ALL))
         return true;
     if (c->own_model.as_host)
         have = cpu_features_of_host();
